@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/thread_pool.h"
+#include "model/config.h"
+#include "model/source.h"
+
+namespace smore {
+
+// A weight matrix in the layout that its backend's kernels read. Made once at load by pack().
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual int64_t rows() const = 0;     // outputs
+  virtual int64_t columns() const = 0;  // inputs
+  virtual size_t bytes() const = 0;     // memory it holds = bytes that one pass over it reads
+};
+
+// What one step does with the KV cache, the same for every layer. Sequence b owns rows
+// [row_start[b], row_start[b + 1]); its first row has position context[b].
+struct AttentionStep {
+  int rows = 0;                          // T
+  int sequences = 0;                     // B
+  const int32_t* row_start = nullptr;    // B + 1
+  const int32_t* row_sequence = nullptr; // T
+  const int32_t* context = nullptr;      // B: positions cached before this step
+  const int32_t* block_start = nullptr;  // B + 1, into blocks
+  const int32_t* blocks = nullptr;       // pages that hold positions 0, kPageTokens, ...
+  const int32_t* positions = nullptr;    // T
+};
+
+// Tokens that one KV page holds.
+inline constexpr int kPageTokens = 16;
+
+// Paged keys and values of all layers. Only the backend that made it knows its layout and type.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual int pages() const = 0;
+  virtual size_t page_bytes() const = 0;  // of one page over all layers
+};
+
+// cos and sin for every position, made once per model.
+class RotaryTable {
+ public:
+  virtual ~RotaryTable() = default;
+};
+
+struct AttentionShape {
+  int heads = 0;       // H
+  int kv_heads = 0;    // K
+  int head_dim = 0;    // d
+  float query_scale = 1;
+  float softcap = 0;   // 0 = none
+  int window = 0;      // 0 = all positions
+};
+
+// One machine's way of running the ops of the graph, each over the whole batch of a step. Buffers
+// are float32, row-major, contiguous unless a stride is named. Ops run in the order called; every
+// op keeps ONE accumulation order per row whatever the number of rows (batch invariance).
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view path() const = 0;  // "avx512vnni-int8", "avx2-fp32", ...: what the logs name
+  virtual ThreadPool& threads() = 0;
+
+  // Packs the parts, stacked along their rows, as one matrix: products that read the same x share
+  // one pass. Parts may differ in type. Parts' pages may be released after it returns.
+  virtual std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) = 0;
+
+  virtual std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) = 0;
+  virtual std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape, int pages) = 0;
+
+  // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
+  virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) = 0;
+
+  // y[t] = x[t] / rms(x[t]) * weight.                                  x, y: [rows, width]
+  virtual void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
+                        float* y) = 0;
+
+  // y[t] = W x[t] + bias (bias may be null).                           x: [rows, in], y: [rows, out]
+  virtual void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) = 0;
+
+  // Normalises (when the weights are given) and rotates q and k in place, then writes k and v to
+  // the pages of the rows' positions.      qkv: [T, (H + 2 K) d]; q_norm, k_norm: [d] or null
+  virtual void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
+                                const RotaryTable& rotary, const AttentionStep& step,
+                                const float* q_norm, const float* k_norm, float eps, float* qkv) = 0;
+
+  // Causal attention of every row over its sequence's pages.      qkv: [T, (H + 2 K) d], y: [T, H d]
+  virtual void attention(const KvCache& kv, int layer, const AttentionShape& shape,
+                         const AttentionStep& step, const float* qkv, float* y) = 0;
+
+  // y[t] = act(gate_up[t, :F]) * gate_up[t, F:].                       gate_up: [rows, 2 F], y: [rows, F]
+  virtual void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
+                                float* y) = 0;
+
+  // x += y.                                                            x, y: [count]
+  virtual void add(float* x, const float* y, int64_t count) = 0;
+
+  // x = cap * tanh(x / cap).                                           x: [count]
+  virtual void softcap(float cap, float* x, int64_t count) = 0;
+};
+
+struct BackendOptions {
+  int threads = 1;
+  bool fp32_activations = false;  // products with float32 activations instead of int8 blocks
+  std::string path;               // forces a kernel path by name; empty = the machine's best
+};
+
+// The CPU backend. Throws Error(kInvalidArgument) naming the paths of this machine when the forced
+// one is unknown or cannot run here. SMORE_CPU_PATH overrides an empty options.path.
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
+
+// Names of the kernel paths that this machine can run, best first.
+std::span<const std::string> cpu_paths();
+
+}  // namespace smore

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "model/config.h"
+
+namespace smore {
+
+// The linears of a decoder layer that an adapter can change, in the order of the graph.
+enum class Site : int { kQ, kK, kV, kO, kGate, kUp, kDown };
+inline constexpr int kSites = 7;
+
+// What registration tells about an adapter. [engine.adapters.load -> TypeScript]
+struct AdapterInfo {
+  std::string kind;        // "smore", "lora"
+  int64_t parameters = 0;
+  uint64_t bytes = 0;      // resident size when all of it is loaded
+  int sites = 0;           // adapted linears
+  int pages = 0;           // experts over all sites
+  int levels = 0;          // L of the largest tree; 1 for plain LoRA
+};
+
+// The rows of a step that one adapted linear must change, grouped by adapter ahead of the layers.
+struct AdapterRows {
+  struct Group {
+    int handle = 0;             // adapter
+    std::vector<int32_t> rows;  // rows of the step, ascending
+  };
+  std::vector<Group> groups;    // adapters in use; empty = the step is base only
+};
+
+struct AdapterOptions {
+  uint64_t memory_budget = 0;   // bytes for everything resident: routers, W, W_final, expert pages
+  int max_resident = 0;         // adapters whose trunk may be resident at once
+  bool experts_as_bf16 = false; // --adapter-dtype bf16; otherwise as stored
+};
+
+// All adapters of a server on the CPU tier: registered (mapped file, validated), resident (trunk in
+// memory: routers, projection, W, W_final; experts as pages within the byte budget), in use (pinned
+// by a running sequence). Registration, acquisition and release come from the binding's worker
+// threads; apply comes from the engine thread alone.
+class Adapters {
+ public:
+  Adapters(const ModelConfig& base, const AdapterOptions& options, Backend& backend);
+  ~Adapters();
+
+  // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never reused).
+  // Throws Error(kInvalidAdapter, ...) naming file and tensor.
+  int add(const std::string& folder);
+  AdapterInfo info(int handle) const;
+
+  // Makes the adapter resident (evicting idle ones), prefetches its pages as far as the budget goes,
+  // and pins its trunk until release(). Blocks until loaded; single flight. Returns false when every
+  // resident adapter is pinned and the budget or max_resident leaves no room: try again later.
+  bool acquire(int handle);
+  void release(int handle);
+
+  // Forgets the adapter once its last pin is gone.
+  void remove(int handle);
+
+  // y[row, :] += delta of the row's adapter at this linear, for every row of every group that
+  // adapts it; loads missing pages. y_stride is the distance between rows of y in floats.
+  // Returns handles whose pages could not be read; their rows of y are unspecified.
+  std::vector<int> apply(int layer, Site site, const AdapterRows& rows, const float* x, int x_width,
+                         float* y, int64_t y_stride);
+
+  // Adds the kStat* counters of experts to `stats` (an array of kStatCount).
+  void stats(double* stats) const;
+
+  // Tokens routed to each expert since registration, summed over layers and sites:
+  // [level][expert], levels from leaf to root.
+  std::vector<std::vector<uint64_t>> routing(int handle) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace smore

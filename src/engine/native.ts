@@ -1,0 +1,184 @@
+/**
+ * The whole native module as types: the border between TypeScript and C++ (addon/binding). A step is
+ * the arrays of a StepBatch and nothing else; addon/engine/step.h is the other half of this file.
+ */
+
+/** Bumped together with kAbiVersion in addon/engine/step.h. */
+export const ABI_VERSION = 1;
+
+export const MAX_TOP_LOGPROBS = 20;
+
+/** Tokens that one KV page holds (kPageTokens in addon/backends/backend.h). */
+export const PAGE_TOKENS = 16;
+
+/** Bits of a sequence's flags in a step (SequenceFlag in step.h). */
+export const SequenceFlag = {
+  sample: 1,
+  tokenFromSlot: 2,
+  restoreHistory: 4,
+  logprobs: 8,
+  promptLogprobs: 16,
+  penalties: 32,
+} as const;
+
+/** SequenceStatus in step.h. */
+export const SequenceStatus = { ok: 0, notFinite: 1, adapterFailed: 2 } as const;
+
+/** Order of the counters that `stats` fills (StatIndex in step.h). */
+export const STATS = [
+  "steps",
+  "rows",
+  "sampledRows",
+  "basePasses",
+  "adapterRows",
+  "stepSeconds",
+  "expertHits",
+  "expertMisses",
+  "expertLoads",
+  "expertEvictions",
+  "expertLoadBytes",
+  "expertLoadSeconds",
+  "residentBytes",
+  "residentPages",
+  "residentAdapters",
+  "adapterBudgetBytes",
+  "weightBytes",
+  "kvBytes",
+] as const;
+export type StatName = (typeof STATS)[number];
+
+/** Sizes of a batch's arrays (StepLimits in step.h). */
+export interface StepLimits {
+  readonly rows: number;
+  readonly sequences: number;
+  readonly blocks: number;
+  readonly history: number;
+  readonly biases: number;
+}
+
+/** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
+export interface NativeConfig {
+  readonly modelPath: string;
+  readonly threads: number;
+  readonly maxModelLen: number; // 0 = the model's own
+  readonly maxBatch: number; // sequences in a step
+  readonly maxBatchTokens: number; // rows in a step
+  readonly kvMemory: number;
+  readonly adapterMemory: number;
+  readonly maxLoadedAdapters: number;
+  readonly fp32Activations: boolean;
+  readonly adapterBf16: boolean;
+  readonly quantize: "none" | "q8_0" | "q4_0";
+  readonly kernelPath: string; // "" = the machine's best
+}
+
+export interface EngineInfo {
+  readonly family: string;
+  readonly layers: number;
+  readonly width: number;
+  readonly vocab: number;
+  readonly maxModelLen: number; // min(option, model)
+  readonly stopTokens: readonly number[];
+  readonly bosToken: number; // -1 = none
+  readonly kernelPath: string; // "avx512vnni-int8", ...
+  readonly threads: number;
+  readonly kvPages: number;
+  readonly pageBytes: number;
+  readonly parameters: number;
+  readonly weightBytes: number;
+  readonly limits: StepLimits;
+  readonly slots: number; // sequence slots on the engine's side: 2 x limits.sequences
+}
+
+export interface NativeAdapterInfo {
+  readonly handle: number; // >= 1, never reused
+  readonly kind: string; // "smore", "lora"
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly sites: number;
+  readonly pages: number;
+  readonly levels: number;
+}
+
+/** The arrays of one step, in the order and with the types of StepInput and StepOutput in step.h. */
+export interface StepArrays {
+  readonly counts: Int32Array; // rows, sequences
+  readonly tokens: Int32Array;
+  readonly nextTokens: Int32Array;
+  readonly slot: Int32Array;
+  readonly flags: Uint32Array;
+  readonly adapter: Int32Array;
+  readonly rowStart: Int32Array;
+  readonly context: Int32Array;
+  readonly blockStart: Int32Array;
+  readonly blocks: Int32Array;
+  readonly historyStart: Int32Array;
+  readonly historyPrompt: Int32Array;
+  readonly history: Int32Array;
+  readonly biasStart: Int32Array;
+  readonly biasToken: Int32Array;
+  readonly biasValue: Float32Array;
+  readonly sampleIndex: Int32Array;
+  readonly seed: Uint32Array; // 2 per sequence: low, high
+  readonly temperature: Float32Array;
+  readonly topP: Float32Array;
+  readonly minP: Float32Array;
+  readonly topK: Int32Array;
+  readonly presence: Float32Array;
+  readonly frequency: Float32Array;
+  readonly repetition: Float32Array;
+  readonly topLogprobs: Int32Array;
+  // outputs
+  readonly status: Int32Array;
+  readonly sampled: Int32Array;
+  readonly sampledLogprob: Float32Array;
+  readonly topTokens: Int32Array; // MAX_TOP_LOGPROBS per sequence
+  readonly topLogprobValues: Float32Array;
+  readonly rowLogprob: Float32Array;
+  readonly rowTopTokens: Int32Array; // MAX_TOP_LOGPROBS per row
+  readonly rowTopLogprobs: Float32Array;
+}
+
+export interface VerifyResult {
+  readonly file: string;
+  readonly passed: boolean;
+  readonly detail: string; // worst relative error, or the first tensor that differs
+}
+
+export interface NativeEngine {
+  readonly info: EngineInfo;
+  /** [sync] Twice at most; the engine keeps pointers into the arrays. Returns the batch's number. */
+  createBatch(arrays: StepArrays): number;
+  /** [async] Runs the batch; one in flight and one queued. Rejects when the step itself failed. */
+  step(batch: number): Promise<void>;
+  /** [async] Maps, validates and registers a folder in PEFT layout. */
+  loadAdapter(folder: string): Promise<NativeAdapterInfo>;
+  /** [async] Makes it resident and pins it; false = no room while the pinned ones run. */
+  acquireAdapter(handle: number): Promise<boolean>;
+  /** [sync] Ends one pin. */
+  releaseAdapter(handle: number): void;
+  /** [sync] Forgets it once the last pin is gone. */
+  unloadAdapter(handle: number): void;
+  /** [sync] Fills the counters in the order of STATS. */
+  stats(target: Float64Array): void;
+  /** [sync] Tokens routed to each expert, [level][expert], summed over layers and linears. */
+  routing(handle: number): number[][];
+  /** [async] Waits for the step in flight, then frees everything. */
+  close(): Promise<void>;
+}
+
+/** Errors of the native side carry `code`, one of addon/core/error.cc's names. */
+export interface NativeModule {
+  abiVersion(): number;
+  /** Kernel paths this machine can run, best first. */
+  cpuPaths(): string[];
+  /** [async] `onProgress(done, total, what)`: bytes packed so far. */
+  loadEngine(
+    config: NativeConfig,
+    onProgress: (done: number, total: number, what: string) => void,
+  ): Promise<NativeEngine>;
+  /** [async] One single-layer golden file through the backend of the named path. */
+  verifyLayer(file: string, kernelPath: string, fp32Activations: boolean): Promise<VerifyResult>;
+  /** [async] What a model file, model folder or adapter folder holds, as JSON text. */
+  inspect(path: string): Promise<string>;
+}

@@ -1,0 +1,62 @@
+/** What the API asks of the scheduler, and what it hears back. Pure types, shared by both sides. */
+
+/** OpenAI's sampling parameters after validation; every field set, neutral where the client was silent. */
+export interface SamplingParams {
+  readonly temperature: number; // 0 = greedy
+  readonly topP: number; // 1 = off
+  readonly topK: number; // 0 = off
+  readonly minP: number; // 0 = off
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly repetitionPenalty: number; // 1 = off
+  readonly seed: bigint; // drawn at random when the client gave none
+  readonly logitBias: ReadonlyMap<number, number>;
+}
+
+export interface GenerateRequest {
+  readonly prompt: readonly number[]; // never empty
+  readonly adapter: number; // engine handle, 0 = base
+  readonly sampling: SamplingParams;
+  readonly maxTokens: number; // >= 0; prompt + maxTokens fits the window (checked by the API)
+  readonly stopTokens: ReadonlySet<number>; // ids that end it and are not part of its text
+  readonly ignoreEos: boolean;
+  readonly logprobs: number | null; // null = none, else how many alternatives (0..20)
+  readonly promptLogprobs: number | null; // for echo
+  /** Called on the event loop, in order; must not throw. */
+  readonly onEvent: (event: GenerationEvent) => void;
+}
+
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+  readonly top: readonly { readonly token: number; readonly logprob: number }[];
+}
+
+export type FinishReason = "stop" | "length" | "abort";
+
+export type GenerationEvent =
+  /** Prompt computed; `logprobs[i]` belongs to prompt token i + 1. Only when promptLogprobs was asked. */
+  | { readonly kind: "prompt"; readonly logprobs: readonly TokenLogprob[] }
+  /** One new token. A stop token is reported only through `finish`. */
+  | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }
+  | {
+      readonly kind: "finish";
+      readonly reason: FinishReason;
+      readonly stopToken: number | null; // the id that ended it, when reason is "stop"
+      readonly cachedTokens: number; // of the prompt, from the prefix cache
+      readonly completionTokens: number;
+    }
+  /** The generation failed; nothing follows. `code` is a key of the error table (src/errors.ts). */
+  | { readonly kind: "error"; readonly code: string; readonly message: string };
+
+/** One running generation. */
+export interface Generation {
+  /** Ends it within one step (a client that left, a stop string that matched). Idempotent; emits nothing more. */
+  cancel(): void;
+}
+
+/** What the API needs of the scheduler's loop (src/scheduler/loop.ts; fakes in tests). */
+export interface Generator {
+  /** Throws ApiError("overloaded") when the queue is full. */
+  submit(request: GenerateRequest): Generation;
+}

@@ -1,0 +1,35 @@
+/** What the API needs of text handling; src/text/* implements it. */
+
+export interface Tokenizer {
+  readonly vocabSize: number;
+  /** Ids of `text`; special tokens written in the text are recognised. Adds none but as asked. */
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** The exact bytes of one token ("Ġthe" -> " the"), also where they are part of a character. */
+  tokenBytes(id: number): Uint8Array;
+  isSpecial(id: number): boolean;
+}
+
+/** Turns a stream of ids into text that never splits a character. */
+export interface IncrementalDecoder {
+  /** Text that is now certain, "" while a character is incomplete. */
+  push(id: number): string;
+  /** What is left at the end; incomplete bytes as U+FFFD. */
+  flush(): string;
+}
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly name?: string;
+  readonly tool_calls?: unknown;
+  readonly tool_call_id?: string;
+}
+
+export interface ChatTemplate {
+  /** Throws ApiError("invalid_messages") when the template refuses the conversation. */
+  render(
+    messages: readonly ChatMessage[],
+    options: { readonly addGenerationPrompt: boolean; readonly tools?: readonly unknown[] },
+  ): string;
+}
