@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,13 @@ struct AdapterRows {
   std::vector<Group> groups;    // adapters in use; empty = the step is base only
 };
 
+// Where the delta of one linear goes.
+struct SiteOutput {
+  Site site;
+  float* y;        // first of the linear's columns in row 0 of [T, stride]
+  int64_t stride;  // floats between rows
+};
+
 struct AdapterOptions {
   uint64_t memory_budget = 0;   // bytes for everything resident: routers, W, W_final, expert pages
   int max_resident = 0;         // adapters whose trunk may be resident at once
@@ -62,11 +70,17 @@ class Adapters {
   // Forgets the adapter once its last pin is gone.
   void remove(int handle);
 
-  // y[row, :] += delta of the row's adapter at this linear, for every row of every group that
-  // adapts it; loads missing pages. y_stride is the distance between rows of y in floats.
-  // Returns handles whose pages could not be read; their rows of y are unspecified.
+  // y[row, :] += delta of the row's adapter at each of these linears of a layer, which all read the
+  // same x (q, k and v; gate and up), for every row of every group that adapts it. Loads missing
+  // pages. x: [T, x_width]. Returns handles whose pages could not be read; their rows of y are
+  // unspecified.
+  std::vector<int> apply(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
+                         const float* x, int x_width);
   std::vector<int> apply(int layer, Site site, const AdapterRows& rows, const float* x, int x_width,
-                         float* y, int64_t y_stride);
+                         float* y, int64_t y_stride) {
+    const SiteOutput output{site, y, y_stride};
+    return apply(layer, {&output, 1}, rows, x, x_width);
+  }
 
   // Adds the kStat* counters of experts to `stats` (an array of kStatCount).
   void stats(double* stats) const;
