@@ -1,0 +1,5 @@
+// npm run build
+
+import { afterSetUp } from "./setup.mjs";
+
+await afterSetUp(() => {});

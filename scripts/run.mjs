@@ -1,0 +1,19 @@
+// node scripts/run.mjs MODULE [ARGUMENTS]: set-up, then a compiled module of this project.
+
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterSetUp, root } from "./setup.mjs";
+
+/** In this very process, so that signals reach it. @param {string} module @param {string[]} args */
+export async function runModule(module, args) {
+  await afterSetUp(() => {
+    const file = join(root, module);
+    process.argv = [process.execPath, file, ...args];
+    return import(pathToFileURL(file).href);
+  });
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const [module = "", ...args] = process.argv.slice(2);
+  await runModule(module, args);
+}
