@@ -37,8 +37,12 @@ inline size_t row_bytes(DType dtype, int64_t columns) {
 }
 
 // Writes `count` values starting at a block border of `source` as float32: the slow reference for
-// every format; kernels are tested against it.
+// every format; kernels are tested against it. `source` needs no alignment.
 void to_float(DType dtype, const void* source, int64_t count, float* target);
+
+// Index of the first of `count` values that is infinite or NaN (of a block format: the first value
+// of a block with such a scale); -1 when all are finite. Runs at the speed of memory.
+int64_t first_non_finite(DType dtype, const void* source, int64_t count);
 
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);    // round to nearest even

@@ -12,6 +12,7 @@ namespace smore {
 
 // A named, row-major view of bytes that somebody else keeps alive (a mapped file). Shape is in
 // mathematical order: a matrix is {rows = outputs, columns = inputs} whatever the file calls it.
+// No dimension is 0. The bytes may have any alignment: read them with memcpy or to_float.
 struct TensorView {
   std::string name;  // as in the file
   const void* data = nullptr;
