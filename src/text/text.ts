@@ -2,8 +2,11 @@
 
 export interface Tokenizer {
   readonly vocabSize: number;
-  /** Ids of `text`; special tokens written in the text are recognised. Adds none but as asked. */
-  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  /**
+   * Ids of `text`; special tokens written in the text are recognised. Adds none but as asked. Runs on
+   * another thread: a long prompt must not hold the event loop.
+   */
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): Promise<number[]>;
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   /** The exact bytes of one token ("Ġthe" -> " the"), also where they are part of a character. */
   tokenBytes(id: number): Uint8Array;
