@@ -18,10 +18,10 @@ struct DTypeRow {
 
 // In the order of DType.
 constexpr DTypeRow kDTypes[] = {
-    {{"F32", 1, 4}, 0, 0},        {{"F16", 1, 2}, 0, 0},        {{"BF16", 1, 2}, 0, 0},
-    {{"I32", 1, 4}, 0, 0},        {{"Q8_0", 32, 34}, 0, 1},     {{"Q4_0", 32, 18}, 0, 1},
-    {{"Q4_1", 32, 20}, 0, 2},     {{"Q5_0", 32, 22}, 0, 1},     {{"Q5_1", 32, 24}, 0, 2},
-    {{"Q4_K", 256, 144}, 0, 2},   {{"Q5_K", 256, 176}, 0, 2},   {{"Q6_K", 256, 210}, 208, 1},
+    {{"F32", 1, 4}, 0, 0},      {{"F16", 1, 2}, 0, 0},      {{"BF16", 1, 2}, 0, 0},
+    {{"I32", 1, 4}, 0, 0},      {{"Q8_0", 32, 34}, 0, 1},   {{"Q4_0", 32, 18}, 0, 1},
+    {{"Q4_1", 32, 20}, 0, 2},   {{"Q5_0", 32, 22}, 0, 1},   {{"Q5_1", 32, 24}, 0, 2},
+    {{"Q4_K", 256, 144}, 0, 2}, {{"Q5_K", 256, 176}, 0, 2}, {{"Q6_K", 256, 210}, 208, 1},
 };
 static_assert(std::size(kDTypes) == static_cast<size_t>(DType::kQ6_K) + 1);
 
@@ -126,8 +126,8 @@ void q5_k_block(const uint8_t* block, float* y) {
   }
 }
 
-// Two halves of 128 values; in each, value 32 g + j takes its low bits from a nibble of 64 bytes and
-// its high two from bits 2 g of 32 bytes; every 16 values have a scale.
+// Two halves of 128 values; in each, value 32 g + j takes its low bits from a nibble of 64 bytes
+// and its high two from bits 2 g of 32 bytes; every 16 values have a scale.
 void q6_k_block(const uint8_t* block, float* y) {
   const float d = load_half(block + 208);
   for (int half = 0; half < 2; ++half) {
@@ -196,31 +196,48 @@ const DTypeInfo& dtype_info(DType dtype) { return row_of(dtype).info; }
 void to_float(DType dtype, const void* data, int64_t count, float* target) {
   const auto* source = static_cast<const uint8_t*>(data);
   switch (dtype) {
-    case DType::kF32: std::memcpy(target, source, static_cast<size_t>(count) * 4); return;
-    case DType::kF16: return convert_each<uint16_t>(source, count, target, half_to_float);
-    case DType::kBF16: return convert_each<uint16_t>(source, count, target, bfloat16_to_float);
+    case DType::kF32:
+      std::memcpy(target, source, static_cast<size_t>(count) * 4);
+      return;
+    case DType::kF16:
+      return convert_each<uint16_t>(source, count, target, half_to_float);
+    case DType::kBF16:
+      return convert_each<uint16_t>(source, count, target, bfloat16_to_float);
     case DType::kI32:
       return convert_each<int32_t>(source, count, target,
                                    [](int32_t v) { return static_cast<float>(v); });
-    case DType::kQ8_0: return convert_blocks<q8_0_block>(dtype, source, count, target);
-    case DType::kQ4_0: return convert_blocks<q4_0_block>(dtype, source, count, target);
-    case DType::kQ4_1: return convert_blocks<q4_1_block>(dtype, source, count, target);
-    case DType::kQ5_0: return convert_blocks<q5_0_block>(dtype, source, count, target);
-    case DType::kQ5_1: return convert_blocks<q5_1_block>(dtype, source, count, target);
-    case DType::kQ4_K: return convert_blocks<q4_k_block>(dtype, source, count, target);
-    case DType::kQ5_K: return convert_blocks<q5_k_block>(dtype, source, count, target);
-    case DType::kQ6_K: return convert_blocks<q6_k_block>(dtype, source, count, target);
+    case DType::kQ8_0:
+      return convert_blocks<q8_0_block>(dtype, source, count, target);
+    case DType::kQ4_0:
+      return convert_blocks<q4_0_block>(dtype, source, count, target);
+    case DType::kQ4_1:
+      return convert_blocks<q4_1_block>(dtype, source, count, target);
+    case DType::kQ5_0:
+      return convert_blocks<q5_0_block>(dtype, source, count, target);
+    case DType::kQ5_1:
+      return convert_blocks<q5_1_block>(dtype, source, count, target);
+    case DType::kQ4_K:
+      return convert_blocks<q4_k_block>(dtype, source, count, target);
+    case DType::kQ5_K:
+      return convert_blocks<q5_k_block>(dtype, source, count, target);
+    case DType::kQ6_K:
+      return convert_blocks<q6_k_block>(dtype, source, count, target);
   }
 }
 
 int64_t first_non_finite(DType dtype, const void* data, int64_t count) {
   const auto* source = static_cast<const uint8_t*>(data);
   switch (dtype) {
-    case DType::kF32: return first_full_exponent<uint32_t>(source, count, 0x7f800000);
-    case DType::kF16: return first_full_exponent<uint16_t>(source, count, kHalfExponent);
-    case DType::kBF16: return first_full_exponent<uint16_t>(source, count, 0x7f80);
-    case DType::kI32: return -1;
-    default: return first_bad_scale(row_of(dtype), source, count);
+    case DType::kF32:
+      return first_full_exponent<uint32_t>(source, count, 0x7f800000);
+    case DType::kF16:
+      return first_full_exponent<uint16_t>(source, count, kHalfExponent);
+    case DType::kBF16:
+      return first_full_exponent<uint16_t>(source, count, 0x7f80);
+    case DType::kI32:
+      return -1;
+    default:
+      return first_bad_scale(row_of(dtype), source, count);
   }
 }
 
@@ -250,7 +267,8 @@ uint16_t float_to_half(float value) {
   }
   const uint32_t odd = (magnitude >> 13) & 1;
   const uint32_t rounded = magnitude - (uint32_t{127 - 15} << 23) + 0xfff + odd;
-  return sign | static_cast<uint16_t>(rounded >> 13);  // a carry past the largest half gives infinity
+  return sign |
+         static_cast<uint16_t>(rounded >> 13);  // a carry past the largest half gives infinity
 }
 
 float bfloat16_to_float(uint16_t bits) {
