@@ -43,14 +43,15 @@ export type GenerationEvent =
       readonly kind: "finish";
       readonly reason: FinishReason;
       readonly stopToken: number | null; // the id that ended it, when reason is "stop"
-      readonly cachedTokens: number; // of the prompt, from the prefix cache
-      readonly completionTokens: number;
+      readonly completionTokens: number; // the stop token counts
     }
   /** The generation failed; nothing follows. `code` is a key of the error table (src/errors.ts). */
   | { readonly kind: "error"; readonly code: string; readonly message: string };
 
 /** One running generation. */
 export interface Generation {
+  /** Prompt tokens that came from the prefix cache; final once the first event has arrived. */
+  readonly cachedTokens: number;
   /** Ends it within one step (a client that left, a stop string that matched). Idempotent; emits nothing more. */
   cancel(): void;
 }
