@@ -25,12 +25,13 @@ inline constexpr int kMaxTopLogprobs = 20;
 
 // Bits of StepInput::flags.
 enum SequenceFlag : uint32_t {
-  kSample = 1,          // sample from the logits of the sequence's last row
-  kTokenFromSlot = 2,   // the only row's token is the one last sampled into this slot (look-ahead)
-  kRestoreHistory = 4,  // first step of a sequence in this slot: forget the slot, count history anew
-  kLogprobs = 8,        // fill sampled_logprob, and top_* up to top_logprobs
-  kPromptLogprobs = 16, // fill row_* for every row of this sequence but its last prompt token
-  kPenalties = 32,      // presence, frequency or repetition differ from their neutral value
+  kSample = 1,         // sample from the logits of the sequence's last row
+  kTokenFromSlot = 2,  // the only row's token is the one last sampled into this slot (look-ahead)
+  kRestoreHistory =
+      4,          // first step of a sequence in this slot: forget the slot, count history anew
+  kLogprobs = 8,  // fill sampled_logprob, and top_* up to top_logprobs
+  kPromptLogprobs = 16,  // fill row_* for every row of this sequence but its last prompt token
+  kPenalties = 32,       // presence, frequency or repetition differ from their neutral value
 };
 
 struct StepCounts {
@@ -41,23 +42,26 @@ struct StepCounts {
 struct StepInput {
   const StepCounts* counts;
   // per row
-  const int32_t* tokens;        // T; ignored where kTokenFromSlot
-  const int32_t* next_tokens;   // T; the token that follows this row in its prompt (kPromptLogprobs only)
+  const int32_t* tokens;  // T; ignored where kTokenFromSlot
+  const int32_t*
+      next_tokens;  // T; the token that follows this row in its prompt (kPromptLogprobs only)
   // per sequence
-  const int32_t* slot;          // B: engine-side state, 0 .. limits.sequences * 2 - 1, chosen by TypeScript
-  const uint32_t* flags;        // B: SequenceFlag bits
-  const int32_t* adapter;       // B: adapter handle, 0 = the base alone
-  const int32_t* row_start;     // B + 1
-  const int32_t* context;       // B: positions in the KV cache before this step
-  const int32_t* block_start;   // B + 1, into blocks
-  const int32_t* blocks;        // KV pages that hold positions 0 .. context + rows - 1, 16 each
-  const int32_t* history_start; // B + 1, into history (empty but with kRestoreHistory)
-  const int32_t* history_prompt;// B: how many tokens of the history are prompt (repetition penalty only)
+  const int32_t* slot;  // B: engine-side state, 0 .. limits.sequences * 2 - 1, chosen by TypeScript
+  const uint32_t* flags;         // B: SequenceFlag bits
+  const int32_t* adapter;        // B: adapter handle, 0 = the base alone
+  const int32_t* row_start;      // B + 1
+  const int32_t* context;        // B: positions in the KV cache before this step
+  const int32_t* block_start;    // B + 1, into blocks
+  const int32_t* blocks;         // KV pages that hold positions 0 .. context + rows - 1, 16 each
+  const int32_t* history_start;  // B + 1, into history (empty but with kRestoreHistory)
+  const int32_t*
+      history_prompt;  // B: how many tokens of the history are prompt (repetition penalty only)
   const int32_t* history;
-  const int32_t* bias_start;    // B + 1, into bias_token / bias_value
+  const int32_t* bias_start;  // B + 1, into bias_token / bias_value
   const int32_t* bias_token;
   const float* bias_value;
-  const int32_t* sample_index;  // B: index of the token to be sampled, 0 = first: with seed the whole RNG state
+  const int32_t* sample_index;  // B: index of the token to be sampled, 0 = first: with seed the
+                                // whole RNG state
   const uint32_t* seed;         // 2 B: low, high
   const float* temperature;     // B: 0 = greedy
   const float* top_p;           // B: 1 = off
@@ -72,17 +76,18 @@ struct StepInput {
 // Why a sequence has no token in this step. The others of the step are unharmed.
 enum class SequenceStatus : int32_t {
   kOk = 0,
-  kNotFinite = 1,       // logits were NaN or infinite
-  kAdapterFailed = 2,   // an expert page could not be read
+  kNotFinite = 1,      // logits were NaN or infinite
+  kAdapterFailed = 2,  // an expert page could not be read
 };
 
 struct StepOutput {
-  int32_t* status;          // B: SequenceStatus
-  int32_t* sampled;         // B
-  float* sampled_logprob;   // B: log softmax of the raw logits (before temperature), as OpenAI has it
-  int32_t* top_tokens;      // B x kMaxTopLogprobs, falling
-  float* top_logprobs;      // B x kMaxTopLogprobs
-  float* row_logprob;       // T: of next_tokens[t]
+  int32_t* status;   // B: SequenceStatus
+  int32_t* sampled;  // B
+  float*
+      sampled_logprob;  // B: log softmax of the raw logits (before temperature), as OpenAI has it
+  int32_t* top_tokens;  // B x kMaxTopLogprobs, falling
+  float* top_logprobs;  // B x kMaxTopLogprobs
+  float* row_logprob;   // T: of next_tokens[t]
   int32_t* row_top_tokens;  // T x kMaxTopLogprobs
   float* row_top_logprobs;  // T x kMaxTopLogprobs
 };
@@ -91,14 +96,14 @@ struct StepOutput {
 // table. All are totals since load unless named otherwise.
 enum StatIndex : int {
   kStatSteps,
-  kStatRows,              // rows computed
-  kStatSampledRows,       // rows whose logits were computed
-  kStatBasePasses,        // passes over the base weights (1 per step)
-  kStatAdapterRows,       // rows that went through an adapter
+  kStatRows,         // rows computed
+  kStatSampledRows,  // rows whose logits were computed
+  kStatBasePasses,   // passes over the base weights (1 per step)
+  kStatAdapterRows,  // rows that went through an adapter
   kStatStepSeconds,
-  kStatExpertHits,        // expert pages found resident when a step used them
-  kStatExpertMisses,      // pages loaded inside a step
-  kStatExpertLoads,       // pages loaded (misses and prefetch)
+  kStatExpertHits,    // expert pages found resident when a step used them
+  kStatExpertMisses,  // pages loaded inside a step
+  kStatExpertLoads,   // pages loaded (misses and prefetch)
   kStatExpertEvictions,
   kStatExpertLoadBytes,
   kStatExpertLoadSeconds,
@@ -106,8 +111,8 @@ enum StatIndex : int {
   kStatResidentPages,     // now
   kStatResidentAdapters,  // now: adapters whose routers are resident
   kStatAdapterBudgetBytes,
-  kStatWeightBytes,       // packed base weights
-  kStatKvBytes,           // KV pool
+  kStatWeightBytes,  // packed base weights
+  kStatKvBytes,      // KV pool
   kStatCount,
 };
 

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/step.h"
+#include "model/quantize.h"
+
+namespace smore {
+
+// What Engine::load is told: validated numbers and paths. Budgets are bytes.
+struct EngineConfig {
+  std::string model_path;
+  int threads = 1;
+  int max_model_len = 0;     // positions of one sequence; 0 = as many as the model was made for
+  int max_batch = 0;         // sequences in a step
+  int max_batch_tokens = 0;  // rows in a step
+  uint64_t kv_memory = 0;
+  uint64_t adapter_memory = 0;
+  int max_loaded_adapters = 0;
+  bool fp32_activations = false;
+  bool adapter_bf16 = false;
+  Quantize quantize = Quantize::kNone;
+  std::string kernel_path;  // empty = the machine's best
+};
+
+// What the engine tells once it is loaded; never changes.
+struct EngineInfo {
+  std::string family;
+  int layers = 0;
+  int width = 0;
+  int vocab = 0;
+  int max_model_len = 0;
+  std::vector<int32_t> stop_tokens;
+  int32_t bos_token = -1;
+  std::string kernel_path;
+  int threads = 0;
+  int kv_pages = 0;
+  uint64_t page_bytes = 0;
+  int64_t parameters = 0;
+  uint64_t weight_bytes = 0;
+  StepLimits limits{};
+  int slots = 0;  // 2 x limits.sequences
+};
+
+}  // namespace smore

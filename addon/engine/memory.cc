@@ -1,0 +1,64 @@
+#include "engine/memory.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+
+namespace smore {
+
+namespace {
+
+constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
+
+uint64_t read_number(const char* path) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  return file >> value ? value : kUnknown;  // a control group without a limit says "max"
+}
+
+uint64_t machine_available() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  uint64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+    std::getline(file, unit);
+  }
+  return kUnknown;
+}
+
+// cgroup v2. The page cache counts as used there but gives way, so it is added back.
+uint64_t container_available() {
+  const uint64_t limit = read_number("/sys/fs/cgroup/memory.max");
+  const uint64_t used = read_number("/sys/fs/cgroup/memory.current");
+  if (limit == kUnknown || used == kUnknown) return kUnknown;
+  std::ifstream file("/sys/fs/cgroup/memory.stat");
+  std::string key;
+  uint64_t value = 0;
+  uint64_t cache = 0;
+  while (file >> key >> value) {
+    if (key == "active_file" || key == "inactive_file") cache += value;
+  }
+  const uint64_t held = used - std::min(used, cache);
+  return limit - std::min(limit, held);
+}
+
+}  // namespace
+
+uint64_t available_memory() { return std::min(machine_available(), container_available()); }
+
+std::string memory_text(uint64_t bytes) {
+  constexpr double kMiB = 1024.0 * 1024.0;
+  const double mib = static_cast<double>(bytes) / kMiB;
+  char text[32];
+  if (mib >= 1024) {
+    std::snprintf(text, sizeof(text), "%.1f GiB", mib / 1024);
+  } else {
+    std::snprintf(text, sizeof(text), "%.*f MiB", mib < 10 ? 1 : 0, mib);
+  }
+  return text;
+}
+
+}  // namespace smore

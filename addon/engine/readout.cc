@@ -1,0 +1,84 @@
+#include "engine/readout.h"
+
+#include <atomic>
+#include <vector>
+
+#include "sampling/sampler.h"
+#include "sampling/softmax.h"
+
+namespace smore {
+
+namespace {
+
+void set_status(const StepOutput& out, int sequence, SequenceStatus status) {
+  // Several prompt rows of one sequence may find the same fault at once.
+  std::atomic_ref<int32_t>(out.status[sequence])
+      .store(static_cast<int32_t>(status), std::memory_order_relaxed);
+}
+
+Sampling sampling_of(const StepInput& step, int b) {
+  return {.temperature = step.temperature[b],
+          .top_p = step.top_p[b],
+          .min_p = step.min_p[b],
+          .top_k = step.top_k[b],
+          .seed = uint64_t{step.seed[2 * b + 1]} << 32 | step.seed[2 * b],
+          .index = static_cast<uint64_t>(step.sample_index[b])};
+}
+
+void change_logits(const StepInput& step, int b, const TokenHistory& history,
+                   std::span<float> logits) {
+  if (step.flags[b] & kPenalties) {
+    apply_penalties({.presence = step.presence[b],
+                     .frequency = step.frequency[b],
+                     .repetition = step.repetition[b]},
+                    history, logits);
+  }
+  for (int i = step.bias_start[b]; i < step.bias_start[b + 1]; ++i) {
+    logits[step.bias_token[i]] += step.bias_value[i];
+  }
+}
+
+}  // namespace
+
+void read_sampled_row(const StepInput& step, int b, std::span<const float> logits, Slot& slot,
+                      const StepOutput& out) {
+  const Peak raw = peak(logits);
+  if (!raw.finite) {
+    slot.status = SequenceStatus::kNotFinite;
+    set_status(out, b, slot.status);
+    return;
+  }
+  const uint32_t flags = step.flags[b];
+  if ((flags & kPenalties) != 0 || step.bias_start[b + 1] > step.bias_start[b]) {
+    thread_local std::vector<float> changed;
+    changed.assign(logits.begin(), logits.end());
+    change_logits(step, b, slot.history, changed);
+    slot.token = sample(sampling_of(step, b), changed);
+  } else {
+    slot.token = sample(sampling_of(step, b), logits);
+  }
+  out.sampled[b] = slot.token;
+  if (flags & kPenalties) slot.history.add_sampled(slot.token);
+  if (flags & kLogprobs) {
+    const LogSoftmax logprobs(logits, raw.value);
+    out.sampled_logprob[b] = logprobs.of(slot.token);
+    logprobs.top(step.top_logprobs[b], out.top_tokens + b * kMaxTopLogprobs,
+                 out.top_logprobs + b * kMaxTopLogprobs);
+  }
+}
+
+void read_prompt_row(const StepInput& step, const WantedRow& wanted, std::span<const float> logits,
+                     const StepOutput& out) {
+  const Peak raw = peak(logits);
+  if (!raw.finite) {
+    set_status(out, wanted.sequence, SequenceStatus::kNotFinite);
+    return;
+  }
+  const LogSoftmax logprobs(logits, raw.value);
+  const int64_t row = wanted.row;
+  out.row_logprob[row] = logprobs.of(step.next_tokens[row]);
+  logprobs.top(step.top_logprobs[wanted.sequence], out.row_top_tokens + row * kMaxTopLogprobs,
+               out.row_top_logprobs + row * kMaxTopLogprobs);
+}
+
+}  // namespace smore

@@ -1,0 +1,67 @@
+#include "engine/step_rows.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+
+namespace smore {
+
+StepRows::StepRows(const StepLimits& limits)
+    : tokens_(limits.rows), positions_(limits.rows), row_sequence_(limits.rows) {
+  wanted_.reserve(limits.rows);
+}
+
+void StepRows::build(const StepInput& step, std::span<const Slot> slots) {
+  wanted_.clear();
+  adapter_rows_ = 0;
+  model_step_.adapters.groups.clear();
+  for (int b = 0; b < step.counts->sequences; ++b) add_sequence(step, b, slots[step.slot[b]]);
+  model_step_.tokens = tokens_.data();
+  model_step_.attention = {.rows = step.counts->rows,
+                           .sequences = step.counts->sequences,
+                           .row_start = step.row_start,
+                           .row_sequence = row_sequence_.data(),
+                           .context = step.context,
+                           .block_start = step.block_start,
+                           .blocks = step.blocks,
+                           .positions = positions_.data()};
+}
+
+void StepRows::add_sequence(const StepInput& step, int b, const Slot& slot) {
+  const uint32_t flags = step.flags[b];
+  const int row_start = step.row_start[b];
+  const int row_end = step.row_start[b + 1];
+  for (int t = row_start; t < row_end; ++t) {
+    tokens_[t] = step.tokens[t];
+    positions_[t] = step.context[b] + t - row_start;
+    row_sequence_[t] = b;
+  }
+  if (flags & kTokenFromSlot) {
+    if (slot.token < 0 && slot.status == SequenceStatus::kOk) {
+      throw Error(ErrorCode::kInvalidArgument, "step: slot " + std::to_string(step.slot[b]) +
+                                                   " of sequence " + std::to_string(b) +
+                                                   " has no sampled token to continue from");
+    }
+    tokens_[row_start] = std::max(slot.token, 0);
+  }
+  const bool sample = flags & kSample;
+  if (flags & kPromptLogprobs) {
+    for (int t = row_start; t < row_end - (sample ? 1 : 0); ++t) {
+      if (step.next_tokens[t] >= 0) wanted_.push_back({t, b, false});
+    }
+  }
+  if (sample) wanted_.push_back({row_end - 1, b, true});
+  if (step.adapter[b] != 0) add_to_group(step.adapter[b], row_start, row_end);
+}
+
+void StepRows::add_to_group(int adapter, int row, int row_end) {
+  std::vector<AdapterRows::Group>& groups = model_step_.adapters.groups;
+  auto group = std::find_if(groups.begin(), groups.end(),
+                            [&](const AdapterRows::Group& g) { return g.handle == adapter; });
+  if (group == groups.end()) group = groups.insert(groups.end(), {adapter, {}});
+  adapter_rows_ += row_end - row;
+  for (; row < row_end; ++row) group->rows.push_back(row);
+}
+
+}  // namespace smore

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/step.h"
+#include "model/llama.h"
+#include "sampling/history.h"
+
+namespace smore {
+
+// What the engine remembers of a sequence between steps.
+struct Slot {
+  int32_t token = -1;  // last sampled; -1 = none yet
+  // A sequence that failed stays failed until its slot is given to another: steps that were planned
+  // before the failure was known must not continue from half a cache.
+  SequenceStatus status = SequenceStatus::kOk;
+  TokenHistory history;  // filled for sequences with penalties
+};
+
+// A checked step, laid out for the graph. Reused from step to step.
+class StepRows {
+ public:
+  explicit StepRows(const StepLimits& limits);
+
+  // Throws Error(kInvalidArgument) when a token is to come from a slot that has none.
+  void build(const StepInput& step, std::span<const Slot> slots);
+
+  const ModelStep& model_step() const { return model_step_; }
+  std::span<const WantedRow> wanted() const { return wanted_; }
+  int adapter_rows() const { return adapter_rows_; }
+
+ private:
+  void add_sequence(const StepInput& step, int b, const Slot& slot);
+  void add_to_group(int adapter, int row, int row_end);
+
+  ModelStep model_step_;
+  std::vector<int32_t> tokens_;        // T
+  std::vector<int32_t> positions_;     // T
+  std::vector<int32_t> row_sequence_;  // T
+  std::vector<WantedRow> wanted_;      // at most T
+  int adapter_rows_ = 0;
+};
+
+}  // namespace smore

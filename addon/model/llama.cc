@@ -1,0 +1,132 @@
+#include "model/llama.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace smore {
+
+namespace {
+
+const float* data_or_null(const std::vector<float>& vector) {
+  return vector.empty() ? nullptr : vector.data();
+}
+
+}  // namespace
+
+Llama::Llama(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvCache& kv,
+             const RotaryTable& rotary, Adapters& adapters, int max_rows)
+    : config_(config),
+      weights_(weights),
+      backend_(backend),
+      kv_(kv),
+      rotary_(rotary),
+      adapters_(adapters),
+      activations_(config, max_rows) {}
+
+AttentionShape Llama::attention_shape(const ModelConfig& config, int layer) {
+  const bool windowed = config.window_pattern == WindowPattern::kAll ||
+                        (config.window_pattern == WindowPattern::kEvenLayers && layer % 2 == 0);
+  return {.heads = config.heads,
+          .kv_heads = config.kv_heads,
+          .head_dim = config.head_dim,
+          .query_scale = config.query_scale,
+          .softcap = config.attention_softcap,
+          .window = windowed ? config.sliding_window : 0};
+}
+
+std::vector<int> Llama::forward(const ModelStep& step) {
+  failed_.clear();
+  backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
+                 activations_.x.get());
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    attention_block(layer, step);
+    ffn_block(layer, step);
+  }
+  return failed_;
+}
+
+void Llama::attention_block(int layer, const ModelStep& step) {
+  const LayerWeights& w = weights_.layers[layer];
+  const AttentionShape shape = attention_shape(config_, layer);
+  const int rows = step.attention.rows;
+  const int q_width = config_.heads * config_.head_dim;
+  const int kv_width = config_.kv_heads * config_.head_dim;
+  const int64_t stride = q_width + 2 * kv_width;
+  Activations& a = activations_;
+  float* qkv = a.qkv.get();
+
+  backend_.rms_norm(a.x.get(), w.attention_norm.data(), rows, config_.width, config_.norm_eps,
+                    a.normed.get());
+  backend_.matmul(*w.qkv, a.normed.get(), rows, data_or_null(w.qkv_bias), qkv);
+  adapt(layer,
+        {{Site::kQ, qkv, stride},
+         {Site::kK, qkv + q_width, stride},
+         {Site::kV, qkv + q_width + kv_width, stride}},
+        step, a.normed.get(), config_.width);
+  backend_.rotate_and_store(kv_, layer, shape, rotary_, step.attention, data_or_null(w.q_norm),
+                            data_or_null(w.k_norm), config_.norm_eps, qkv);
+  backend_.attention(kv_, layer, shape, step.attention, qkv, a.attended.get());
+  backend_.matmul(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
+  adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(), q_width);
+  add_to_stream(w.post_attention_norm, rows);
+}
+
+void Llama::ffn_block(int layer, const ModelStep& step) {
+  const LayerWeights& w = weights_.layers[layer];
+  const int rows = step.attention.rows;
+  const int64_t stride = 2 * config_.ffn_width;
+  Activations& a = activations_;
+  float* gate_up = a.gate_up.get();
+
+  backend_.rms_norm(a.x.get(), w.ffn_norm.data(), rows, config_.width, config_.norm_eps,
+                    a.normed.get());
+  backend_.matmul(*w.gate_up, a.normed.get(), rows, nullptr, gate_up);
+  adapt(layer, {{Site::kGate, gate_up, stride}, {Site::kUp, gate_up + config_.ffn_width, stride}},
+        step, a.normed.get(), config_.width);
+  backend_.gated_activation(config_.activation, gate_up, rows, config_.ffn_width, a.ffn.get());
+  backend_.matmul(*w.down, a.ffn.get(), rows, nullptr, a.projected.get());
+  adapt(layer, {{Site::kDown, a.projected.get(), config_.width}}, step, a.ffn.get(),
+        config_.ffn_width);
+  add_to_stream(w.post_ffn_norm, rows);
+}
+
+void Llama::adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
+                  const float* x, int x_width) {
+  if (step.adapters.groups.empty()) return;
+  const std::span<const SiteOutput> sites(outputs.begin(), outputs.size());
+  for (const int handle : adapters_.apply(layer, sites, step.adapters, x, x_width)) {
+    if (std::find(failed_.begin(), failed_.end(), handle) == failed_.end()) {
+      failed_.push_back(handle);
+    }
+  }
+}
+
+void Llama::add_to_stream(const std::vector<float>& post_norm, int rows) {
+  Activations& a = activations_;
+  const float* y = a.projected.get();
+  if (!post_norm.empty()) {
+    backend_.rms_norm(y, post_norm.data(), rows, config_.width, config_.norm_eps, a.normed.get());
+    y = a.normed.get();
+  }
+  backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
+}
+
+const float* Llama::logits(std::span<const WantedRow> wanted) {
+  const int count = static_cast<int>(wanted.size());
+  SMORE_CHECK(count <= max_logit_rows(), "more rows of logits than their buffer holds");
+  Activations& a = activations_;
+  const int64_t width = config_.width;
+  for (int i = 0; i < count; ++i) {
+    std::copy_n(a.x.get() + wanted[i].row * width, width, a.gathered.get() + i * width);
+  }
+  backend_.rms_norm(a.gathered.get(), weights_.final_norm.data(), count, config_.width,
+                    config_.norm_eps, a.normed.get());
+  backend_.matmul(weights_.output(), a.normed.get(), count, nullptr, a.logits.get());
+  if (config_.logit_softcap > 0) {
+    backend_.softcap(config_.logit_softcap, a.logits.get(), int64_t{count} * config_.vocab);
+  }
+  return a.logits.get();
+}
+
+}  // namespace smore

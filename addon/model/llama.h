@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backends/backend.h"
+#include "model/activations.h"
+#include "model/weights.h"
+#include "residual/adapters.h"
+
+namespace smore {
+
+// A row of a step whose logits are wanted.
+struct WantedRow {
+  int32_t row;
+  int32_t sequence;
+  bool sample;  // else: log probability of the prompt token that follows
+};
+
+// The rows of one step, as the graph sees them.
+struct ModelStep {
+  const int32_t* tokens = nullptr;  // T
+  AttentionStep attention;
+  AdapterRows adapters;
+};
+
+// The graph of a Llama-like decoder, written once for every family: it asks the configuration for
+// features. Owns the intermediates; weights and cache belong to the engine and outlive it.
+class Llama {
+ public:
+  Llama(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvCache& kv,
+        const RotaryTable& rotary, Adapters& adapters, int max_rows);
+
+  // Attention of a layer, as this model has it.
+  static AttentionShape attention_shape(const ModelConfig& config, int layer);
+
+  // Runs every row through all layers and writes its keys and values to the cache. Returns adapters
+  // whose pages could not be read: the results of their rows mean nothing.
+  std::vector<int> forward(const ModelStep& step);
+
+  // Rows of logits that one call of `logits` computes at most.
+  int max_logit_rows() const { return activations_.logit_rows; }
+
+  // Logits of these rows of the last forward, [rows, V], valid until the next call.
+  const float* logits(std::span<const WantedRow> wanted);
+
+ private:
+  void attention_block(int layer, const ModelStep& step);
+  void ffn_block(int layer, const ModelStep& step);
+  void adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
+             const float* x, int x_width);
+  void add_to_stream(const std::vector<float>& post_norm, int rows);
+
+  const ModelConfig& config_;
+  const ModelWeights& weights_;
+  Backend& backend_;
+  KvCache& kv_;
+  const RotaryTable& rotary_;
+  Adapters& adapters_;
+  Activations activations_;
+  std::vector<int> failed_;  // adapters that failed in the running forward
+};
+
+}  // namespace smore
