@@ -320,6 +320,11 @@ const Json* JsonFields::find(std::string_view name) const {
 
 bool JsonFields::has(std::string_view name) const { return find(name) != nullptr; }
 
+bool JsonFields::is_null(std::string_view name) const {
+  const Json* value = object_.member(name);
+  return value != nullptr && value->is_null();
+}
+
 void JsonFields::refuse(std::string_view name, const std::string& fault) const {
   throw Error(code_, where_ + ": " + std::string(name) + ": " + fault);
 }

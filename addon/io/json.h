@@ -53,6 +53,9 @@ class JsonFields {
 
   bool has(std::string_view name) const;
   const Json* find(std::string_view name) const;  // null when absent
+  bool is_null(std::string_view name) const;      // written out as null
+
+  const Json::Object& members() const { return *object_.object(); }
 
   // The field must be there.
   int64_t integer(std::string_view name, int64_t least, int64_t most) const;

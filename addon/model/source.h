@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "io/mapped_file.h"
 #include "model/config.h"
 
 namespace smore {
@@ -13,16 +14,18 @@ namespace smore {
 // A matrix of the base model as its file holds it.
 struct MatrixSource {
   TensorView tensor;  // {out, in}
-  // > 0: rows of each of this many heads are in GGUF's interleaved rotary order (llama, mistral) and
-  // are to be read as row 2 i -> i, 2 i + 1 -> i + head_dim / 2, so that one rotary kernel serves all.
+  // > 0: rows of each of this many heads are in GGUF's interleaved rotary order (llama, mistral)
+  // and are to be read as row 2 i -> i, 2 i + 1 -> i + head_dim / 2, so that one rotary kernel
+  // serves all.
   int interleaved_heads = 0;
 };
 
-using VectorSource = std::vector<float>;  // norms and biases, converted; empty = the family has none
+using VectorSource =
+    std::vector<float>;  // norms and biases, converted; empty = the family has none
 
 struct LayerSource {
-  VectorSource attention_norm;       // D   (Gemma: 1 is already added)
-  MatrixSource q, k, v, o;           // {H head_dim, D} {K head_dim, D} {K head_dim, D} {D, H head_dim}
+  VectorSource attention_norm;  // D   (Gemma: 1 is already added)
+  MatrixSource q, k, v, o;      // {H head_dim, D} {K head_dim, D} {K head_dim, D} {D, H head_dim}
   VectorSource q_bias, k_bias, v_bias;
   VectorSource q_norm, k_norm;       // head_dim (Qwen3)
   VectorSource post_attention_norm;  // D   (Gemma-2)
@@ -44,7 +47,7 @@ struct ModelSource {
   // Tells the kernel that a tensor's mapped pages are no longer needed (after it was repacked).
   void release(const TensorView& tensor) const;
 
-  std::shared_ptr<void> files;  // keeps the mappings alive
+  std::vector<std::shared_ptr<const MappedFile>> files;  // keep the mappings alive
 };
 
 // Opens a .gguf file or a Hugging Face folder (config.json + *.safetensors, sharded or not).
