@@ -32,7 +32,7 @@ export interface TokenLogprob {
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-export type FinishReason = "stop" | "length" | "abort";
+export type FinishReason = "stop" | "length";
 
 export type GenerationEvent =
   /** Prompt computed; `logprobs[i]` belongs to prompt token i + 1. Only when promptLogprobs was asked. */

@@ -1,0 +1,285 @@
+import {
+  type EngineInfo,
+  MAX_TOP_LOGPROBS,
+  type NativeAdapterInfo,
+  type NativeEngine,
+  PAGE_TOKENS,
+  SequenceFlag,
+  STATS,
+  type StepArrays,
+} from "./native.js";
+
+/** What one cached position holds: enough to tell whether it is the right one. */
+interface Cell {
+  readonly position: number;
+  readonly adapter: number;
+  readonly digest: number; // of the adapter and all tokens up to here
+}
+
+interface Slot {
+  lastSampled: number | null;
+  history: number[];
+}
+
+const END_OF_TEXT = 0;
+/** One sampled token in so many is the end of text. */
+const END_ONE_IN = 23;
+
+export function digestOf(adapter: number, tokens: readonly number[]): number {
+  return tokens.reduce(mix, mix(0x811c9dc5, adapter));
+}
+
+/** The token that the fake model samples after a prefix; penalties make it depend on the history. */
+export function sampleAfter(
+  digest: number,
+  seed: number,
+  sampleIndex: number,
+  history: readonly number[] | null,
+  vocab: number,
+): number {
+  let state = mix(mix(digest, seed), sampleIndex);
+  if (history !== null) state = history.reduce(mix, state);
+  return state % END_ONE_IN === 0 ? END_OF_TEXT : 1 + (state % (vocab - 1));
+}
+
+function mix(state: number, value: number): number {
+  let mixed = Math.imul(state ^ value, 0x9e3779b1);
+  mixed ^= mixed >>> 15;
+  return Math.imul(mixed, 0x85ebca6b) >>> 0;
+}
+
+/**
+ * A model in memory whose KV cells remember what was written into them. `run` computes a step and
+ * throws where its arrays break a rule of addon/engine/step.h, or read a cell that holds another
+ * sequence's position. For tests.
+ */
+export class FakeModel {
+  readonly #vocab: number;
+  readonly #cells = new Map<number, Cell>(); // page * PAGE_TOKENS + offset
+  readonly #slots = new Map<number, Slot>();
+
+  constructor(vocab: number) {
+    this.#vocab = vocab;
+  }
+
+  run(arrays: StepArrays): void {
+    const [rows, sequences] = [arrays.counts[0]!, arrays.counts[1]!];
+    this.#checkShape(arrays, rows, sequences);
+    this.#checkPages(arrays, sequences);
+    for (let index = 0; index < sequences; index++) this.#runSequence(arrays, index);
+  }
+
+  #checkShape(arrays: StepArrays, rows: number, sequences: number): void {
+    expect(rows > 0 && rows <= arrays.tokens.length, "rows of the step");
+    expect(sequences > 0 && sequences <= arrays.slot.length, "sequences of the step");
+    expect(arrays.rowStart[0] === 0 && arrays.rowStart[sequences] === rows, "row_start");
+    expect(arrays.blockStart[sequences]! <= arrays.blocks.length, "blocks fit");
+    expect(arrays.historyStart[sequences]! <= arrays.history.length, "history fits");
+    expect(arrays.biasStart[sequences]! <= arrays.biasToken.length, "biases fit");
+    expect(new Set(arrays.slot.subarray(0, sequences)).size === sequences, "slots are unique");
+  }
+
+  /** A page that one sequence writes is in no other sequence's table. */
+  #checkPages(arrays: StepArrays, sequences: number): void {
+    const users = new Map<number, number>();
+    const written = new Set<number>();
+    for (let index = 0; index < sequences; index++) {
+      const table = this.#table(arrays, index);
+      expect(new Set(table).size === table.length, "a page is twice in one table");
+      for (const page of table) users.set(page, (users.get(page) ?? 0) + 1);
+      const firstWritten = Math.floor(arrays.context[index]! / PAGE_TOKENS);
+      for (const page of table.slice(firstWritten)) written.add(page);
+    }
+    for (const page of written) expect(users.get(page) === 1, `page ${page} is written and shared`);
+  }
+
+  #table(arrays: StepArrays, index: number): Int32Array {
+    return arrays.blocks.slice(arrays.blockStart[index], arrays.blockStart[index + 1]);
+  }
+
+  #runSequence(arrays: StepArrays, index: number): void {
+    const flags = arrays.flags[index]!;
+    const adapter = arrays.adapter[index]!;
+    const [first, end] = [arrays.rowStart[index]!, arrays.rowStart[index + 1]!];
+    const context = arrays.context[index]!;
+    const table = this.#table(arrays, index);
+    expect(end > first, "a sequence has rows");
+    expect(
+      table.length === Math.ceil((context + end - first) / PAGE_TOKENS),
+      "pages of a sequence",
+    );
+    const slot = this.#slot(arrays, index);
+
+    let digest = digestOf(adapter, []);
+    for (let position = 0; position < context; position++) {
+      const cell = this.#cells.get(cellAt(table, position));
+      expect(cell?.position === position && cell.adapter === adapter, "context is contiguous");
+      digest = cell!.digest;
+    }
+    for (let row = first; row < end; row++) {
+      const position = context + row - first;
+      let token = arrays.tokens[row]!;
+      if (flags & SequenceFlag.tokenFromSlot) {
+        expect(end - first === 1 && slot.lastSampled !== null, "token from slot");
+        token = slot.lastSampled!;
+      }
+      digest = mix(digest, token);
+      this.#cells.set(cellAt(table, position), { position, adapter, digest });
+      arrays.rowLogprob[row] = -(mix(digest, arrays.nextTokens[row]!) % 1000) / 100;
+      fillTop(arrays.rowTopTokens, arrays.rowTopLogprobs, row, digest);
+    }
+    arrays.status[index] = 0;
+    if (flags & SequenceFlag.sample) this.#sample(arrays, index, slot, digest);
+  }
+
+  #slot(arrays: StepArrays, index: number): Slot {
+    const number = arrays.slot[index]!;
+    if (arrays.flags[index]! & SequenceFlag.restoreHistory) {
+      const [from, to] = [arrays.historyStart[index], arrays.historyStart[index + 1]];
+      this.#slots.set(number, { lastSampled: null, history: [...arrays.history.slice(from, to)] });
+    }
+    const slot = this.#slots.get(number);
+    expect(slot !== undefined, "a slot is restored before it is used");
+    return slot!;
+  }
+
+  #sample(arrays: StepArrays, index: number, slot: Slot, digest: number): void {
+    const history = arrays.flags[index]! & SequenceFlag.penalties ? slot.history : null;
+    const seed = arrays.seed[2 * index]!;
+    const token = sampleAfter(digest, seed, arrays.sampleIndex[index]!, history, this.#vocab);
+    slot.lastSampled = token;
+    slot.history.push(token);
+    arrays.sampled[index] = token;
+    arrays.sampledLogprob[index] = -(mix(digest, token) % 1000) / 100;
+    fillTop(arrays.topTokens, arrays.topLogprobValues, index, digest);
+  }
+}
+
+function cellAt(table: Int32Array, position: number): number {
+  return table[Math.floor(position / PAGE_TOKENS)]! * PAGE_TOKENS + (position % PAGE_TOKENS);
+}
+
+function fillTop(tokens: Int32Array, logprobs: Float32Array, index: number, digest: number): void {
+  for (let rank = 0; rank < MAX_TOP_LOGPROBS; rank++) {
+    tokens[index * MAX_TOP_LOGPROBS + rank] = mix(digest, rank) % 100;
+    logprobs[index * MAX_TOP_LOGPROBS + rank] = -rank;
+  }
+}
+
+function expect(condition: boolean, what: string): void {
+  if (!condition) throw new Error(`step breaks a rule: ${what}`);
+}
+
+export interface FakeEngineOptions {
+  readonly maxBatch?: number;
+  readonly maxBatchTokens?: number;
+  readonly kvPages?: number;
+  readonly vocab?: number;
+  /** Adapters that can be pinned at once. */
+  readonly maxPinned?: number;
+  /** Steps (counted from 0) that fail. */
+  readonly failingSteps?: ReadonlySet<number>;
+}
+
+/** The border without the addon: steps run in order, one event-loop turn each. For tests. */
+export class FakeEngine implements NativeEngine {
+  readonly info: EngineInfo;
+  readonly pins = new Map<number, number>();
+  steps = 0;
+  rows = 0;
+  readonly #model: FakeModel;
+  readonly #batches: StepArrays[] = [];
+  readonly #options: FakeEngineOptions;
+  #queue: Promise<void> = Promise.resolve();
+  #queued = 0;
+  #adapters = 0;
+
+  constructor(options: FakeEngineOptions = {}) {
+    const { maxBatch = 8, maxBatchTokens = 64, kvPages = 64, vocab = 100 } = options;
+    this.#options = options;
+    this.#model = new FakeModel(vocab);
+    this.info = {
+      family: "fake",
+      layers: 1,
+      width: 1,
+      vocab,
+      maxModelLen: kvPages * PAGE_TOKENS,
+      stopTokens: [END_OF_TEXT],
+      bosToken: -1,
+      kernelPath: "fake",
+      threads: 1,
+      kvPages,
+      pageBytes: PAGE_TOKENS,
+      parameters: 1,
+      weightBytes: 1,
+      limits: {
+        rows: maxBatchTokens,
+        sequences: maxBatch,
+        blocks: maxBatch * kvPages,
+        history: kvPages * PAGE_TOKENS,
+        biases: maxBatch * 300,
+      },
+      slots: 2 * maxBatch,
+    };
+  }
+
+  createBatch(arrays: StepArrays): number {
+    expect(this.#batches.length < 2, "two batches at most");
+    return this.#batches.push(arrays) - 1;
+  }
+
+  step(batch: number): Promise<void> {
+    expect(++this.#queued <= 2, "one step in flight and one queued");
+    const number = this.steps++;
+    const done = this.#queue.then(async () => {
+      await new Promise(setImmediate);
+      this.#queued -= 1;
+      if (this.#options.failingSteps?.has(number)) throw new Error(`step ${number} fails`);
+      const arrays = this.#batches[batch]!;
+      this.rows += arrays.counts[0]!;
+      this.#model.run(arrays);
+    });
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  async loadAdapter(folder: string): Promise<NativeAdapterInfo> {
+    await new Promise(setImmediate);
+    if (folder === "broken") throw new Error("broken: no adapter_config.json");
+    const handle = ++this.#adapters;
+    return { handle, kind: "fake", parameters: 1, bytes: 1, sites: 1, pages: 1, levels: 1 };
+  }
+
+  async acquireAdapter(handle: number): Promise<boolean> {
+    await new Promise(setImmediate);
+    if (handle < 1 || handle > this.#adapters) throw new Error(`no adapter ${handle}`);
+    const pins = this.pins.get(handle) ?? 0;
+    if (pins === 0 && this.pins.size >= (this.#options.maxPinned ?? 8)) return false;
+    this.pins.set(handle, pins + 1);
+    return true;
+  }
+
+  releaseAdapter(handle: number): void {
+    const pins = this.pins.get(handle) ?? 0;
+    expect(pins > 0, `adapter ${handle} was released without a pin`);
+    if (pins === 1) this.pins.delete(handle);
+    else this.pins.set(handle, pins - 1);
+  }
+
+  unloadAdapter(_handle: number): void {}
+
+  stats(target: Float64Array): void {
+    target.fill(0);
+    target[STATS.indexOf("steps")] = this.steps;
+    target[STATS.indexOf("rows")] = this.rows;
+    target[STATS.indexOf("basePasses")] = this.steps;
+  }
+
+  routing(_handle: number): number[][] {
+    return [[0]];
+  }
+
+  async close(): Promise<void> {
+    await this.#queue;
+  }
+}

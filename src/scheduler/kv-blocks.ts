@@ -1,0 +1,142 @@
+import { PAGE_TOKENS } from "../engine/native.js";
+
+/** A page of the KV cache: PAGE_TOKENS positions of one sequence, or of several that share a prefix. */
+export type BlockId = number & { readonly brand: "BlockId" };
+
+/** A prefix whose pages were computed: an adapter (negative) or a cached page (positive, never reused). */
+export type PrefixId = number & { readonly brand: "PrefixId" };
+
+export interface CachedPrefix {
+  readonly blocks: BlockId[];
+  readonly prefix: PrefixId;
+}
+
+/** What a prefix of no tokens is called: keys and values depend on the adapter from the first token. */
+export function emptyPrefix(adapter: number): PrefixId {
+  return (-1 - adapter) as PrefixId;
+}
+
+/**
+ * Who uses which page. A page is referenced by sequences, or idle (unreferenced, its content still
+ * good for reuse), or blank. Cached pages are found by (prefix before the page, its tokens): exact,
+ * because a prefix id names one sequence of tokens for good. Pages that can be shared are full,
+ * so nobody ever writes to a shared page.
+ */
+export class KvBlocks {
+  readonly count: number;
+  readonly #references: Int32Array;
+  readonly #prefix: Float64Array; // what the cached page's content is called
+  readonly #key: (string | undefined)[];
+  readonly #cached = new Map<string, BlockId>();
+  readonly #idle = new Set<BlockId>(); // least recently used first
+  readonly #blank: BlockId[];
+  #nextPrefix = 1;
+
+  constructor(count: number) {
+    this.count = count;
+    this.#references = new Int32Array(count);
+    this.#prefix = new Float64Array(count);
+    this.#key = new Array<string | undefined>(count).fill(undefined);
+    this.#blank = Array.from({ length: count }, (_, index) => (count - 1 - index) as BlockId);
+  }
+
+  /** Pages that `allocate` can give. */
+  get free(): number {
+    return this.#blank.length + this.#idle.size;
+  }
+
+  /** The longest cached prefix of `tokens` in full pages, at most `limit` of them. Takes no reference. */
+  find(adapter: number, tokens: readonly number[], limit: number): CachedPrefix {
+    const blocks: BlockId[] = [];
+    let prefix = emptyPrefix(adapter);
+    while (blocks.length < limit) {
+      const block = this.#cached.get(pageKey(prefix, tokens, blocks.length * PAGE_TOKENS));
+      if (block === undefined) break;
+      blocks.push(block);
+      prefix = this.#prefix[block] as PrefixId;
+    }
+    return { blocks, prefix };
+  }
+
+  /** How many of these pages nobody references: retaining them lowers `free` by as much. */
+  idleAmong(blocks: readonly BlockId[]): number {
+    return blocks.reduce((sum, block) => sum + (this.#idle.has(block) ? 1 : 0), 0);
+  }
+
+  retain(block: BlockId): void {
+    if (this.#references[block] === 0) this.#idle.delete(block);
+    this.#references[block]! += 1;
+  }
+
+  /** A page with one reference and no content; the least recently used idle one when none is blank. */
+  allocate(): BlockId | undefined {
+    const block = this.#blank.pop() ?? this.#evict();
+    if (block !== undefined) this.#references[block] = 1;
+    return block;
+  }
+
+  /** Gives references back, last page first: the end of a prefix is evicted before its beginning. */
+  release(blocks: readonly BlockId[]): void {
+    for (let index = blocks.length - 1; index >= 0; index--) {
+      const block = blocks[index]!;
+      if (this.#references[block]! <= 0) throw new Error(`page ${block} was released twice`);
+      this.#references[block]! -= 1;
+      if (this.#references[block] !== 0) continue;
+      if (this.#key[block] === undefined) this.#blank.push(block);
+      else this.#idle.add(block);
+    }
+  }
+
+  /**
+   * Offers a full, computed page for reuse and returns the name of the prefix that ends with it. When
+   * another page holds the same content already, that one stays the cached one.
+   */
+  publish(block: BlockId, before: PrefixId, tokens: readonly number[], start: number): PrefixId {
+    const key = pageKey(before, tokens, start);
+    const same = this.#cached.get(key);
+    if (same !== undefined) return this.#prefix[same] as PrefixId;
+    this.#cached.set(key, block);
+    this.#key[block] = key;
+    this.#prefix[block] = this.#nextPrefix++;
+    return this.#prefix[block] as PrefixId;
+  }
+
+  /** Throws unless every page is in exactly one state and `held` lists exactly the references. */
+  check(held: Iterable<BlockId>): void {
+    const expected = new Int32Array(this.count);
+    for (const block of held) expected[block]! += 1;
+    const blank = new Set(this.#blank);
+    if (blank.size !== this.#blank.length) throw new Error("a page is blank twice");
+    for (let block = 0 as BlockId; block < this.count; block++) {
+      if (expected[block] !== this.#references[block]) {
+        throw new Error(
+          `page ${block}: ${this.#references[block]} references, ${expected[block]} held`,
+        );
+      }
+      const states = Number(blank.has(block)) + Number(this.#idle.has(block));
+      if (states !== (this.#references[block] === 0 ? 1 : 0)) {
+        throw new Error(`page ${block} is free and in use, or neither`);
+      }
+    }
+  }
+
+  #evict(): BlockId | undefined {
+    const oldest = this.#idle.values().next();
+    if (oldest.done) return undefined;
+    const block = oldest.value;
+    this.#idle.delete(block);
+    this.#cached.delete(this.#key[block]!);
+    this.#key[block] = undefined;
+    return block;
+  }
+}
+
+function pageKey(before: PrefixId, tokens: readonly number[], start: number): string {
+  const units = new Array<number>(2 * PAGE_TOKENS);
+  for (let index = 0; index < PAGE_TOKENS; index++) {
+    const token = tokens[start + index]!;
+    units[2 * index] = token & 0xffff;
+    units[2 * index + 1] = token >>> 16;
+  }
+  return `${before}:${String.fromCharCode(...units)}`;
+}

@@ -1,0 +1,85 @@
+import type { Sequence } from "./sequence.js";
+
+/**
+ * The waiting, in fair order: start-time fair queueing over adapters. Each adapter (the base is one)
+ * is a flow that takes turns; a flood for one adapter queues up behind itself, and a request for
+ * another gets the next turn. Within an adapter it is first come, first served.
+ */
+export class FairQueue {
+  readonly #waiting: Sequence[] = [];
+  readonly #nextTurn = new Map<number, number>(); // of adapters that are ahead of `#turn`
+  #turn = 0; // of the latest admission
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** The turn of a new request. */
+  takeTurn(adapter: number): number {
+    const turn = Math.max(this.#turn, this.#nextTurn.get(adapter) ?? 0);
+    this.#nextTurn.set(adapter, turn + 1);
+    return turn;
+  }
+
+  add(sequence: Sequence): void {
+    let place = this.#waiting.length;
+    while (place > 0 && isBefore(sequence, this.#waiting[place - 1]!)) place--;
+    this.#waiting.splice(place, 0, sequence);
+  }
+
+  remove(sequence: Sequence): void {
+    const place = this.#waiting.indexOf(sequence);
+    if (place >= 0) this.#waiting.splice(place, 1);
+  }
+
+  admit(sequence: Sequence): void {
+    this.remove(sequence);
+    this.#turn = Math.max(this.#turn, sequence.turn);
+    for (const [adapter, turn] of this.#nextTurn) {
+      if (turn <= this.#turn) this.#nextTurn.delete(adapter);
+    }
+  }
+
+  /** The first `count` in order. */
+  head(count: number): readonly Sequence[] {
+    return this.#waiting.slice(0, count);
+  }
+
+  all(): readonly Sequence[] {
+    return this.#waiting;
+  }
+}
+
+function isBefore(a: Sequence, b: Sequence): boolean {
+  return a.turn !== b.turn ? a.turn < b.turn : a.number < b.number;
+}
+
+/** Prompt rows that always find room beside the rows of running streams. */
+const MIXED_PREFILL_ROWS = 32;
+
+/**
+ * Prompt rows of a step. Beside running streams they are few, so that the step stays short: a long
+ * prompt must not make the others' next token late. Alone they may fill the step.
+ */
+export function prefillBudget(decodeRows: number, room: number): number {
+  if (decodeRows === 0) return room;
+  return Math.min(room, Math.max(MIXED_PREFILL_ROWS, 2 * decodeRows));
+}
+
+/**
+ * Divides `budget` rows among prompts (oldest first, by rows they still need): half for the oldest, the
+ * rest to the shortest first, so that short prompts start soon and long ones are not starved.
+ */
+export function sharePrefill(remaining: readonly number[], budget: number): number[] {
+  const rows = remaining.map(() => 0);
+  let left = budget;
+  const give = (index: number, most: number) => {
+    const more = Math.min(most, remaining[index]! - rows[index]!);
+    rows[index]! += more;
+    left -= more;
+  };
+  if (rows.length > 0) give(0, Math.ceil(budget / 2));
+  const shortestFirst = [...rows.keys()].sort((a, b) => remaining[a]! - remaining[b]! || a - b);
+  for (const index of shortestFirst) give(index, left);
+  return rows;
+}

@@ -1,0 +1,90 @@
+/**
+ * absent: nothing asked of the engine. loading: asked. refused: there was no room; asked again once
+ * something is released. pinned: in memory and held there by us.
+ */
+type Pin = { state: "absent" | "loading" | "refused" | "pinned"; users: number; releases: number };
+
+/**
+ * Which adapters are pinned in the engine, and for whom. One pin per adapter, however many sequences
+ * use it. Pure: the loop carries out what `toAcquire` and `toRelease` hold and reports back.
+ */
+export class Residency {
+  readonly #pins = new Map<number, Pin>();
+  #releases = 0;
+  /** Adapters that the engine shall make resident and pin. The loop empties it. */
+  readonly toAcquire: number[] = [];
+  /** Pins that the engine shall drop. The loop empties it. */
+  readonly toRelease: number[] = [];
+
+  /** Whether a sequence with this adapter can start; when not, sees to it that it will. */
+  want(adapter: number): boolean {
+    if (adapter === 0) return true;
+    const pin = this.#pin(adapter);
+    if (pin.state === "absent") {
+      pin.state = "loading";
+      pin.releases = this.#releases;
+      this.toAcquire.push(adapter);
+    }
+    return pin.state === "pinned";
+  }
+
+  addUser(adapter: number): void {
+    if (adapter !== 0) this.#pin(adapter).users += 1;
+  }
+
+  removeUser(adapter: number): void {
+    if (adapter !== 0) this.#pin(adapter).users -= 1;
+  }
+
+  granted(adapter: number): void {
+    this.#pin(adapter).state = "pinned";
+  }
+
+  /** There was no room. False when there never will be: nothing else is pinned or being loaded. */
+  refused(adapter: number): boolean {
+    const pin = this.#pin(adapter);
+    pin.state = "refused";
+    if (pin.releases !== this.#releases) pin.state = "absent"; // room may have come up meanwhile
+    const others = [...this.#pins.values()].some(
+      ({ state }) => state === "pinned" || state === "loading",
+    );
+    if (others || pin.state === "absent") return true;
+    this.#pins.delete(adapter);
+    return false;
+  }
+
+  /** The engine could not load it. */
+  failed(adapter: number): void {
+    this.#pins.delete(adapter);
+    this.#retryRefused();
+  }
+
+  /** Drops the pins that no running sequence uses, but for those that `keep` wants. */
+  releaseUnused(keep: (adapter: number) => boolean): void {
+    for (const [adapter, pin] of this.#pins) {
+      if (pin.state === "loading" || pin.users > 0 || keep(adapter)) continue;
+      this.#pins.delete(adapter);
+      if (pin.state !== "pinned") continue;
+      this.toRelease.push(adapter);
+      this.#retryRefused();
+    }
+  }
+
+  pinned(): number[] {
+    return [...this.#pins].filter(([, pin]) => pin.state === "pinned").map(([adapter]) => adapter);
+  }
+
+  #retryRefused(): void {
+    this.#releases += 1;
+    for (const pin of this.#pins.values()) if (pin.state === "refused") pin.state = "absent";
+  }
+
+  #pin(adapter: number): Pin {
+    let pin = this.#pins.get(adapter);
+    if (pin === undefined) {
+      pin = { state: "absent", users: 0, releases: 0 };
+      this.#pins.set(adapter, pin);
+    }
+    return pin;
+  }
+}

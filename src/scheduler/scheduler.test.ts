@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ApiError } from "../errors.js";
+import { generateAlone, type Job, type Machine, requestOf, Simulation } from "./simulation.js";
+
+const machines: fc.Arbitrary<Machine> = fc.record({
+  maxBatch: fc.integer({ min: 1, max: 6 }),
+  maxRows: fc.integer({ min: 6, max: 64 }),
+  pages: fc.integer({ min: 6, max: 12 }), // the longest request needs 6
+  maxPinned: fc.integer({ min: 1, max: 3 }),
+});
+
+/** Few distinct beginnings, so that prefixes are shared often. */
+const prompts = fc
+  .tuple(
+    fc.constantFrom<number[]>(
+      [],
+      Array.from({ length: 16 }, (_, index) => index),
+      Array.from({ length: 33 }, (_, index) => index),
+    ),
+    fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 20 }),
+  )
+  .map(([common, own]) => [...common, ...own]);
+
+const jobs: fc.Arbitrary<Job> = fc.record({
+  prompt: prompts,
+  adapter: fc.constantFrom(0, 0, 0, 1, 1, 2, 3),
+  maxTokens: fc.oneof(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 20, max: 40 })),
+  seed: fc.integer({ min: 0, max: 2 }),
+  penalties: fc.boolean(),
+  ignoreEos: fc.constantFrom(true, true, false),
+  promptLogprobs: fc.boolean(),
+});
+
+type Action = { readonly kind: string; readonly job?: Job; readonly index?: number };
+const actions: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 2, arbitrary: jobs.map((job) => ({ kind: "submit", job })) },
+  { weight: 1, arbitrary: fc.nat(40).map((index) => ({ kind: "cancel", index })) },
+  { weight: 8, arbitrary: fc.constant({ kind: "plan" }) },
+  { weight: 8, arbitrary: fc.constant({ kind: "finish" }) },
+  { weight: 3, arbitrary: fc.constant({ kind: "answer" }) },
+);
+
+function act(simulation: Simulation, action: Action): void {
+  if (action.kind === "submit") simulation.submit(action.job!);
+  if (action.kind === "cancel") simulation.cancel(action.index!);
+  if (action.kind === "plan") simulation.plan();
+  if (action.kind === "finish") simulation.finishStep();
+  if (action.kind === "answer") simulation.answerAcquisition();
+}
+
+function checkOutcomes(simulation: Simulation): void {
+  for (const { sequence, events, cancelled } of simulation.outcomes) {
+    const { request } = sequence;
+    const alone = generateAlone(request);
+    const tokens = events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
+    if (cancelled) {
+      assert.deepEqual(tokens, alone.slice(0, tokens.length));
+      continue;
+    }
+    assert.deepEqual(tokens, alone);
+    const last = events.at(-1)!;
+    assert.equal(last.kind, "finish");
+    if (last.kind !== "finish") continue;
+    assert.equal(last.reason, alone.length < request.maxTokens ? "stop" : "length");
+    const prompt = events.filter((event) => event.kind === "prompt");
+    assert.equal(prompt.length, request.promptLogprobs === null ? 0 : 1);
+    for (const event of prompt) {
+      const following = event.logprobs.map(({ token }) => token);
+      assert.deepEqual(following, request.prompt.slice(1));
+    }
+  }
+}
+
+const schedules = fc.array(actions, { minLength: 20, maxLength: 160, size: "max" });
+
+test("any schedule ends with every page free and the tokens each request gets alone", () => {
+  let preemptions = 0;
+  let sharedTokens = 0;
+  fc.assert(
+    fc.property(machines, schedules, (machine, schedule) => {
+      const simulation = new Simulation(machine);
+      for (const action of schedule) act(simulation, action);
+      simulation.drain();
+      checkOutcomes(simulation);
+      assert.equal(simulation.scheduler.kv.free, machine.pages);
+      assert.equal(simulation.pinned, 0);
+      preemptions += simulation.scheduler.totals.preemptions;
+      sharedTokens += simulation.scheduler.totals.prefixHits;
+    }),
+    { numRuns: 4000 },
+  );
+  assert.ok(preemptions > 500 && sharedTokens > 5000, "the schedules reach the hard cases");
+});
+
+test("a step that fails ends its own sequences and no others", () => {
+  fc.assert(
+    fc.property(
+      machines,
+      fc.array(jobs, { minLength: 1, maxLength: 8 }),
+      fc.nat(20),
+      (machine, list, failing) => {
+        const simulation = new Simulation(machine);
+        for (const job of list) simulation.submit(job);
+        while (!simulation.scheduler.idle) {
+          simulation.answerAcquisition();
+          simulation.plan();
+          simulation.plan();
+          simulation.finishStep(simulation.steps === failing);
+        }
+        for (const { sequence, events } of simulation.outcomes) {
+          const last = events.at(-1)!;
+          if (last.kind === "error") assert.equal(last.code, "engine_failed");
+          else assert.equal(last.kind, "finish");
+          const tokens = events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
+          const alone = generateAlone(sequence.request);
+          assert.deepEqual(tokens, alone.slice(0, tokens.length));
+        }
+        assert.equal(simulation.scheduler.kv.free, machine.pages);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+const plain: Job = {
+  prompt: [1, 2, 3],
+  adapter: 0,
+  maxTokens: 8,
+  seed: 0,
+  penalties: false,
+  ignoreEos: true,
+  promptLogprobs: false,
+};
+const roomy: Machine = { maxBatch: 4, maxRows: 64, pages: 64, maxPinned: 2 };
+
+test("a request that can never fit is refused when it is submitted", () => {
+  const simulation = new Simulation({ ...roomy, pages: 4 });
+  simulation.submit({ ...plain, maxTokens: 62 });
+  assert.throws(
+    () => simulation.submit({ ...plain, maxTokens: 63 }),
+    (error) => error instanceof ApiError && error.code === "context_length_exceeded",
+  );
+});
+
+test("a second prompt computes only what its shared prefix lacks", () => {
+  const simulation = new Simulation(roomy);
+  const prompt = Array.from({ length: 50 }, (_, index) => index % 7);
+  simulation.submit({ ...plain, prompt });
+  simulation.drain();
+  const { sequence } = simulation.submit({ ...plain, prompt });
+  const { sequence: other } = simulation.submit({ ...plain, prompt, adapter: 1 });
+  simulation.drain();
+  assert.equal(sequence.cachedTokens, 48);
+  assert.equal(other.cachedTokens, 0, "another adapter's pages are not shared");
+});
+
+test("decoding keeps a step queued behind the one that runs", () => {
+  const simulation = new Simulation(roomy);
+  simulation.submit(plain);
+  assert.ok(simulation.plan());
+  assert.ok(simulation.plan(), "the second step is planned before the first one's token is known");
+  assert.ok(!simulation.plan(), "there are two batches");
+  simulation.drain();
+  assert.equal(simulation.steps, 8, "no step is wasted on a generation that ends by length");
+});
+
+test("running streams have a row in every step while a long prompt is computed", () => {
+  const simulation = new Simulation({ ...roomy, maxRows: 256 });
+  const stream = simulation.submit({ ...plain, maxTokens: 100 });
+  simulation.plan();
+  simulation.finishStep();
+  simulation.submit({ ...plain, prompt: Array.from({ length: 600 }, () => 5) });
+  for (let step = 0; step < 10; step++) {
+    const before = stream.events.length;
+    simulation.plan();
+    simulation.finishStep();
+    assert.equal(stream.events.length, before + 1);
+  }
+  simulation.drain();
+});
+
+test("a flood for one adapter does not keep another's request waiting", () => {
+  const simulation = new Simulation({ ...roomy, maxBatch: 2, maxPinned: 4 });
+  for (let index = 0; index < 100; index++) simulation.submit({ ...plain, adapter: 1 });
+  for (let index = 0; index < 4; index++) {
+    simulation.plan();
+    simulation.answerAcquisition();
+    simulation.finishStep();
+  }
+  const late = simulation.submit({ ...plain, adapter: 2 });
+  const finished = () => simulation.outcomes.filter(({ events }) => events.length >= 9).length;
+  const before = finished();
+  while (late.events.length === 0) {
+    simulation.plan();
+    simulation.answerAcquisition();
+    simulation.finishStep();
+  }
+  assert.ok(finished() - before <= 4, `${finished() - before} others were served before it`);
+  simulation.drain();
+});
+
+test("requests for an adapter without room get in after a bounded number of others", () => {
+  const simulation = new Simulation({ ...roomy, maxPinned: 1 });
+  simulation.submit({ ...plain, adapter: 1 });
+  const tick = () => {
+    simulation.answerAcquisition();
+    simulation.plan();
+    simulation.finishStep();
+  };
+  tick();
+  tick();
+  const starved = simulation.submit({ ...plain, adapter: 2 });
+  let others = 0;
+  while (starved.events.length === 0) {
+    if (simulation.scheduler.waiting.length < 3) {
+      simulation.submit({ ...plain, adapter: 1 });
+      others += 1;
+    }
+    tick();
+    assert.ok(others < 30, "adapter 2 starves while adapter 1 is kept busy");
+  }
+  simulation.drain();
+});
+
+test("an adapter that cannot be loaded fails its own requests alone", () => {
+  const simulation = new Simulation(roomy);
+  const { sequence: broken } = simulation.submit({ ...plain, adapter: 3 });
+  const base = simulation.submit(plain);
+  simulation.plan();
+  simulation.scheduler.adapters.failed(3);
+  const events = simulation.scheduler.failAdapter(3, "no such file");
+  assert.deepEqual(
+    events.map(({ sequence, event }) => [sequence, event.kind]),
+    [[broken, "error"]],
+  );
+  while (base.events.length < 9) {
+    simulation.plan();
+    simulation.finishStep();
+  }
+});
+
+test("more logit biases than a step can carry are refused", () => {
+  const request = requestOf(plain);
+  const sampling = { ...request.sampling, logitBias: new Map([[7, -100]]) };
+  const { scheduler } = new Simulation(roomy);
+  assert.throws(() => scheduler.submit({ ...request, sampling }), /at most 0 tokens/);
+});

@@ -1,0 +1,336 @@
+import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
+import { ApiError, type ErrorCode } from "../errors.js";
+import { KvBlocks } from "./kv-blocks.js";
+import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
+import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
+import { Residency } from "./residency.js";
+import { hasPenalties, mostPositions, pagesFor, Sequence, type SlotId } from "./sequence.js";
+import { type PlannedStep, StepDraft } from "./step-draft.js";
+import { type PlannedRows, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
+
+export interface SchedulerOptions {
+  readonly limits: StepLimits;
+  readonly slots: number;
+  readonly pages: number;
+}
+
+export interface SequenceEvent {
+  readonly sequence: Sequence;
+  readonly event: GenerationEvent;
+}
+
+/** Totals since start, for the metrics. */
+export interface SchedulerTotals {
+  preemptions: number;
+  prefixQueries: number; // tokens looked up
+  prefixHits: number; // tokens found
+}
+
+/**
+ * Decides what every step computes and owns the state of all sequences. Pure: no clock, no I/O, no
+ * engine. At most two planned steps may be uncommitted (one runs, one is queued); they are committed
+ * in the order they were planned, and the engine runs them in that order.
+ */
+export class Scheduler {
+  readonly adapters = new Residency();
+  readonly kv: KvBlocks;
+  readonly totals: SchedulerTotals = { preemptions: 0, prefixQueries: 0, prefixHits: 0 };
+  readonly #limits: StepLimits;
+  readonly #slots: SlotId[];
+  readonly #queue = new FairQueue();
+  readonly #running: Sequence[] = []; // oldest admission first
+  readonly #leaving = new Set<Sequence>(); // preempted or ended, with queued steps
+  readonly #uncommitted = new Set<PlannedStep>();
+  #submitted = 0;
+
+  constructor(options: SchedulerOptions) {
+    this.#limits = options.limits;
+    this.kv = new KvBlocks(options.pages);
+    this.#slots = Array.from({ length: options.slots }, (_, index) => index as SlotId);
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#queue.all();
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  /** Nothing waits, runs or holds anything. */
+  get idle(): boolean {
+    return this.#queue.size + this.#running.length + this.#leaving.size === 0;
+  }
+
+  submit(request: GenerateRequest): Sequence {
+    this.#refuseImpossible(request);
+    const turn = this.#queue.takeTurn(request.adapter);
+    const sequence = new Sequence(request, this.#submitted++, turn);
+    this.#queue.add(sequence);
+    return sequence;
+  }
+
+  /** Ends a sequence without an event. */
+  cancel(sequence: Sequence): void {
+    if (sequence.phase !== "ended") this.#leave(sequence, "ended");
+  }
+
+  /** Ends every waiting sequence of an adapter that cannot be made resident. */
+  failAdapter(adapter: number, message: string): SequenceEvent[] {
+    const affected = this.#queue.all().filter((sequence) => sequence.adapter === adapter);
+    return affected.map((sequence) => this.#end(sequence, "adapter_failed", message));
+  }
+
+  /** Writes the next step into `arrays`; null when nothing can be computed now. */
+  plan(arrays: StepArrays): PlannedStep | null {
+    const draft = new StepDraft(this.#limits);
+    for (const sequence of [...this.#running]) {
+      if (sequence.phase !== "running" || sequence.remaining !== 1) continue;
+      if (this.#reserve(sequence)) draft.add(sequence, 1);
+    }
+    const budget = prefillBudget(draft.rows, this.#limits.rows - draft.rows);
+    this.#admit(draft);
+    const prompts = this.#running.filter(
+      (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
+    );
+    const shares = sharePrefill(
+      prompts.map((sequence) => sequence.remaining),
+      budget,
+    );
+    prompts.forEach((sequence, index) => {
+      if (shares[index]! > 0) draft.add(sequence, shares[index]!);
+    });
+    const step = draft.write(arrays);
+    if (step !== null) this.#uncommitted.add(step);
+    return step;
+  }
+
+  /** Takes the results of a finished step. A second call for the same step does nothing. */
+  commit(step: PlannedStep): SequenceEvent[] {
+    const events: SequenceEvent[] = [];
+    this.#settle(step, (part, index) => this.#accept(step.arrays, part, index, events));
+    return events;
+  }
+
+  /** The engine could not run the step: ends its sequences, the others go on. */
+  fail(step: PlannedStep, message: string): SequenceEvent[] {
+    const events: SequenceEvent[] = [];
+    this.#settle(step, ({ sequence }) => {
+      events.push(this.#end(sequence, "engine_failed", message));
+    });
+    return events;
+  }
+
+  /** Throws unless pages, slots and pins add up. For tests. */
+  check(): void {
+    const holders = [...this.#running, ...this.#leaving];
+    this.kv.check(holders.flatMap((sequence) => sequence.blocks));
+    const slots = [...this.#slots, ...holders.map((sequence) => sequence.slot)];
+    if (new Set(slots).size !== slots.length) throw new Error("a slot has two owners");
+    for (const sequence of this.#leaving) {
+      if (sequence.queuedSteps === 0) throw new Error("a sequence left but was not released");
+    }
+  }
+
+  #refuseImpossible(request: GenerateRequest): void {
+    const pages = pagesFor(mostPositions(request));
+    const most = Math.min(this.kv.count, this.#limits.blocks);
+    if (pages > most) {
+      const message = `The request needs ${pages} KV pages of ${PAGE_TOKENS} tokens at its longest; this server has ${most}. Shorten the prompt or max_tokens.`;
+      throw new ApiError("context_length_exceeded", { message });
+    }
+    if (request.sampling.logitBias.size > this.#limits.biases) {
+      const message = `logit_bias may name at most ${this.#limits.biases} tokens.`;
+      throw new ApiError("invalid_parameter", { message, param: "logit_bias" });
+    }
+    const history = hasPenalties(request) ? request.prompt.length + request.maxTokens : 0;
+    if (history > this.#limits.history) {
+      const message = `With penalties, prompt and max_tokens together may be at most ${this.#limits.history} tokens.`;
+      throw new ApiError("context_length_exceeded", { message });
+    }
+  }
+
+  /** Sees to it that the sequence has the page of its next position; may preempt the newest. */
+  #reserve(sequence: Sequence): boolean {
+    while (sequence.blocks.length * PAGE_TOKENS <= sequence.planned) {
+      const block = this.kv.allocate();
+      if (block !== undefined) {
+        sequence.blocks.push(block);
+        continue;
+      }
+      if (this.#leaving.size > 0) return false; // pages come free when their queued step is done
+      const newest = this.#running.at(-1)!;
+      this.totals.preemptions += 1;
+      this.#leave(newest, "preempted");
+      if (newest === sequence) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Lets sequences in, in fair order, while slots and pages last. One whose adapter is not resident is
+   * passed by, `maxBatch` times at most: then no other adapter's sequence gets in before it, so pins
+   * drain until there is room.
+   */
+  #admit(draft: StepDraft): void {
+    const patience = this.#limits.sequences;
+    const wanted = new Set<number>();
+    const missed: Sequence[] = [];
+    let overdue: Sequence | undefined;
+    let full = false;
+    for (const sequence of this.#queue.head(this.#limits.sequences)) {
+      const { adapter } = sequence;
+      const held = overdue !== undefined && adapter !== 0 && adapter !== overdue.adapter;
+      if (held) continue;
+      wanted.add(adapter);
+      if (!this.adapters.want(adapter)) {
+        missed.push(sequence);
+        if (sequence.passedBy >= patience) overdue ??= sequence;
+        continue;
+      }
+      full ||= !this.#start(sequence);
+      if (full) continue;
+      draft.admitted.push(sequence);
+      for (const other of missed) other.passedBy += 1;
+    }
+    this.adapters.releaseUnused((adapter) => wanted.has(adapter));
+  }
+
+  /** Gives a waiting sequence pages for all its tokens, and a slot; false when there is no room. */
+  #start(sequence: Sequence): boolean {
+    if (this.#running.length >= this.#limits.sequences || this.#slots.length === 0) return false;
+    const { tokens } = sequence;
+    const reusable = sequence.promptLogprobs === null ? pagesFor(tokens.length) - 1 : 0;
+    const cached = this.kv.find(sequence.adapter, tokens, reusable);
+    const needed = pagesFor(sequence.remaining) - cached.blocks.length;
+    // Running streams will each need a page soon: without a margin the newest would be preempted at once.
+    const margin = this.#running.length;
+    if (needed + margin > this.kv.free - this.kv.idleAmong(cached.blocks)) return false;
+
+    for (const block of cached.blocks) this.kv.retain(block);
+    sequence.blocks = [...cached.blocks];
+    for (let page = 0; page < needed; page++) sequence.blocks.push(this.kv.allocate()!);
+    sequence.planned = cached.blocks.length * PAGE_TOKENS;
+    sequence.computed = sequence.planned;
+    sequence.published = cached.blocks.length;
+    sequence.prefix = cached.prefix;
+    sequence.cachedTokens ??= sequence.planned;
+    sequence.slot = this.#slots.shift()!;
+    sequence.phase = "running";
+    this.totals.prefixQueries += tokens.length;
+    this.totals.prefixHits += sequence.planned;
+    this.adapters.addUser(sequence.adapter);
+    this.#queue.admit(sequence);
+    this.#running.push(sequence);
+    return true;
+  }
+
+  #settle(step: PlannedStep, take: (part: PlannedRows, index: number) => void): void {
+    if (!this.#uncommitted.delete(step)) return;
+    step.parts.forEach((part, index) => {
+      const { sequence } = part;
+      sequence.queuedSteps -= 1;
+      sequence.pending -= part.samples ? 1 : 0;
+      // Look-ahead rows of a sequence that ended in an earlier step count for nothing.
+      if (sequence.phase !== "ended") take(part, index);
+      if (this.#leaving.has(sequence)) this.#releaseWhenDone(sequence);
+    });
+  }
+
+  #accept(arrays: StepArrays, part: PlannedRows, index: number, events: SequenceEvent[]): void {
+    const { sequence } = part;
+    const status = arrays.status[index];
+    if (status !== SequenceStatus.ok) {
+      const code = status === SequenceStatus.adapterFailed ? "adapter_failed" : "not_finite";
+      events.push(this.#end(sequence, code));
+      return;
+    }
+    if (sequence.promptLogprobs !== null) {
+      sequence.promptLogprobs.push(...readPromptLogprobs(arrays, part));
+    }
+    sequence.computed += part.rows;
+    this.#publish(sequence);
+    if (sequence.promptLogprobs !== null && sequence.computed >= sequence.promptLength) {
+      events.push({ sequence, event: { kind: "prompt", logprobs: sequence.promptLogprobs } });
+      sequence.promptLogprobs = null;
+    }
+    if (part.samples) this.#acceptToken(arrays, sequence, index, events);
+    else if (sequence.request.maxTokens === 0 && sequence.computed === sequence.promptLength) {
+      events.push(this.#finish(sequence, "length", null));
+    }
+  }
+
+  #acceptToken(
+    arrays: StepArrays,
+    sequence: Sequence,
+    index: number,
+    events: SequenceEvent[],
+  ): void {
+    const { request } = sequence;
+    const token = arrays.sampled[index]!;
+    sequence.tokens.push(token);
+    if (!request.ignoreEos && request.stopTokens.has(token)) {
+      events.push(this.#finish(sequence, "stop", token));
+      return;
+    }
+    const { logprobs } = request;
+    const logprob = logprobs === null ? null : readSampledLogprob(arrays, index, logprobs);
+    events.push({ sequence, event: { kind: "token", token, logprob } });
+    if (sequence.outputLength >= request.maxTokens) {
+      events.push(this.#finish(sequence, "length", null));
+    }
+  }
+
+  /** Offers the pages that are now full and computed for reuse by others. */
+  #publish(sequence: Sequence): void {
+    while ((sequence.published + 1) * PAGE_TOKENS <= sequence.computed) {
+      const page = sequence.published;
+      const block = sequence.blocks[page]!;
+      const start = page * PAGE_TOKENS;
+      sequence.prefix = this.kv.publish(block, sequence.prefix, sequence.tokens, start);
+      sequence.published += 1;
+    }
+  }
+
+  #finish(sequence: Sequence, reason: FinishReason, stopToken: number | null): SequenceEvent {
+    this.#leave(sequence, "ended");
+    const event: GenerationEvent = {
+      kind: "finish",
+      reason,
+      stopToken,
+      completionTokens: sequence.outputLength,
+    };
+    return { sequence, event };
+  }
+
+  #end(sequence: Sequence, code: ErrorCode, message = new ApiError(code).message): SequenceEvent {
+    this.#leave(sequence, "ended");
+    return { sequence, event: { kind: "error", code, message } };
+  }
+
+  /** Takes a sequence out of all further steps. */
+  #leave(sequence: Sequence, phase: "preempted" | "ended"): void {
+    const { phase: before } = sequence;
+    sequence.phase = phase;
+    if (before === "waiting") {
+      this.#queue.remove(sequence);
+      return;
+    }
+    if (before === "running") this.#running.splice(this.#running.indexOf(sequence), 1);
+    this.#leaving.add(sequence);
+    this.#releaseWhenDone(sequence);
+  }
+
+  /** Frees what a leaving sequence holds once no queued step uses it. */
+  #releaseWhenDone(sequence: Sequence): void {
+    if (sequence.queuedSteps > 0) return;
+    this.#leaving.delete(sequence);
+    this.kv.release(sequence.blocks);
+    this.#slots.push(sequence.slot!);
+    this.adapters.removeUser(sequence.adapter);
+    sequence.forgetComputation();
+    if (sequence.phase !== "preempted") return;
+    sequence.phase = "waiting";
+    this.#queue.add(sequence);
+  }
+}

@@ -1,0 +1,116 @@
+import { PAGE_TOKENS } from "../engine/native.js";
+import { type BlockId, emptyPrefix, type PrefixId } from "./kv-blocks.js";
+import type { GenerateRequest, TokenLogprob } from "./request.js";
+
+/** The engine's own state of a sequence: its last token and the counts of its history. */
+export type SlotId = number & { readonly brand: "SlotId" };
+
+/**
+ * waiting: holds nothing. running: holds pages, a slot and a pin on its adapter. preempted and ended:
+ * takes part in no further step; keeps what it holds until the steps queued with it are done.
+ */
+export type Phase = "waiting" | "running" | "preempted" | "ended";
+
+/**
+ * One generation on its way through the scheduler, which alone changes it. Every length follows from
+ * `tokens`, `planned`, `computed` and `pending`.
+ */
+export class Sequence {
+  readonly request: GenerateRequest;
+  /** Arrival order. */
+  readonly number: number;
+  /** Place in the fair order of the waiting (policy.ts); kept when preempted. */
+  readonly turn: number;
+  readonly seedLow: number;
+  readonly seedHigh: number;
+  /** Bias entries in the order that the engine gets them. */
+  readonly biases: readonly (readonly [token: number, value: number])[];
+
+  phase: Phase = "waiting";
+  /** The prompt, then the tokens known to have been sampled. */
+  readonly tokens: number[];
+  /** Tokens that queued steps sample. */
+  pending = 0;
+  /** Positions whose keys and values queued or finished steps compute. */
+  planned = 0;
+  /** Positions that finished steps have computed. */
+  computed = 0;
+  /** Queued steps that hold rows of it. */
+  queuedSteps = 0;
+
+  slot: SlotId | null = null;
+  /** The engine has not seen it in this slot. */
+  fresh = true;
+  blocks: BlockId[] = [];
+  /** Leading pages that are offered for reuse, and the name of the prefix they hold. */
+  published = 0;
+  prefix: PrefixId;
+
+  /** Of the prompt, taken from the prefix cache at first admission. */
+  cachedTokens: number | null = null;
+  /** Log-probabilities of prompt tokens 1, 2, ... so far; null when not asked for or delivered. */
+  promptLogprobs: TokenLogprob[] | null;
+  /** Others that were admitted before it while its adapter was not resident. */
+  passedBy = 0;
+
+  constructor(request: GenerateRequest, number: number, turn: number) {
+    this.request = request;
+    this.number = number;
+    this.turn = turn;
+    this.seedLow = Number(BigInt.asUintN(32, request.sampling.seed));
+    this.seedHigh = Number(BigInt.asUintN(32, request.sampling.seed >> 32n));
+    this.biases = [...request.sampling.logitBias];
+    this.tokens = [...request.prompt];
+    this.prefix = emptyPrefix(request.adapter);
+    this.promptLogprobs = request.promptLogprobs === null ? null : [];
+  }
+
+  get adapter(): number {
+    return this.request.adapter;
+  }
+
+  get promptLength(): number {
+    return this.request.prompt.length;
+  }
+
+  /** Tokens sampled so far, the one that ended it included. */
+  get outputLength(): number {
+    return this.tokens.length - this.promptLength;
+  }
+
+  /** Known tokens and those that queued steps sample. */
+  get length(): number {
+    return this.tokens.length + this.pending;
+  }
+
+  /** Rows that could be planned now; the last token of a generation is never fed back. */
+  get remaining(): number {
+    return Math.min(this.length, mostPositions(this.request)) - this.planned;
+  }
+
+  /** Back to where it stood before it was admitted, but for the tokens it has. */
+  forgetComputation(): void {
+    this.planned = 0;
+    this.computed = 0;
+    this.slot = null;
+    this.fresh = true;
+    this.blocks = [];
+    this.published = 0;
+    this.prefix = emptyPrefix(this.adapter);
+    if (this.promptLogprobs !== null) this.promptLogprobs = [];
+  }
+}
+
+export function hasPenalties({ sampling }: GenerateRequest): boolean {
+  const { presencePenalty, frequencyPenalty, repetitionPenalty } = sampling;
+  return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1;
+}
+
+/** Positions that a request occupies at its longest. */
+export function mostPositions(request: GenerateRequest): number {
+  return request.prompt.length + Math.max(request.maxTokens - 1, 0);
+}
+
+export function pagesFor(positions: number): number {
+  return Math.ceil(positions / PAGE_TOKENS);
+}

@@ -1,0 +1,181 @@
+import { digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
+import type { StepArrays } from "../engine/native.js";
+import { allocateStepArrays } from "../engine/step-batch.js";
+import type { GenerateRequest, GenerationEvent } from "./request.js";
+import { Scheduler } from "./scheduler.js";
+import { hasPenalties, type Sequence } from "./sequence.js";
+import type { PlannedStep } from "./step-draft.js";
+
+export const VOCAB = 50;
+export const STOP_TOKENS: ReadonlySet<number> = new Set([0]);
+
+export interface Machine {
+  readonly maxBatch: number;
+  readonly maxRows: number;
+  readonly pages: number;
+  readonly maxPinned: number;
+}
+
+/** What a test says of a request; the rest is neutral. */
+export interface Job {
+  readonly prompt: readonly number[];
+  readonly adapter: number;
+  readonly maxTokens: number;
+  readonly seed: number;
+  readonly penalties: boolean;
+  readonly ignoreEos: boolean;
+  readonly promptLogprobs: boolean;
+}
+
+export interface Outcome {
+  readonly sequence: Sequence;
+  readonly events: GenerationEvent[];
+  cancelled: boolean;
+}
+
+export function requestOf(job: Job): GenerateRequest {
+  return {
+    prompt: job.prompt,
+    adapter: job.adapter,
+    sampling: {
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+      presencePenalty: job.penalties ? 0.5 : 0,
+      frequencyPenalty: 0,
+      repetitionPenalty: 1,
+      seed: BigInt(job.seed),
+      logitBias: new Map(),
+    },
+    maxTokens: job.maxTokens,
+    stopTokens: STOP_TOKENS,
+    ignoreEos: job.ignoreEos,
+    logprobs: null,
+    promptLogprobs: job.promptLogprobs ? 1 : null,
+    onEvent: () => {},
+  };
+}
+
+/** What the fake model generates for a request that runs alone. */
+export function generateAlone(request: GenerateRequest): number[] {
+  const tokens = [...request.prompt];
+  const sampled: number[] = [];
+  while (sampled.length < request.maxTokens) {
+    const history = hasPenalties(request) ? tokens : null;
+    const digest = digestOf(request.adapter, tokens);
+    const seed = Number(request.sampling.seed);
+    const token = sampleAfter(digest, seed, sampled.length, history, VOCAB);
+    tokens.push(token);
+    if (!request.ignoreEos && request.stopTokens.has(token)) break;
+    sampled.push(token);
+  }
+  return sampled;
+}
+
+/**
+ * Drives a scheduler against the fake model one decision at a time, as the loop and the engine would,
+ * but in whatever order a test wants. For tests.
+ */
+export class Simulation {
+  readonly scheduler: Scheduler;
+  readonly outcomes: Outcome[] = [];
+  steps = 0;
+  readonly #model = new FakeModel(VOCAB);
+  readonly #idle: StepArrays[];
+  readonly #queued: PlannedStep[] = [];
+  readonly #acquiring: number[] = [];
+  readonly #pinned = new Set<number>();
+  readonly #maxPinned: number;
+
+  constructor({ maxBatch, maxRows, pages, maxPinned }: Machine) {
+    const limits = {
+      rows: maxRows,
+      sequences: maxBatch,
+      blocks: maxBatch * pages,
+      history: pages * 16 + 1,
+      biases: 0,
+    };
+    this.scheduler = new Scheduler({ limits, slots: 2 * maxBatch, pages });
+    this.#idle = [allocateStepArrays(limits), allocateStepArrays(limits)];
+    this.#maxPinned = maxPinned;
+  }
+
+  submit(job: Job): Outcome {
+    const sequence = this.scheduler.submit(requestOf(job));
+    const outcome = { sequence, events: [], cancelled: false };
+    this.outcomes.push(outcome);
+    return outcome;
+  }
+
+  cancel(index: number): void {
+    const outcome = this.outcomes[index % Math.max(this.outcomes.length, 1)];
+    if (outcome === undefined || outcome.sequence.phase === "ended") return;
+    outcome.cancelled = true;
+    this.scheduler.cancel(outcome.sequence);
+  }
+
+  /** Plans a step when a batch is idle. False when nothing could be planned. */
+  plan(): boolean {
+    const arrays = this.#idle.pop();
+    if (arrays === undefined) return false;
+    const step = this.scheduler.plan(arrays);
+    if (step === null) this.#idle.push(arrays);
+    else this.#queued.push(step);
+    this.#movePins();
+    this.scheduler.check();
+    return step !== null;
+  }
+
+  /** Runs the oldest queued step and commits it, twice: the second time must change nothing. */
+  finishStep(fails = false): boolean {
+    const step = this.#queued.shift();
+    if (step === undefined) return false;
+    this.steps += 1;
+    this.#model.run(step.arrays);
+    const events = fails ? this.scheduler.fail(step, "failed") : this.scheduler.commit(step);
+    events.push(...this.scheduler.commit(step));
+    for (const { sequence, event } of events) this.outcomes[sequence.number]!.events.push(event);
+    this.#idle.push(step.arrays);
+    this.scheduler.check();
+    return true;
+  }
+
+  /** The engine answers the oldest request for an adapter. */
+  answerAcquisition(): boolean {
+    const adapter = this.#acquiring.shift();
+    if (adapter === undefined) return false;
+    const { adapters } = this.scheduler;
+    if (this.#pinned.size < this.#maxPinned) {
+      this.#pinned.add(adapter);
+      adapters.granted(adapter);
+    } else if (!adapters.refused(adapter)) {
+      throw new Error("refused although nothing else is pinned");
+    }
+    return true;
+  }
+
+  /** Runs until nothing is left; throws when it stands still before that. */
+  drain(): void {
+    while (!this.scheduler.idle || this.#queued.length > 0) {
+      const moved = [this.answerAcquisition(), this.plan(), this.plan(), this.finishStep()];
+      // Dropping a pin lets a refused adapter be asked for at the next plan.
+      if (!moved.includes(true) && !this.plan() && this.#acquiring.length === 0) {
+        throw new Error("the scheduler stands still with work left");
+      }
+    }
+    this.plan();
+    this.scheduler.check();
+  }
+
+  get pinned(): number {
+    return this.#pinned.size;
+  }
+
+  #movePins(): void {
+    for (const adapter of this.scheduler.adapters.toRelease.splice(0)) {
+      if (!this.#pinned.delete(adapter)) throw new Error(`adapter ${adapter} was not pinned`);
+    }
+    this.#acquiring.push(...this.scheduler.adapters.toAcquire.splice(0));
+  }
+}

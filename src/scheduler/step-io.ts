@@ -1,0 +1,131 @@
+import { MAX_TOP_LOGPROBS, SequenceFlag, type StepArrays } from "../engine/native.js";
+import type { TokenLogprob } from "./request.js";
+import { hasPenalties, pagesFor, type Sequence } from "./sequence.js";
+
+/** A sequence's part of a step. */
+export interface PlannedRows {
+  readonly sequence: Sequence;
+  readonly context: number; // positions computed by earlier steps
+  readonly rows: number;
+  readonly samples: boolean;
+  readonly firstRow: number; // in the step
+}
+
+/** Writes the rows of every sequence, in order, into the arrays of a step. */
+export function writeStep(arrays: StepArrays, planned: readonly PlannedRows[]): void {
+  const at = { row: 0, block: 0, history: 0, bias: 0 };
+  planned.forEach((part, index) => {
+    arrays.rowStart[index] = at.row;
+    arrays.blockStart[index] = at.block;
+    arrays.historyStart[index] = at.history;
+    arrays.biasStart[index] = at.bias;
+    writeState(arrays, index, part);
+    writeSampling(arrays, index, part.sequence);
+    writeRows(arrays, part);
+    at.row += part.rows;
+
+    const { sequence } = part;
+    const pages = pagesFor(part.context + part.rows);
+    for (let page = 0; page < pages; page++) arrays.blocks[at.block++] = sequence.blocks[page]!;
+    if (restoredHistory(sequence) > 0) {
+      for (const token of sequence.tokens) arrays.history[at.history++] = token;
+    }
+    for (const [token, value] of sequence.biases) {
+      arrays.biasToken[at.bias] = token;
+      arrays.biasValue[at.bias++] = value;
+    }
+  });
+  const count = planned.length;
+  arrays.rowStart[count] = at.row;
+  arrays.blockStart[count] = at.block;
+  arrays.historyStart[count] = at.history;
+  arrays.biasStart[count] = at.bias;
+  arrays.counts[0] = at.row;
+  arrays.counts[1] = count;
+}
+
+/** Tokens of history that the next step of a sequence carries. */
+export function restoredHistory(sequence: Sequence): number {
+  return sequence.fresh && hasPenalties(sequence.request) ? sequence.tokens.length : 0;
+}
+
+/** The part's only row has a token that TypeScript does not know yet. */
+function readsSlot({ sequence, context }: PlannedRows): boolean {
+  return context >= sequence.tokens.length;
+}
+
+function wantsPromptLogprobs({ sequence, context }: PlannedRows): boolean {
+  return sequence.promptLogprobs !== null && context < sequence.promptLength - 1;
+}
+
+function writeState(arrays: StepArrays, index: number, part: PlannedRows): void {
+  const { sequence, context } = part;
+  let flags = 0;
+  if (part.samples) flags |= SequenceFlag.sample;
+  if (readsSlot(part)) flags |= SequenceFlag.tokenFromSlot;
+  if (sequence.fresh) flags |= SequenceFlag.restoreHistory;
+  if (part.samples && sequence.request.logprobs !== null) flags |= SequenceFlag.logprobs;
+  if (wantsPromptLogprobs(part)) flags |= SequenceFlag.promptLogprobs;
+  if (hasPenalties(sequence.request)) flags |= SequenceFlag.penalties;
+  arrays.flags[index] = flags;
+  arrays.slot[index] = sequence.slot!;
+  arrays.adapter[index] = sequence.adapter;
+  arrays.context[index] = context;
+  arrays.historyPrompt[index] = restoredHistory(sequence) > 0 ? sequence.promptLength : 0;
+  arrays.sampleIndex[index] = sequence.outputLength + sequence.pending;
+}
+
+function writeSampling(arrays: StepArrays, index: number, sequence: Sequence): void {
+  const { sampling, logprobs, promptLogprobs } = sequence.request;
+  arrays.seed[2 * index] = sequence.seedLow;
+  arrays.seed[2 * index + 1] = sequence.seedHigh;
+  arrays.temperature[index] = sampling.temperature;
+  arrays.topP[index] = sampling.topP;
+  arrays.minP[index] = sampling.minP;
+  arrays.topK[index] = sampling.topK;
+  arrays.presence[index] = sampling.presencePenalty;
+  arrays.frequency[index] = sampling.frequencyPenalty;
+  arrays.repetition[index] = sampling.repetitionPenalty;
+  arrays.topLogprobs[index] = Math.max(logprobs ?? 0, promptLogprobs ?? 0);
+}
+
+function writeRows(arrays: StepArrays, part: PlannedRows): void {
+  const { tokens, promptLength } = part.sequence;
+  for (let row = 0; row < part.rows; row++) {
+    const position = part.context + row;
+    arrays.tokens[part.firstRow + row] = tokens[position] ?? 0;
+    arrays.nextTokens[part.firstRow + row] =
+      position + 1 < promptLength ? tokens[position + 1]! : 0;
+  }
+}
+
+/** The log-probabilities of the token that sequence `index` of the step sampled. */
+export function readSampledLogprob(arrays: StepArrays, index: number, count: number): TokenLogprob {
+  return {
+    token: arrays.sampled[index]!,
+    logprob: arrays.sampledLogprob[index]!,
+    top: readTop(arrays.topTokens, arrays.topLogprobValues, index, count),
+  };
+}
+
+/** Log-probabilities of the prompt tokens that follow the part's rows. */
+export function readPromptLogprobs(arrays: StepArrays, part: PlannedRows): TokenLogprob[] {
+  if (!wantsPromptLogprobs(part)) return [];
+  const { promptLength, request } = part.sequence;
+  const rows = Math.min(part.rows, promptLength - 1 - part.context);
+  return Array.from({ length: rows }, (_, offset) => {
+    const row = part.firstRow + offset;
+    return {
+      token: arrays.nextTokens[row]!,
+      logprob: arrays.rowLogprob[row]!,
+      top: readTop(arrays.rowTopTokens, arrays.rowTopLogprobs, row, request.promptLogprobs ?? 0),
+    };
+  });
+}
+
+function readTop(tokens: Int32Array, logprobs: Float32Array, index: number, count: number) {
+  return Array.from({ length: count }, (_, rank) => ({
+    token: tokens[index * MAX_TOP_LOGPROBS + rank]!,
+    logprob: logprobs[index * MAX_TOP_LOGPROBS + rank]!,
+  }));
+}
