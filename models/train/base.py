@@ -46,9 +46,7 @@ class Gguf:
 
     def tensor(self, name: str) -> Tensor:
         stored = self._tensors[name]
-        return torch.from_numpy(
-            np.ascontiguousarray(gguf.quants.dequantize(stored.data, stored.tensor_type), dtype=np.float32)
-        )
+        return torch.from_numpy(np.array(gguf.quants.dequantize(stored.data, stored.tensor_type), dtype=np.float32))
 
     def config(self) -> Config:
         if (arch := self.value("general.architecture")) != "llama":

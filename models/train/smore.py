@@ -103,11 +103,14 @@ class Gate(nn.Module):
         experts = tree.num_experts[level]
         width = tree.gate_dims[level] if tree.two_layer_router else inputs
         self.key_width = width
-        self.keys = nn.Parameter(torch.randn(experts, width) / width**0.5)
+        self.keys = nn.Parameter(torch.randn(experts, width))
         if tree.two_layer_router:
             slope = [nn.PReLU(init=float(tree.gate_act_fn.split("|")[1]))] if "|" in tree.gate_act_fn else []
             middle = slope[0] if slope else nn.Identity()
             self.mlp = nn.Sequential(nn.Linear(inputs, width), middle, nn.Linear(width, width))
+            # Queries of about unit variance: routing is decided from the first step on, so experts come to differ.
+            nn.init.normal_(self.mlp[0].weight, std=(2 / inputs) ** 0.5)
+            nn.init.normal_(self.mlp[2].weight, std=width**-0.5)
         if tree.gate_type == "noisy_topk":
             self.weight_noise = nn.Linear(inputs, experts, bias=False)
             nn.init.zeros_(self.weight_noise.weight)
@@ -155,6 +158,7 @@ class SmoreLinear(nn.Module):
         self.base, self.tree, self.name, self.routing = base, tree, name, routing
         projected = tree.dim_downproj_x if tree.dim_downproj_x and tree.dim_downproj_x > 0 else inputs
         self.downproj_x = nn.Linear(inputs, projected)
+        nn.init.normal_(self.downproj_x.weight, std=inputs**-0.5)
         gates: list[Gate] = []
         width = projected
         for level in reversed(range(tree.levels)):
@@ -187,7 +191,7 @@ class SmoreLinear(nn.Module):
         flat = x.reshape(-1, x.shape[-1])
         low = F.linear(flat, torch.cat([self.downproj_x.weight, *(a.flatten(0, 1) for a in self.A)]))
         with torch.autocast("cpu", enabled=False):
-            top = self._tree(low.float())
+            top = self._tree(low.float() if low.dtype is torch.bfloat16 else low)
         delta = F.linear(top, self.W_final, self.W_final_bias)
         return self.base(x) + delta.view(*x.shape[:-1], -1)
 

@@ -1,0 +1,163 @@
+// Scores the base model and the function-call adapter through a running server:
+//   npm run eval -- [--url http://127.0.0.1:8080] [--adapter function-calls] [--base NAME] [--concurrency 16]
+// The requests of both are mixed, so batches hold rows with and without the adapter.
+
+import { readFile } from "node:fs/promises";
+import { isDeepStrictEqual, parseArgs } from "node:util";
+
+interface Message {
+  readonly role: string;
+  readonly content: string;
+}
+
+interface Case {
+  readonly messages: readonly Message[];
+  readonly expected: string;
+}
+
+interface Contestant {
+  readonly label: string;
+  readonly model: string;
+  readonly opening: readonly Message[];
+}
+
+interface Job {
+  readonly contestant: Contestant;
+  readonly case: Case;
+}
+
+interface Score {
+  hits: number;
+  answered: number;
+}
+
+const MAX_TOKENS = 64; // the longest expected call has 45
+
+/** Equal as JSON values: blanks and the order of keys do not count. */
+function sameCall(text: string, expected: string): boolean {
+  try {
+    return isDeepStrictEqual(JSON.parse(text), JSON.parse(expected));
+  } catch {
+    return false;
+  }
+}
+
+async function readCases(file: URL): Promise<Case[]> {
+  const lines = (await readFile(file, "utf8")).trimEnd().split("\n");
+  return lines.map((line) => JSON.parse(line) as Case);
+}
+
+async function json<T>(url: string, apiKey: string, body?: object): Promise<T> {
+  const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
+  const response = body
+    ? await fetch(url, {
+        method: "POST",
+        headers: { ...headers, "content-type": "application/json" },
+        body: JSON.stringify(body),
+      })
+    : await fetch(url, { headers });
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status} ${await response.text()}`);
+  return (await response.json()) as T;
+}
+
+/** The name of the base that the adapter stands on, from the server's list of models. */
+async function baseOf(url: string, apiKey: string, adapter: string): Promise<string> {
+  const list = await json<{ data: { id: string; parent?: string | null }[] }>(
+    `${url}/v1/models`,
+    apiKey,
+  );
+  const base = list.data.find((model) => model.id === adapter)?.parent;
+  if (base) return base;
+  const names = list.data.map((model) => model.id).join(", ");
+  throw new Error(`${url} serves no adapter ${adapter}; it serves ${names}`);
+}
+
+async function answer(url: string, apiKey: string, job: Job): Promise<string> {
+  const reply = await json<{ choices: { message: { content: string | null } }[] }>(
+    `${url}/v1/chat/completions`,
+    apiKey,
+    {
+      model: job.contestant.model,
+      messages: [...job.contestant.opening, ...job.case.messages],
+      temperature: 0,
+      max_tokens: MAX_TOKENS,
+    },
+  );
+  return reply.choices[0]?.message.content ?? "";
+}
+
+/** Runs all jobs, `concurrency` at a time, and counts exact matches per contestant. */
+async function score(
+  jobs: readonly Job[],
+  concurrency: number,
+  ask: (job: Job) => Promise<string>,
+): Promise<Map<Contestant, Score>> {
+  const scores = new Map<Contestant, Score>();
+  const queue = jobs.values();
+  let finished = 0;
+  const worker = async (): Promise<void> => {
+    for (const job of queue) {
+      const hit = sameCall(await ask(job), job.case.expected);
+      const entry = scores.get(job.contestant) ?? { hits: 0, answered: 0 };
+      scores.set(job.contestant, entry);
+      entry.answered += 1;
+      if (hit) entry.hits += 1;
+      finished += 1;
+      if (process.stderr.isTTY) process.stderr.write(`\r${finished}/${jobs.length} answers`);
+      else if (finished % 60 === 0) console.error(`${finished}/${jobs.length} answers`);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  if (process.stderr.isTTY) process.stderr.write("\n");
+  return scores;
+}
+
+function report(scores: ReadonlyMap<Contestant, Score>): void {
+  const row = (label: string, share: string, count: string) =>
+    console.log(`${label.padEnd(30)} ${share.padStart(11)} ${count.padStart(5)}`);
+  row("", "exact match", "n");
+  for (const [{ label }, { hits, answered }] of scores) {
+    row(label, `${((100 * hits) / answered).toFixed(1)}%`, String(answered));
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      url: { type: "string", default: "http://127.0.0.1:8080" },
+      adapter: { type: "string", default: "function-calls" },
+      base: { type: "string" },
+      concurrency: { type: "string", default: "16" },
+      "api-key": { type: "string", default: process.env["SMORE_API_KEY"] ?? "" },
+    },
+  });
+  const { url, adapter, "api-key": apiKey } = values;
+  const concurrency = Number(values.concurrency);
+  if (!Number.isInteger(concurrency) || concurrency < 1) {
+    throw new Error(`--concurrency ${values.concurrency} is not a whole number from 1 up`);
+  }
+  const base = values.base ?? (await baseOf(url, apiKey, adapter));
+  const cases = await readCases(new URL("function-calls.jsonl", import.meta.url));
+  const functions = await readFile(new URL("functions.txt", import.meta.url), "utf8");
+  const contestants: Contestant[] = [
+    { label: base, model: base, opening: [] },
+    {
+      label: `${base}, told the functions`,
+      model: base,
+      opening: [{ role: "system", content: functions }],
+    },
+    { label: adapter, model: adapter, opening: [] },
+  ];
+  const jobs = cases.flatMap((item) =>
+    contestants.map((contestant) => ({ contestant, case: item })),
+  );
+  report(await score(jobs, concurrency, (job) => answer(url, apiKey, job)));
+}
+
+try {
+  await main();
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(`eval: ${message}`);
+  process.exitCode = 1;
+}

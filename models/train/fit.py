@@ -1,0 +1,163 @@
+"""Trains the function-call adapter.
+
+    python -m models.train.fit --model MODEL.gguf --out RUN [--resume]
+
+All examples share the default system turn, so it runs once per step, as one row, and is the prefix of every other row:
+this is exact, since attention is causal. Logits are computed only where the answer is predicted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .adapter import Adapter
+from .base import Gguf, Llama
+from .chat import Chat
+from .data import example
+from .smore import Tree
+
+TREE = Tree(
+    num_experts=(4, 4), num_active=(2, 2), expert_dims=(2, 2), gate_dims=(8, 8), dim_downproj_x=8, gate_type="switch",
+    gate_act_fn="relu", expert_act_fn="tanh", activation_position="all", lora_alpha=(2.0, 2.0),
+)
+LAYERS = list(range(12, 30))
+ROWS = 16
+POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
+MAX_TOKENS = 100
+LEARNING_RATE = 3e-3
+WARMUP = 20
+BALANCE_WEIGHT = 0.02
+CHECKPOINT_EVERY = 50
+
+
+@dataclass
+class Batch:
+    ids: Tensor  # int64 [N, T], padded on the right
+    valid: Tensor  # bool [N, T]
+    answer: Tensor  # bool [N, T], true where ids is to be predicted
+
+
+class Batches:
+    """An endless stream of batches, with no state but the seed."""
+
+    def __init__(self, chat: Chat, seed: int) -> None:
+        self._chat, self._rng, self._ready = chat, random.Random(seed), []
+        first, second = (chat.prompt([{"role": "user", "content": text}]) for text in ("a", "B"))
+        shared = next(i for i, (x, y) in enumerate(zip(first, second)) if x != y)
+        self.prefix = first[:shared]
+
+    def next(self) -> Batch:
+        if not self._ready:
+            rows = sorted((self._row() for _ in range(ROWS * POOL)), key=lambda row: len(row[0]))
+            self._ready = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
+            self._rng.shuffle(self._ready)
+        return collate(self._ready.pop())
+
+    def _row(self) -> tuple[list[int], int]:
+        """Token ids after the prefix, and how many of them are the answer."""
+        case = example("train", self._rng)
+        prompt = self._chat.prompt(case.messages)
+        answer = [*self._chat.encode(case.call), self._chat.end_id]
+        if len(prompt) + len(answer) > MAX_TOKENS:
+            return self._row()
+        return prompt[len(self.prefix) :] + answer, len(answer)
+
+
+def collate(rows: list[tuple[list[int], int]]) -> Batch:
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    valid, answer = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
+    for i, (tokens, answered) in enumerate(rows):
+        ids[i, : len(tokens)] = torch.tensor(tokens)
+        valid[i, : len(tokens)] = True
+        answer[i, len(tokens) - answered : len(tokens)] = True
+    return Batch(ids, valid, answer)
+
+
+def loss_of(model: Llama, adapter: Adapter, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean negative log likelihood of the answers' tokens, and the mean balance loss of all routers."""
+    everywhere = torch.ones_like(prefix, dtype=torch.bool)
+    adapter.routing.begin(everywhere)
+    _, cache = model(prefix, everywhere)
+    adapter.routing.begin(batch.valid)
+    hidden, _ = model(batch.ids, batch.valid, cache)
+    before = batch.answer[:, 1:]  # position t predicts token t + 1
+    logits = model.logits(hidden[:, :-1][before])
+    return F.cross_entropy(logits, batch.ids[:, 1:][before]), torch.stack(adapter.routing.balance).mean()
+
+
+def learning_rate(step: int, steps: int) -> float:
+    if step < WARMUP:
+        return LEARNING_RATE * (step + 1) / WARMUP
+    return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP))))
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(args.seed)
+    source = Gguf(args.model)
+    model = Llama(source, torch.bfloat16)
+    adapter = Adapter(model, TREE, LAYERS)
+    parameters = [p for module in adapter.modules.values() for p in module.parameters()]
+    print(f"{sum(p.numel() for p in parameters):,} parameters in {len(adapter.modules)} trees", flush=True)
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+    batches = Batches(Chat(source), args.seed)
+    prefix = torch.tensor([batches.prefix])
+    checkpoint, log = args.out / "checkpoint.pt", []
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.resume:
+        state = torch.load(checkpoint)
+        adapter.copy_from(state["tensors"])
+        optimizer.load_state_dict(state["optimizer"])
+        log = state["log"]
+        for _ in log:
+            batches.next()
+        print(f"resumed after step {len(log)}", flush=True)
+    model.train()
+    began, tokens = time.monotonic(), 0
+    for step in range(first := len(log), args.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, args.steps)
+        batch = batches.next()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answer_loss, balance = loss_of(model, adapter, prefix, batch)
+        optimizer.zero_grad()
+        (answer_loss + BALANCE_WEIGHT * balance).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        tokens += (count := int(batch.valid.sum()))
+        log.append({"loss": round(answer_loss.item(), 5), "balance": round(balance.item(), 4), "tokens": count})
+        elapsed = time.monotonic() - began
+        left = elapsed / (step + 1 - first) * (args.steps - step - 1)
+        print(f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
+              f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left", flush=True)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
+            torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
+            adapter.save(args.out / "adapter", source.value("general.name"))
+            (args.out / "log.json").write_text(json.dumps(log))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Trains the function-call adapter.")
+    parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and adapter")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
