@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Residency } from "./residency.js";
+
+const nothing = () => false;
+
+test("an adapter is asked for once and pinned once, however many want it", () => {
+  const residency = new Residency();
+  assert.equal(residency.want(1), false);
+  assert.equal(residency.want(1), false);
+  assert.deepEqual(residency.toAcquire, [1]);
+  residency.granted(1);
+  assert.equal(residency.want(1), true);
+  residency.addUser(1);
+  residency.releaseUnused(nothing);
+  assert.deepEqual(residency.toRelease, []);
+  residency.removeUser(1);
+  residency.releaseUnused(nothing);
+  assert.deepEqual(residency.toRelease, [1]);
+  assert.deepEqual(residency.pinned(), []);
+});
+
+test("a refusal that a release has overtaken is asked again", () => {
+  const residency = new Residency();
+  residency.want(1);
+  residency.granted(1);
+  residency.want(2);
+  residency.releaseUnused((adapter) => adapter === 2);
+  assert.equal(residency.refused(2), true, "the engine answered before it dropped the pin of 1");
+  residency.want(2);
+  assert.deepEqual(residency.toAcquire, [1, 2, 2]);
+});
+
+test("a refused adapter waits for a release, and has no hope when nothing else is pinned", () => {
+  const residency = new Residency();
+  residency.want(1);
+  residency.granted(1);
+  residency.want(2);
+  assert.equal(residency.refused(2), true);
+  residency.want(2);
+  assert.deepEqual(residency.toAcquire, [1, 2], "asking again now would be in vain");
+  residency.releaseUnused((adapter) => adapter === 2);
+  residency.want(2);
+  assert.deepEqual(residency.toAcquire, [1, 2, 2]);
+  assert.equal(residency.refused(2), false);
+});
