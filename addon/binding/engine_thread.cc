@@ -1,0 +1,100 @@
+#include "binding/engine_thread.h"
+
+#include <chrono>
+#include <utility>
+
+#include "core/cpu_relax.h"
+#include "core/error.h"
+
+namespace smore {
+
+namespace {
+
+// Covers the time in which TypeScript commits a step and hands over the next one.
+constexpr std::chrono::microseconds kSpin{50};
+
+}  // namespace
+
+EngineThread::EngineThread(EngineConfig config, Events events)
+    : events_(std::move(events)), thread_([this, config = std::move(config)] { run(config); }) {}
+
+EngineThread::~EngineThread() {
+  stop();
+  thread_.join();
+}
+
+void EngineThread::submit(const StepInput& input, const StepOutput& output) {
+  const uint32_t number = submitted_.load(std::memory_order_relaxed);
+  jobs_[number % kDepth] = {input, output};
+  submitted_.store(number + 1, std::memory_order_release);
+  signal();
+}
+
+void EngineThread::stop() {
+  stop_.store(true, std::memory_order_release);
+  signal();
+}
+
+void EngineThread::signal() {
+  signals_.fetch_add(1, std::memory_order_acq_rel);
+  signals_.notify_one();
+}
+
+void EngineThread::run(const EngineConfig& config) {
+  if (std::shared_ptr<Engine> engine = load(config)) {
+    events_.loaded(engine);
+    serve(*engine);
+  }
+  events_.stopped();
+}
+
+std::shared_ptr<Engine> EngineThread::load(const EngineConfig& config) {
+  try {
+    return Engine::load(config, [this](uint64_t done, uint64_t total, const std::string& what) {
+      if (stop_.load(std::memory_order_acquire)) {
+        throw Error(ErrorCode::kInvalidArgument, "the engine was closed while it was loading");
+      }
+      events_.progress(done, total, what);
+    });
+  } catch (...) {
+    events_.load_failed(std::current_exception());
+    return nullptr;
+  }
+}
+
+void EngineThread::serve(Engine& engine) {
+  for (uint32_t taken = 0;;) {
+    const uint32_t seen = signals_.load(std::memory_order_acquire);
+    if (submitted_.load(std::memory_order_acquire) != taken) {
+      run_step(engine, jobs_[taken++ % kDepth]);
+    } else if (stop_.load(std::memory_order_acquire)) {
+      return;
+    } else {
+      wait_for_signal(seen);
+    }
+  }
+}
+
+void EngineThread::run_step(Engine& engine, const Job& job) {
+  std::exception_ptr error;
+  try {
+    engine.step(job.input, job.output);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  events_.step_done(error);
+}
+
+void EngineThread::wait_for_signal(uint32_t seen) {
+  constexpr int kRelaxesPerClockRead = 32;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kRelaxesPerClockRead; ++i) {
+      if (signals_.load(std::memory_order_acquire) != seen) return;
+      cpu_relax();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  signals_.wait(seen, std::memory_order_acquire);
+}
+
+}  // namespace smore

@@ -1,0 +1,137 @@
+#include "binding/js_values.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/error.h"
+
+namespace smore {
+
+namespace {
+
+constexpr double kMaxSafeInteger = 9007199254740991.0;
+
+[[noreturn]] void refuse(const char* field, const std::string& what) {
+  throw Error(ErrorCode::kInvalidArgument,
+              std::string("engine configuration: ") + field + " " + what);
+}
+
+uint64_t whole_number(Napi::Object object, const char* field, double max = kMaxSafeInteger) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsNumber()) refuse(field, "is not a number");
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number >= 0 && number <= max) || number != std::floor(number)) {
+    refuse(field, "is " + std::to_string(number) + ", not a whole number in range");
+  }
+  return static_cast<uint64_t>(number);
+}
+
+int small_number(Napi::Object object, const char* field) {
+  return static_cast<int>(whole_number(object, field, std::numeric_limits<int>::max()));
+}
+
+bool flag(Napi::Object object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsBoolean()) refuse(field, "is not a boolean");
+  return value.As<Napi::Boolean>();
+}
+
+std::string text(Napi::Object object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsString()) refuse(field, "is not a string");
+  return value.As<Napi::String>();
+}
+
+Quantize quantize_of(const std::string& name) {
+  if (name == "none") return Quantize::kNone;
+  if (name == "q8_0") return Quantize::kQ8_0;
+  if (name == "q4_0") return Quantize::kQ4_0;
+  refuse("quantize", "is \"" + name + "\", not one of none, q8_0, q4_0");
+}
+
+// Sets properties of one new object, numbers as doubles.
+class Fields {
+ public:
+  explicit Fields(Napi::Env env) : env_(env), object_(Napi::Object::New(env)) {}
+
+  template <class T>
+  Fields& set(const char* name, T value) {
+    object_.Set(name, Napi::Value::From(env_, value));
+    return *this;
+  }
+  Fields& number(const char* name, double value) { return set(name, value); }
+  Napi::Object frozen() {
+    object_.Freeze();
+    return object_;
+  }
+
+ private:
+  Napi::Env env_;
+  Napi::Object object_;
+};
+
+Napi::Array to_js(Napi::Env env, const std::vector<int32_t>& values) {
+  Napi::Array array = Napi::Array::New(env, values.size());
+  for (size_t i = 0; i < values.size(); ++i) array.Set(static_cast<uint32_t>(i), values[i]);
+  array.Freeze();
+  return array;
+}
+
+}  // namespace
+
+EngineConfig to_engine_config(Napi::Object object) {
+  return {.model_path = text(object, "modelPath"),
+          .threads = small_number(object, "threads"),
+          .max_model_len = small_number(object, "maxModelLen"),
+          .max_batch = small_number(object, "maxBatch"),
+          .max_batch_tokens = small_number(object, "maxBatchTokens"),
+          .kv_memory = whole_number(object, "kvMemory"),
+          .adapter_memory = whole_number(object, "adapterMemory"),
+          .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
+          .fp32_activations = flag(object, "fp32Activations"),
+          .adapter_bf16 = flag(object, "adapterBf16"),
+          .quantize = quantize_of(text(object, "quantize")),
+          .kernel_path = text(object, "kernelPath")};
+}
+
+Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
+  const Napi::Object limits = Fields(env)
+                                  .number("rows", info.limits.rows)
+                                  .number("sequences", info.limits.sequences)
+                                  .number("blocks", info.limits.blocks)
+                                  .number("history", info.limits.history)
+                                  .number("biases", info.limits.biases)
+                                  .frozen();
+  return Fields(env)
+      .set("family", info.family)
+      .number("layers", info.layers)
+      .number("width", info.width)
+      .number("vocab", info.vocab)
+      .number("maxModelLen", info.max_model_len)
+      .set("stopTokens", to_js(env, info.stop_tokens))
+      .number("bosToken", info.bos_token)
+      .set("kernelPath", info.kernel_path)
+      .number("threads", info.threads)
+      .number("kvPages", info.kv_pages)
+      .number("pageBytes", static_cast<double>(info.page_bytes))
+      .number("parameters", static_cast<double>(info.parameters))
+      .number("weightBytes", static_cast<double>(info.weight_bytes))
+      .set("limits", limits)
+      .number("slots", info.slots)
+      .frozen();
+}
+
+Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info) {
+  return Fields(env)
+      .number("handle", handle)
+      .set("kind", info.kind)
+      .number("parameters", static_cast<double>(info.parameters))
+      .number("bytes", static_cast<double>(info.bytes))
+      .number("sites", info.sites)
+      .number("pages", info.pages)
+      .number("levels", info.levels)
+      .frozen();
+}
+
+}  // namespace smore

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <napi.h>
+
+#include "engine/config.h"
+#include "residual/adapters.h"
+
+namespace smore {
+
+// NativeConfig of src/engine/native.ts. Throws Error(kInvalidArgument) naming a field of another
+// type.
+EngineConfig to_engine_config(Napi::Object object);
+
+// EngineInfo of src/engine/native.ts, frozen.
+Napi::Object to_js(Napi::Env env, const EngineInfo& info);
+
+// NativeAdapterInfo of src/engine/native.ts.
+Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info);
+
+}  // namespace smore
