@@ -10,7 +10,7 @@ namespace smore {
 namespace {
 
 constexpr int kMaxDepth = 64;
-constexpr size_t kMaxTextFile = size_t{64} << 20;
+constexpr size_t kMaxTextFile = size_t{16} << 20;
 
 class Parser {
  public:
@@ -411,7 +411,7 @@ std::string JsonFields::text_or(std::string_view name, std::string otherwise) co
 std::string read_text_file(const std::string& path) {
   const auto file = MappedFile::open(path);
   if (file->bytes().size() > kMaxTextFile) {
-    throw Error(ErrorCode::kInvalidFile, path + ": is larger than 64 MiB");
+    throw Error(ErrorCode::kInvalidFile, path + ": is larger than 16 MiB");
   }
   return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
 }

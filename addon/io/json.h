@@ -83,7 +83,7 @@ class JsonFields {
   ErrorCode code_;
 };
 
-// The bytes of a small text file. Throws Error(kIo, kInvalidFile): missing, or over 64 MiB.
+// The bytes of a small text file. Throws Error(kIo, kInvalidFile): missing, or over 16 MiB.
 std::string read_text_file(const std::string& path);
 
 }  // namespace smore
