@@ -1,9 +1,13 @@
-# Kernel files by instruction set: addon/backends/cpu/*_avx2.cc and so on.
-file(GLOB SMORE_AVX2 CONFIGURE_DEPENDS addon/*/*_avx2.cc addon/backends/cpu/*_avx2.cc)
-file(GLOB SMORE_AVX512 CONFIGURE_DEPENDS addon/backends/cpu/*_avx512.cc)
-file(GLOB SMORE_AMX CONFIGURE_DEPENDS addon/backends/cpu/*_amx.cc)
-set_source_files_properties(${SMORE_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
-set_source_files_properties(${SMORE_AVX512} PROPERTIES COMPILE_OPTIONS
-  "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16")
-set_source_files_properties(${SMORE_AMX} PROPERTIES COMPILE_OPTIONS
-  "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16;-mamx-tile;-mamx-int8;-mamx-bf16")
+# What only an x86-64 build has. A kernel file gets the flags of its instruction set, and of nothing
+# else: it runs only after the processor was asked. No contraction of a * b + c by the compiler:
+# where a kernel fuses, it says so, so that every tile rounds alike.
+# GCC 12 takes the undefined operands inside its AVX-512 header for uninitialised variables.
+set(SMORE_X86 addon/backends/cpu/x86)
+target_sources(smore_core PRIVATE addon/core/x86/cpu_relax.cc ${SMORE_X86}/machine.cc
+               ${SMORE_X86}/kernels_avx2.cc ${SMORE_X86}/kernels_avx512.cc)
+set_source_files_properties(addon/backends/cpu/kernels_generic.cc PROPERTIES COMPILE_OPTIONS
+                            "-ffp-contract=off")
+set_source_files_properties(${SMORE_X86}/kernels_avx2.cc PROPERTIES COMPILE_OPTIONS
+                            "-ffp-contract=off;-mavx2;-mfma;-mf16c")
+set_source_files_properties(${SMORE_X86}/kernels_avx512.cc PROPERTIES COMPILE_OPTIONS
+  "-ffp-contract=off;-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-Wno-uninitialized;-Wno-maybe-uninitialized")

@@ -1,0 +1,191 @@
+#include "backends/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "backends/cpu/rotary_table.h"
+#include "core/check.h"
+#include "core/error.h"
+
+namespace smore {
+namespace {
+
+// Work smaller than this many floats is done sooner than shared.
+constexpr int64_t kWorthSharing = 16384;
+// Panels that a chunk works on stay in a core's second-level cache while its rows pass.
+constexpr size_t kChunkBytes = 192 * 1024;
+constexpr int kRowGroup = 64;
+
+bool is_quantised(DType dtype) { return dtype_info(dtype).block > 1; }
+
+int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
+
+int panel_count(const Panels& panels) { return static_cast<int>(divide_up(panels.outs, kPanel)); }
+
+// How a product is cut: groups of panels (counted over all parts) times groups of rows.
+struct Grid {
+  int panels;           // of all parts
+  int panels_per_chunk;
+  int panel_chunks;
+  int rows_per_chunk;
+  int row_chunks;
+};
+
+Grid cut(const PackedMatrix& w, int rows, int threads) {
+  Grid grid{};
+  for (const PackedMatrix::Part& part : w.parts()) grid.panels += panel_count(part.panels);
+  const int wanted = threads * kChunksPerThread;
+  const int fitting = static_cast<int>(kChunkBytes / (w.bytes() / grid.panels));
+  grid.panels_per_chunk = std::clamp(grid.panels / wanted, 1, std::max(1, fitting));
+  grid.panel_chunks = static_cast<int>(divide_up(grid.panels, grid.panels_per_chunk));
+  grid.row_chunks = static_cast<int>(
+      std::clamp<int64_t>(divide_up(wanted, grid.panel_chunks), 1, divide_up(rows, kRowGroup)));
+  grid.rows_per_chunk = static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kPanel) * kPanel);
+  grid.row_chunks = static_cast<int>(divide_up(rows, grid.rows_per_chunk));
+  return grid;
+}
+
+// Calls fn(part, panel_begin, panel_end) for the pieces of [begin, end) of all parts' panels.
+template <class Fn>
+void for_parts(const PackedMatrix& w, int begin, int end, Fn&& fn) {
+  int first = 0;
+  for (const PackedMatrix::Part& part : w.parts()) {
+    const int count = panel_count(part.panels);
+    const int from = std::max(begin - first, 0);
+    const int to = std::min(end - first, count);
+    if (from < to) fn(part, from, to);
+    first += count;
+  }
+}
+
+std::string known_paths() {
+  std::string text;
+  for (const std::string& name : cpu_paths()) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(const CpuKernels& kernels, bool fp32_activations, int threads)
+    : kernels_(kernels),
+      dense_{&kernels},
+      fp32_activations_(fp32_activations),
+      path_(std::string(kernels.name) + (fp32_activations ? "-fp32" : "-int8")),
+      threads_(threads) {}
+
+std::unique_ptr<Matrix> CpuBackend::pack(std::span<const MatrixSource> parts) {
+  return std::make_unique<PackedMatrix>(parts, threads_);
+}
+
+std::unique_ptr<RotaryTable> CpuBackend::make_rotary(const ModelConfig& config, int positions) {
+  return std::make_unique<CpuRotaryTable>(config, positions);
+}
+
+void CpuBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) {
+  const auto& packed = static_cast<const PackedMatrix&>(table);
+  const int64_t width = packed.columns();
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 8 / width), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      packed.unpack_row(tokens[t], x + t * width);
+      for (int64_t i = 0; i < width; ++i) x[t * width + i] *= scale;
+    }
+  });
+}
+
+void CpuBackend::rms_norm(const float* x, const float* weight, int rows, int width, float eps,
+                          float* y) {
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / width), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      kernels_.rms_norm(x + t * width, weight, width, eps, y + t * width);
+    }
+  });
+}
+
+void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
+  const int64_t blocks = columns / kBlock;
+  codes_.resize(std::max<size_t>(codes_.size(), int64_t{rows} * columns));
+  scales_.resize(std::max<size_t>(scales_.size(), rows * blocks));
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / columns), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      kernels_.quantize(x + t * columns, columns, codes_.data() + t * columns,
+                        scales_.data() + t * blocks);
+    }
+  });
+}
+
+void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const float* bias, float* y) {
+  if (rows == 0) return;
+  const auto& w = static_cast<const PackedMatrix&>(matrix);
+  const int columns = static_cast<int>(w.columns());
+  const auto int8 = [this](const PackedMatrix::Part& part) {
+    return !fp32_activations_ && is_quantised(part.panels.dtype);
+  };
+  if (std::any_of(w.parts().begin(), w.parts().end(), int8)) quantize_rows(x, rows, columns);
+  const QuantRows quantised{codes_.data(), scales_.data(), columns};
+  const Grid grid = cut(w, rows, threads_.size());
+  threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
+    const int panel = static_cast<int>(chunk % grid.panel_chunks) * grid.panels_per_chunk;
+    const int row = static_cast<int>(chunk / grid.panel_chunks) * grid.rows_per_chunk;
+    const int panel_end = std::min(grid.panels, panel + grid.panels_per_chunk);
+    for_parts(w, panel, panel_end, [&](const PackedMatrix::Part& part, int from, int to) {
+      const ProductTarget target{.y = y + part.first_out,
+                                 .y_stride = w.rows(),
+                                 .bias = bias ? bias + part.first_out : nullptr,
+                                 .panel_begin = from,
+                                 .panel_end = to,
+                                 .row_begin = row,
+                                 .row_end = std::min(rows, row + grid.rows_per_chunk)};
+      if (int8(part)) {
+        kernels_.int8_product(part.panels, quantised, target);
+      } else {
+        kernels_.float_product(part.panels, x, columns, target);
+      }
+    });
+  });
+}
+
+void CpuBackend::gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
+                                  float* y) {
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 4 / ffn_width), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* gate = gate_up + t * 2 * ffn_width;
+      kernels_.gated_activation(activation, gate, gate + ffn_width, ffn_width, y + t * ffn_width);
+    }
+  });
+}
+
+void CpuBackend::add(float* x, const float* y, int64_t count) {
+  for_ranges(count, kWorthSharing, [&](int64_t begin, int64_t end) {
+    kernels_.add(x + begin, y + begin, end - begin);
+  });
+}
+
+void CpuBackend::softcap(float cap, float* x, int64_t count) {
+  for_ranges(count, kWorthSharing / 4, [&](int64_t begin, int64_t end) {
+    kernels_.softcap(cap, x + begin, end - begin);
+  });
+}
+
+std::span<const std::string> cpu_paths() {
+  static const std::vector<std::string> names = [] {
+    const KernelList found = machine_kernels();
+    std::vector<std::string> list;
+    for (size_t i = 0; i < found.count; ++i) list.emplace_back(found.tables[i]->name);
+    return list;
+  }();
+  return names;
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  const char* forced = std::getenv("SMORE_CPU_PATH");
+  const std::string wanted = !options.path.empty() ? options.path : forced ? forced : "";
+  const KernelList found = machine_kernels();
+  for (size_t i = 0; i < found.count; ++i) {
+    if (!wanted.empty() && wanted != found.tables[i]->name) continue;
+    return std::make_unique<CpuBackend>(*found.tables[i], options.fp32_activations, options.threads);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "kernel path \"" + wanted + "\" cannot run on this machine, which has " + known_paths());
+}
+
+}  // namespace smore

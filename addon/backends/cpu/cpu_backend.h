@@ -1,0 +1,83 @@
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/pack.h"
+
+namespace smore {
+
+// Enough for a late thread to find work, few enough to cost nothing.
+inline constexpr int kChunksPerThread = 4;
+
+struct DenseKernels {
+  const CpuKernels* kernels;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const CpuKernels& kernels, bool fp32_activations, int threads);
+
+  std::string_view path() const override { return path_; }
+  ThreadPool& threads() override { return threads_; }
+  const DenseKernels& dense() const { return dense_; }
+
+  std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override;
+  std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override;
+  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape, int pages) override;
+  void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override;
+  void rms_norm(const float* x, const float* weight, int rows, int width, float eps, float* y) override;
+  void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) override;
+  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape, const RotaryTable& rotary,
+                        const AttentionStep& step, const float* q_norm, const float* k_norm, float eps,
+                        float* qkv) override;
+  void attention(const KvCache& kv, int layer, const AttentionShape& shape, const AttentionStep& step,
+                 const float* qkv, float* y) override;
+  void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
+                        float* y) override;
+  void add(float* x, const float* y, int64_t count) override;
+  void softcap(float cap, float* x, int64_t count) override;
+
+ private:
+  // Rows of one sequence and query heads of one KV head that walk over the pages together.
+  struct AttentionUnit {
+    int sequence;
+    int row;
+    int rows;
+    int head;
+    int heads;
+  };
+
+  // Calls fn(begin, end) for pieces of [0, count): one, here, when there are at most `least`.
+  template <class Fn>
+  void for_ranges(int64_t count, int64_t least, Fn&& fn) {
+    const int64_t pieces = int64_t{threads_.size()} * kChunksPerThread;
+    const int64_t size = std::max(least, (count + pieces - 1) / pieces);
+    if (size >= count) {
+      if (count > 0) fn(int64_t{0}, count);
+      return;
+    }
+    threads_.for_each((count + size - 1) / size, [&](int64_t chunk) {
+      fn(chunk * size, std::min(count, (chunk + 1) * size));
+    });
+  }
+
+  void quantize_rows(const float* x, int rows, int columns);
+  void plan_attention(const AttentionShape& shape, const AttentionStep& step);
+
+  const CpuKernels& kernels_;
+  DenseKernels dense_;
+  bool fp32_activations_;
+  std::string path_;
+  ThreadPool threads_;
+  // Scratch that grows to the largest step and stays.
+  std::vector<int8_t> codes_;               // rows, columns
+  std::vector<BlockScale> scales_;          // rows, columns / kBlock
+  std::vector<AttentionUnit> attention_units_;
+};
+
+}  // namespace smore

@@ -1,0 +1,28 @@
+#include "backends/cpu/dense.h"
+
+#include "backends/cpu/cpu_backend.h"
+
+namespace smore {
+
+const DenseKernels& dense_kernels(const Backend& backend) {
+  return static_cast<const CpuBackend&>(backend).dense();
+}
+
+void dense_rows(const DenseKernels& kernels, const DenseProduct& p) {
+  kernels.kernels->dense({.w = p.w,
+                          .dtype = p.dtype,
+                          .out = p.out,
+                          .in = p.in,
+                          .bias = p.bias,
+                          .x = p.x,
+                          .x_stride = p.x_stride,
+                          .x_rows = p.x_rows,
+                          .rows = p.rows,
+                          .y = p.y,
+                          .y_stride = p.y_stride,
+                          .y_rows = p.y_rows,
+                          .scale = p.scale,
+                          .accumulate = p.accumulate});
+}
+
+}  // namespace smore

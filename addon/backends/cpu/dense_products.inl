@@ -1,0 +1,95 @@
+// Products with row-major weights: lanes run along the columns and are summed at the end, in one
+// chain per (row, output).
+
+#include "backends/cpu/kernels.h"
+
+namespace smore {
+namespace {
+
+template <DType dtype>
+[[gnu::always_inline]] inline F load_weights(const void* w, int64_t index) {
+  if constexpr (dtype == DType::kF32) return Simd::load(static_cast<const float*>(w) + index);
+  const uint16_t* at = static_cast<const uint16_t*>(w) + index;
+  if constexpr (dtype == DType::kF16) return Simd::load_half(at);
+  return Simd::from_bits(Simd::shl<16>(Simd::load_u16(at)));
+}
+
+// The last columns, zero beyond: never reads past the row.
+template <DType dtype>
+F load_weights_part(const void* w, int64_t index, int count) {
+  if constexpr (dtype == DType::kF32) {
+    return Simd::load_part(static_cast<const float*>(w) + index, count);
+  }
+  uint16_t padded[Simd::N] = {};
+  for (int i = 0; i < count; ++i) padded[i] = static_cast<const uint16_t*>(w)[index + i];
+  return load_weights<dtype>(padded, 0);
+}
+
+inline const float* input_row(const DenseTile& t, int i) {
+  return t.x + (t.x_rows ? t.x_rows[i] : i) * t.x_stride;
+}
+
+inline float* output_row(const DenseTile& t, int i) {
+  return t.y + (t.y_rows ? t.y_rows[i] : i) * t.y_stride;
+}
+
+template <DType dtype, int outs, int rows>
+void dense_tile(const DenseTile& t, int out, int row) {
+  const float* x[rows];
+  for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
+  const int64_t base = static_cast<int64_t>(out) * t.in;
+  F acc[outs][rows];
+#pragma GCC unroll 4
+  for (int o = 0; o < outs; ++o) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) acc[o][r] = Simd::zero();
+  }
+  int k = 0;
+  for (; k + Simd::N <= t.in; k += Simd::N) {
+#pragma GCC unroll 4
+    for (int o = 0; o < outs; ++o) {
+      const F w = load_weights<dtype>(t.w, base + static_cast<int64_t>(o) * t.in + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) acc[o][r] = Simd::fma(w, Simd::load(x[r] + k), acc[o][r]);
+    }
+  }
+  if (k < t.in) {
+    const int left = t.in - k;
+#pragma GCC unroll 4
+    for (int o = 0; o < outs; ++o) {
+      const F w = load_weights_part<dtype>(t.w, base + static_cast<int64_t>(o) * t.in + k, left);
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) {
+        acc[o][r] = Simd::fma(w, Simd::load_part(x[r] + k, left), acc[o][r]);
+      }
+    }
+  }
+  for (int r = 0; r < rows; ++r) {
+    float* y = output_row(t, row + r) + out;
+    for (int o = 0; o < outs; ++o) {
+      const float bias = t.bias ? t.bias[out + o] : 0.0f;
+      const float value = t.scale * (Simd::sum(acc[o][r]) + bias);
+      y[o] = t.accumulate ? y[o] + value : value;
+    }
+  }
+}
+
+template <DType dtype>
+void dense_typed(const DenseTile& t) {
+  for_row_tiles<Simd::kDenseTile>(0, t.rows, [&]<int rows>(int row) {
+    int out = 0;
+    for (; out + Simd::kDenseTile <= t.out; out += Simd::kDenseTile) {
+      dense_tile<dtype, Simd::kDenseTile, rows>(t, out, row);
+    }
+    for (; out < t.out; ++out) dense_tile<dtype, 1, rows>(t, out, row);
+  });
+}
+
+void dense(const DenseTile& t) {
+  if (t.dtype == DType::kF32) return dense_typed<DType::kF32>(t);
+  if (t.dtype == DType::kF16) return dense_typed<DType::kF16>(t);
+  dense_typed<DType::kBF16>(t);
+}
+
+}  // namespace
+}  // namespace smore

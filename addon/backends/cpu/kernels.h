@@ -1,0 +1,129 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/backend.h"
+#include "core/dtype.h"
+
+// What the kernel files of all instruction sets share: plain structs and one table of functions. A
+// kernel file is compiled for its own instruction set, so nothing here may have inline code: the
+// linker would keep one copy of it, and that one might need AVX-512.
+
+namespace smore {
+
+// Outputs in one panel of a packed matrix: the lanes of its kernels.
+inline constexpr int kPanel = 16;
+// Inputs that share one scale of an activation row quantised to int8.
+inline constexpr int kBlock = 32;
+// Queries that walk over the pages of one KV head together.
+inline constexpr int kQueryTile = 16;
+inline constexpr int kMaxHeadDim = 512;
+
+// Rows of one type, packed in panels of kPanel outputs. A panel is contiguous: codes, high bits,
+// scales, super-block scales, each block after block (see pack.cc for the bits).
+struct Panels {
+  const uint8_t* data;
+  size_t panel_bytes;
+  size_t high;    // offsets within a panel
+  size_t scales;
+  size_t supers;
+  DType dtype;
+  int columns;
+  int outs;       // outputs of these panels; the lanes beyond are zero
+};
+
+// One quantised block of an activation row.
+struct BlockScale {
+  float scale;                 // x = scale * q; NaN when the block holds a value that is not finite
+  float scaled_sum;            // scale * sum of q
+  int32_t minus_8_sum;         // -8 * sum of q: undoes offsets of unsigned codes exactly
+  int32_t minus_8_first_half;  // of the first 16 values
+};
+
+// Activation rows as int8 blocks.
+struct QuantRows {
+  const int8_t* codes;       // [rows, columns]
+  const BlockScale* scales;  // [rows, columns / kBlock]
+  int columns;
+};
+
+// A rectangle of the result: panels [panel_begin, panel_end) of every row.
+struct ProductTarget {
+  float* y;                  // column 0 of the panels' first output
+  int64_t y_stride;
+  const float* bias;         // likewise; or null
+  int panel_begin;
+  int panel_end;
+  int row_begin;
+  int row_end;
+};
+
+// Queries of one KV head over the pages of their sequence.
+struct AttentionTile {
+  const uint8_t* keys;       // of page 0 at this layer and head: [d][kPageTokens]
+  const uint8_t* values;     // likewise: [kPageTokens][padded d]
+  size_t page_stride;        // bytes between pages
+  const int32_t* pages;      // of the sequence
+  int head_dim;
+  int padded_dim;            // head_dim rounded up to kPanel
+  float query_scale;
+  float softcap;             // 0 = none
+  int window;                // 0 = all positions
+  int queries;               // at most kQueryTile
+  const float* q[kQueryTile];
+  float* y[kQueryTile];
+  int position[kQueryTile];
+};
+
+// Rows of unpacked weights (see dense.h).
+struct DenseTile {
+  const void* w;
+  DType dtype;
+  int out;
+  int in;
+  const float* bias;
+  const float* x;
+  int64_t x_stride;
+  const int32_t* x_rows;
+  int rows;
+  float* y;
+  int64_t y_stride;
+  const int32_t* y_rows;
+  float scale;
+  bool accumulate;
+};
+
+// One instruction set's functions. All sums have one order per result, whatever the tile.
+struct CpuKernels {
+  const char* name;
+
+  void (*quantize)(const float* x, int columns, int8_t* codes, BlockScale* scales);
+  // Products of int8 blocks: exact integers, then one float32 order over the blocks. The panels are
+  // quantised ones.
+  void (*int8_product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
+  void (*float_product)(const Panels& w, const float* x, int64_t x_stride,
+                        const ProductTarget& target);
+  void (*dense)(const DenseTile& tile);
+
+  void (*rms_norm)(const float* x, const float* weight, int width, float eps, float* y);
+  void (*rotate)(float* x, const float* cosines, const float* sines, int half_dim);
+  void (*to_half)(const float* x, int count, uint16_t* y);
+  void (*attention_half)(const AttentionTile& tile);   // pages of float16
+  void (*attention_float)(const AttentionTile& tile);  // pages of float32
+  void (*gated_activation)(Activation activation, const float* gate, const float* up, int64_t count,
+                           float* y);
+  void (*add)(float* x, const float* y, int64_t count);
+  void (*softcap)(float cap, float* x, int64_t count);
+};
+
+// The tables that this build has and this machine can run, best first.
+struct KernelList {
+  const CpuKernels* const* tables;
+  size_t count;
+};
+KernelList machine_kernels();
+
+extern const CpuKernels kGenericKernels;
+
+}  // namespace smore

@@ -1,0 +1,107 @@
+// Vectors of four lanes in the compiler's own terms: every target has them in some form.
+
+#include <cstring>
+
+#include "core/dtype.h"
+
+namespace smore {
+namespace {
+
+struct Simd {
+  static constexpr int N = 4;
+  static constexpr int kCodeOffset8 = 0;  // what is added to 8-bit codes before their products
+  static constexpr int kRowTile = 2;      // rows in one pass over a block of codes
+  static constexpr int kFloatTile = 2;
+  static constexpr int kDenseTile = 2;
+  typedef float F __attribute__((vector_size(16)));
+  typedef int32_t I __attribute__((vector_size(16)));
+  typedef uint32_t U __attribute__((vector_size(16)));
+
+  static F zero() { return F{}; }
+  static F set(float v) { return F{v, v, v, v}; }
+  static F load(const float* p) {
+    F v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static F load_part(const float* p, int n) {
+    F v{};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  static void store(float* p, F v) { std::memcpy(p, &v, sizeof v); }
+  static void store_part(float* p, F v, int n) {
+    for (int i = 0; i < n; ++i) p[i] = v[i];
+  }
+  static F add(F a, F b) { return a + b; }
+  static F sub(F a, F b) { return a - b; }
+  static F mul(F a, F b) { return a * b; }
+  static F div(F a, F b) { return a / b; }
+  static F fma(F a, F b, F c) { return a * b + c; }
+  static F max(F a, F b) { return a > b ? a : b; }
+  static F min(F a, F b) { return a < b ? a : b; }
+  static F select_less(F a, F b, F then, F otherwise) { return a < b ? then : otherwise; }
+  static float sum(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+  static float max_of(F v) {
+    const F pairs = max(v, F{v[2], v[3], v[0], v[1]});
+    return pairs[0] > pairs[1] ? pairs[0] : pairs[1];
+  }
+
+  static I iset(int32_t v) { return I{v, v, v, v}; }
+  static I iload(const void* p) {
+    I v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static I iadd(I a, I b) { return a + b; }
+  static I isub(I a, I b) { return a - b; }
+  static I iand(I a, I b) { return a & b; }
+  static I ior(I a, I b) { return a | b; }
+  static I imax(I a, I b) { return a > b ? a : b; }
+  template <int n>
+  static I shl(I v) { return reinterpret_cast<I>(reinterpret_cast<U>(v) << n); }
+  template <int n>
+  static I shr(I v) { return reinterpret_cast<I>(reinterpret_cast<U>(v) >> n); }
+  template <int n>
+  static I sar(I v) { return v >> n; }
+  static I bits(F v) { return reinterpret_cast<I>(v); }
+  static F from_bits(I v) { return reinterpret_cast<F>(v); }
+  static F to_float(I v) { return __builtin_convertvector(v, F); }
+  static I round(F v) {  // to nearest even, |v| < 2^22
+    const F magic = set(12582912.0f);
+    return isub(bits(v + magic), bits(magic));
+  }
+  static int32_t sum(I v) { return v[0] + v[1] + v[2] + v[3]; }
+  static int32_t max_of(I v) {
+    int32_t most = v[0];
+    for (int i = 1; i < N; ++i) most = v[i] > most ? v[i] : most;
+    return most;
+  }
+
+  static F load_half(const uint16_t* p) {
+    return F{half_to_float(p[0]), half_to_float(p[1]), half_to_float(p[2]), half_to_float(p[3])};
+  }
+  static void store_half(uint16_t* p, F v) {
+    for (int i = 0; i < N; ++i) p[i] = float_to_half(v[i]);
+  }
+  static I load_u8(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static I load_i8(const int8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static I load_u16(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static void store_i8(int8_t* p, I v) {
+    for (int i = 0; i < N; ++i) p[i] = static_cast<int8_t>(v[i]);
+  }
+  static I code8(I v) { return v; }
+
+  // init + the products of 4 * groups signed codes of every lane with as many values of x. Codes
+  // have at most `bits` bits; those of 8 bits are signed.
+  template <int bits, int groups>
+  static I dot(const I* codes, const int8_t* x, I init) {
+    for (int g = 0; g < groups; ++g) {
+      for (int b = 0; b < 4; ++b) init += sar<24>(codes[g] << (24 - 8 * b)) * int32_t{x[4 * g + b]};
+    }
+    return init;
+  }
+};
+
+}  // namespace
+}  // namespace smore

@@ -1,0 +1,27 @@
+// The functions above as the table of this file's instruction set.
+
+#include "backends/cpu/kernels.h"
+
+namespace smore {
+namespace {
+
+constexpr CpuKernels make_table(const char* name) {
+  return {
+      .name = name,
+      .quantize = quantize,
+      .int8_product = int8_product,
+      .float_product = float_product,
+      .dense = dense,
+      .rms_norm = rms_norm,
+      .rotate = rotate,
+      .to_half = to_half,
+      .attention_half = attention<true>,
+      .attention_float = attention<false>,
+      .gated_activation = gated_activation,
+      .add = add,
+      .softcap = softcap,
+  };
+}
+
+}  // namespace
+}  // namespace smore

@@ -1,0 +1,131 @@
+// AVX2 with FMA and F16C: eight lanes, half a panel.
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace smore {
+namespace {
+
+alignas(32) constexpr int32_t kLaneMasks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+struct Simd {
+  static constexpr int N = 8;
+  static constexpr int kCodeOffset8 = 0;
+  static constexpr int kRowTile = 4;
+  static constexpr int kFloatTile = 4;
+  static constexpr int kDenseTile = 2;
+  using F = __m256;
+  using I = __m256i;
+
+  static I mask(int n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLaneMasks + 8 - n));
+  }
+
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set(float v) { return _mm256_set1_ps(v); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static F load_part(const float* p, int n) { return _mm256_maskload_ps(p, mask(n)); }
+  static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  static void store_part(float* p, F v, int n) { _mm256_maskstore_ps(p, mask(n), v); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F select_less(F a, F b, F then, F otherwise) {
+    return _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+  static float sum(F v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  static float max_of(F v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  static I iset(int32_t v) { return _mm256_set1_epi32(v); }
+  static I iload(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I isub(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static I iand(I a, I b) { return _mm256_and_si256(a, b); }
+  static I ior(I a, I b) { return _mm256_or_si256(a, b); }
+  static I imax(I a, I b) { return _mm256_max_epi32(a, b); }
+  template <int n>
+  static I shl(I v) { return _mm256_slli_epi32(v, n); }
+  template <int n>
+  static I shr(I v) { return _mm256_srli_epi32(v, n); }
+  template <int n>
+  static I sar(I v) { return _mm256_srai_epi32(v, n); }
+  static I bits(F v) { return _mm256_castps_si256(v); }
+  static F from_bits(I v) { return _mm256_castsi256_ps(v); }
+  static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+  static I round(F v) { return _mm256_cvtps_epi32(v); }
+  static int32_t sum(I v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+  }
+  static int32_t max_of(I v) {
+    __m128i s = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+  }
+
+  static F load_half(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void store_half(uint16_t* p, F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  static I load_u8(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_i8(const int8_t* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_u16(const uint16_t* p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void store_i8(int8_t* p, I v) {
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  }
+  static I code8(I v) { return v; }
+
+  // init + the products of 4 * groups codes of every lane with as many values of x. Codes below 8
+  // bits are unsigned, those of 8 bits are signed. Pairs are summed in 16 bits as long as they fit.
+  template <int bits, int groups>
+  static I dot(const I* codes, const int8_t* x, I init) {
+    constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+    const I ones = _mm256_set1_epi16(1);
+    constexpr int kSummed = kFits < groups ? kFits : groups;
+    for (int g = 0; g < groups; g += kSummed) {
+      I words = pairs<bits>(codes[g], x + 4 * g);
+      for (int i = 1; i < kSummed; ++i) {
+        words = _mm256_add_epi16(words, pairs<bits>(codes[g + i], x + 4 * (g + i)));
+      }
+      init = _mm256_add_epi32(init, _mm256_madd_epi16(words, ones));
+    }
+    return init;
+  }
+
+ private:
+  template <int bits>
+  static I pairs(I codes, const int8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    const I values = _mm256_set1_epi32(four);
+    if constexpr (bits < 8) return _mm256_maddubs_epi16(codes, values);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(values, codes));
+  }
+};
+
+}  // namespace
+}  // namespace smore

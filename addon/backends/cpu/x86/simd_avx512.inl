@@ -1,0 +1,95 @@
+// AVX-512 with VNNI: sixteen lanes, one panel wide.
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace smore {
+namespace {
+
+struct Simd {
+  static constexpr int N = 16;
+  static constexpr int kCodeOffset8 = 128;  // vpdpbusd wants unsigned codes
+  static constexpr int kRowTile = 16;
+  static constexpr int kFloatTile = 8;
+  static constexpr int kDenseTile = 4;
+  using F = __m512;
+  using I = __m512i;
+
+  static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+  static F zero() { return _mm512_setzero_ps(); }
+  static F set(float v) { return _mm512_set1_ps(v); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static void store_part(float* p, F v, int n) { _mm512_mask_storeu_ps(p, mask(n), v); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F select_less(F a, F b, F then, F otherwise) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), otherwise, then);
+  }
+  static float sum(F v) { return _mm512_reduce_add_ps(v); }
+  static float max_of(F v) { return _mm512_reduce_max_ps(v); }
+
+  static I iset(int32_t v) { return _mm512_set1_epi32(v); }
+  static I iload(const void* p) { return _mm512_loadu_si512(p); }
+  static I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I isub(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I iand(I a, I b) { return _mm512_and_si512(a, b); }
+  static I ior(I a, I b) { return _mm512_or_si512(a, b); }
+  static I imax(I a, I b) { return _mm512_max_epi32(a, b); }
+  template <int n>
+  static I shl(I v) { return _mm512_slli_epi32(v, n); }
+  template <int n>
+  static I shr(I v) { return _mm512_srli_epi32(v, n); }
+  template <int n>
+  static I sar(I v) { return _mm512_srai_epi32(v, n); }
+  static I bits(F v) { return _mm512_castps_si512(v); }
+  static F from_bits(I v) { return _mm512_castsi512_ps(v); }
+  static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+  static I round(F v) { return _mm512_cvtps_epi32(v); }
+  static int32_t sum(I v) { return _mm512_reduce_add_epi32(v); }
+  static int32_t max_of(I v) { return _mm512_reduce_max_epi32(v); }
+
+  static F load_half(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static void store_half(uint16_t* p, F v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  static I load_u8(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_i8(const int8_t* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_u16(const uint16_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static void store_i8(int8_t* p, I v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+  static I code8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
+
+  // init + the products of 4 * groups unsigned codes of every lane with as many values of x.
+  template <int bits, int groups>
+  static I dot(const I* codes, const int8_t* x, I init) {
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) {
+      int32_t four;
+      __builtin_memcpy(&four, x + 4 * g, sizeof four);
+      init = _mm512_dpbusd_epi32(init, codes[g], _mm512_set1_epi32(four));
+    }
+    return init;
+  }
+};
+
+}  // namespace
+}  // namespace smore
