@@ -9,7 +9,8 @@ export class TokenBytes {
     const spell = spelling.kind === "byteLevel" ? byteLevelBytes : sentencePieceBytes;
     const tokens: Uint8Array[] = [];
     for (const [token, id] of vocabulary(json)) tokens[id] = spell(token);
-    for (const { id, content } of json.added_tokens) tokens[id] = Buffer.from(content, "utf8");
+    for (const { id, content } of json.added_tokens ?? [])
+      tokens[id] = Buffer.from(content, "utf8");
     this.starts = new Uint32Array(tokens.length + 1);
     for (let id = 0; id < tokens.length; id++) {
       this.starts[id + 1] = (this.starts[id] ?? 0) + (tokens[id]?.length ?? 0);

@@ -5,11 +5,11 @@ export interface TokenizerJson {
   readonly version: string;
   readonly truncation: null;
   readonly padding: null;
-  readonly added_tokens: readonly AddedToken[];
+  readonly added_tokens?: readonly AddedToken[];
   readonly normalizer: Component | null;
   readonly pre_tokenizer: Component | null;
   readonly post_processor: Component | null;
-  readonly decoder: Component | null;
+  readonly decoder?: Component | null;
   readonly model: TokenizerModel;
 }
 
@@ -65,8 +65,8 @@ export function spellingOf(json: TokenizerJson): TokenSpelling {
   );
 }
 
-function flatten(decoder: Component | null): readonly Component[] {
-  if (decoder === null) return [];
+function flatten(decoder: Component | null | undefined): readonly Component[] {
+  if (!decoder) return [];
   if (decoder.type !== "Sequence") return [decoder];
   return (decoder.decoders as readonly Component[]).flatMap(flatten);
 }

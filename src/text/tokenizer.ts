@@ -14,16 +14,16 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
   /** Throws ModelError, whose message names what of `json` cannot be used. */
   constructor(json: TokenizerJson) {
-    const spelling = spellingOf(json);
-    this.spacePrefix = spelling.spacePrefix;
-    this.bytes = new TokenBytes(json, spelling);
-    const special = json.added_tokens.filter((token) => token.special);
-    this.special = new Set(special.map((token) => token.id));
     try {
       this.native = NativeTokenizer.fromString(JSON.stringify(json));
     } catch (error) {
       throw new ModelError(`the tokenizer is not valid: ${(error as Error).message}`);
     }
+    const spelling = spellingOf(json);
+    this.spacePrefix = spelling.spacePrefix;
+    this.bytes = new TokenBytes(json, spelling);
+    const special = (json.added_tokens ?? []).filter((token) => token.special);
+    this.special = new Set(special.map((token) => token.id));
     this.native.disableTruncation();
     this.native.disablePadding();
   }
