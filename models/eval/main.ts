@@ -1,9 +1,11 @@
 // Scores the base model and the function-call adapter through a running server:
-//   npm run eval -- [--url http://127.0.0.1:8080] [--adapter function-calls] [--base NAME] [--concurrency 16]
-// The requests of both are mixed, so batches hold rows with and without the adapter.
+//   npm run eval -- [--url http://127.0.0.1:8080] [--adapter function-calls] [--base NAME] [--concurrency 16] [--limit CASES]
+// The requests of both are mixed, so batches hold rows with and without the adapter. Without a server at the address it
+// starts one.
 
 import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual, parseArgs } from "node:util";
+import { connect } from "./server.js";
 
 interface Message {
   readonly role: string;
@@ -31,7 +33,8 @@ interface Score {
   answered: number;
 }
 
-const MAX_TOKENS = 64; // the longest expected call has 45
+const MAX_TOKENS = 64; // the longest expected call has 40
+const FILES = new URL("../../../models/eval/", import.meta.url); // from dist/models/eval
 
 /** Equal as JSON values: blanks and the order of keys do not count. */
 function sameCall(text: string, expected: string): boolean {
@@ -42,8 +45,9 @@ function sameCall(text: string, expected: string): boolean {
   }
 }
 
-async function readCases(file: URL): Promise<Case[]> {
-  const lines = (await readFile(file, "utf8")).trimEnd().split("\n");
+async function readCases(): Promise<Case[]> {
+  const text = await readFile(new URL("function-calls.jsonl", FILES), "utf8");
+  const lines = text.trimEnd().split("\n");
   return lines.map((line) => JSON.parse(line) as Case);
 }
 
@@ -112,13 +116,32 @@ async function score(
   return scores;
 }
 
-function report(scores: ReadonlyMap<Contestant, Score>): void {
+function report(models: readonly Contestant[], scores: ReadonlyMap<Contestant, Score>): void {
+  const width = Math.max(...models.map(({ label }) => label.length));
   const row = (label: string, share: string, count: string) =>
-    console.log(`${label.padEnd(30)} ${share.padStart(11)} ${count.padStart(5)}`);
-  row("", "exact match", "n");
-  for (const [{ label }, { hits, answered }] of scores) {
-    row(label, `${((100 * hits) / answered).toFixed(1)}%`, String(answered));
+    console.log(`${label.padEnd(width)}  ${share.padStart(11)}  ${count.padStart(4)}`);
+  row("model", "exact match", "n");
+  for (const contestant of models) {
+    const { hits, answered } = scores.get(contestant) ?? { hits: 0, answered: 0 };
+    row(contestant.label, `${((100 * hits) / answered).toFixed(1)}%`, String(answered));
   }
+}
+
+async function contestants(url: string, apiKey: string, adapter: string, named?: string) {
+  const base = named ?? (await baseOf(url, apiKey, adapter));
+  const functions = await readFile(new URL("functions.txt", FILES), "utf8");
+  const told = [{ role: "system", content: functions.trim() }];
+  return [
+    { label: base, model: base, opening: [] },
+    { label: `${base}, told the functions`, model: base, opening: told },
+    { label: adapter, model: adapter, opening: [] },
+  ] satisfies Contestant[];
+}
+
+function wholeNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw new Error(`--${option} ${text} is not a whole number from 1 up`);
 }
 
 async function main(): Promise<void> {
@@ -128,30 +151,22 @@ async function main(): Promise<void> {
       adapter: { type: "string", default: "function-calls" },
       base: { type: "string" },
       concurrency: { type: "string", default: "16" },
-      "api-key": { type: "string", default: process.env["SMORE_API_KEY"] ?? "" },
+      limit: { type: "string", default: "9999" },
+      "api-key": { type: "string", default: process.env.SMORE_API_KEY ?? "" },
     },
   });
-  const { url, adapter, "api-key": apiKey } = values;
-  const concurrency = Number(values.concurrency);
-  if (!Number.isInteger(concurrency) || concurrency < 1) {
-    throw new Error(`--concurrency ${values.concurrency} is not a whole number from 1 up`);
+  const apiKey = values["api-key"];
+  const concurrency = wholeNumber("concurrency", values.concurrency);
+  const limit = wholeNumber("limit", values.limit);
+  const server = await connect(values.url);
+  try {
+    const models = await contestants(server.url, apiKey, values.adapter, values.base);
+    const cases = (await readCases()).slice(0, limit);
+    const jobs = cases.flatMap((item) => models.map((contestant) => ({ contestant, case: item })));
+    report(models, await score(jobs, concurrency, (job) => answer(server.url, apiKey, job)));
+  } finally {
+    server.stop();
   }
-  const base = values.base ?? (await baseOf(url, apiKey, adapter));
-  const cases = await readCases(new URL("function-calls.jsonl", import.meta.url));
-  const functions = await readFile(new URL("functions.txt", import.meta.url), "utf8");
-  const contestants: Contestant[] = [
-    { label: base, model: base, opening: [] },
-    {
-      label: `${base}, told the functions`,
-      model: base,
-      opening: [{ role: "system", content: functions }],
-    },
-    { label: adapter, model: adapter, opening: [] },
-  ];
-  const jobs = cases.flatMap((item) =>
-    contestants.map((contestant) => ({ contestant, case: item })),
-  );
-  report(await score(jobs, concurrency, (job) => answer(url, apiKey, job)));
 }
 
 try {
