@@ -41,15 +41,33 @@ export const ERRORS = {
     nullCode: true,
   },
   invalid_api_key: { status: 401, type: INVALID, message: "Incorrect API key provided." },
+  origin_not_allowed: {
+    status: 403,
+    type: INVALID,
+    message: "Pages of this origin may not open a WebSocket here (--cors-origin).",
+  },
   not_found: { status: 404, type: INVALID, message: "There is nothing at this URL." },
   model_not_found: { status: 404, type: INVALID, message: "The model does not exist." },
-  method_not_allowed: { status: 405, type: INVALID, message: "This URL does not take that method." },
+  method_not_allowed: {
+    status: 405,
+    type: INVALID,
+    message: "This URL does not take that method.",
+  },
   request_timeout: {
     status: 408,
     type: INVALID,
     message: "The body of the request did not arrive in time.",
   },
-  content_too_large: { status: 413, type: INVALID, message: "The body of the request is too large." },
+  content_too_large: {
+    status: 413,
+    type: INVALID,
+    message: "The body of the request is too large.",
+  },
+  upgrade_required: {
+    status: 426,
+    type: INVALID,
+    message: "This URL speaks WebSocket only.",
+  },
   adapter_failed: { status: 500, type: SERVER, message: "The adapter could not be used." },
   not_finite: {
     status: 500,
@@ -57,7 +75,11 @@ export const ERRORS = {
     message: "The model computed a value that is not finite (NaN or infinity).",
   },
   engine_failed: { status: 500, type: SERVER, message: "The engine failed." },
-  engine_stopped: { status: 503, type: SERVER, message: "The engine has stopped; restart the server." },
+  engine_stopped: {
+    status: 503,
+    type: SERVER,
+    message: "The engine has stopped; restart the server.",
+  },
   loading: { status: 503, type: SERVER, message: "The model is still loading.", retryAfter: 2 },
   draining: { status: 503, type: SERVER, message: "The server is shutting down.", retryAfter: 1 },
   overloaded: {

@@ -1,0 +1,122 @@
+import { ApiError } from "../errors.js";
+import type { ChatMessage } from "../text/text.js";
+import type { ApiContext } from "./context.js";
+import { ChatEncoder } from "./encode.js";
+import type { Endpoint } from "./endpoint.js";
+import type { Job, Prompt } from "./job.js";
+import {
+  completionBudget,
+  MAX_TOP_LOGPROBS,
+  parseCommon,
+  parseModel,
+  refuseUnserved,
+} from "./parameters.js";
+import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
+
+/** POST /v1/chat/completions */
+
+export const chat: Endpoint = {
+  idPrefix: "chatcmpl-",
+  parse: parseChat,
+  encoder: (job, envelope, names) => new ChatEncoder(job, envelope, names),
+};
+
+async function parseChat(
+  fields: Fields,
+  context: ApiContext,
+  alwaysStreams: boolean,
+): Promise<Job> {
+  const model = parseModel(fields, context);
+  const common = parseCommon(fields, context, alwaysStreams);
+  refuseUnserved(fields, common.n);
+  const logprobs = parseLogprobs(fields);
+  const newer = fields.integer("max_completion_tokens", { min: 1 });
+  const older = fields.integer("max_tokens", { min: 1 });
+  const messages = parseMessages(fields.raw("messages"));
+  const prompt = await render(messages, newer ?? older, context);
+  return { ...common, model, prompts: [prompt], logprobs, echo: false };
+}
+
+async function render(
+  messages: readonly ChatMessage[],
+  maxTokens: number | undefined,
+  context: ApiContext,
+): Promise<Prompt> {
+  const { tokenizer, chatTemplate } = context;
+  if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
+  if (chatTemplate === null) {
+    throw unsupported("messages", ": this model has no chat template; use /v1/completions");
+  }
+  const text = chatTemplate.render(messages, { addGenerationPrompt: true });
+  const ids = await tokenizer.encode(text);
+  const window = context.maxModelLen;
+  const budget = completionBudget(ids.length, maxTokens, window, context, "messages");
+  return { ids, text, maxTokens: budget };
+}
+
+function parseLogprobs(fields: Fields): number | null {
+  const asked = fields.boolean("logprobs") ?? false;
+  const top = fields.integer("top_logprobs", { min: 0, max: MAX_TOP_LOGPROBS });
+  if (asked) return top ?? 0;
+  if (top === undefined || top === 0) return null;
+  const message = "top_logprobs is only allowed when logprobs is true.";
+  throw new ApiError("invalid_parameter", { message, param: "top_logprobs" });
+}
+
+/** The role that the template sees: no family served here knows "developer". */
+const ROLES: Readonly<Record<string, string>> = {
+  system: "system",
+  developer: "system",
+  user: "user",
+  assistant: "assistant",
+  tool: "tool",
+};
+
+function parseMessages(value: unknown): ChatMessage[] {
+  if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
+  if (value.length === 0) throw invalid("messages", "an array of at least one message", value);
+  return value.map((message: unknown, i) => parseMessage(message, `messages[${i}]`));
+}
+
+function parseMessage(message: unknown, param: string): ChatMessage {
+  if (!isJsonObject(message)) throw invalid(param, "an object", message);
+  const { role, content, name, tool_calls, tool_call_id } = message;
+  if (typeof role !== "string" || !Object.hasOwn(ROLES, role)) {
+    throw invalid(`${param}.role`, `one of ${Object.keys(ROLES).join(", ")}`, role);
+  }
+  const calls = role === "assistant" ? (tool_calls ?? undefined) : undefined;
+  if (calls !== undefined && !Array.isArray(calls)) {
+    throw invalid(`${param}.tool_calls`, "an array", calls);
+  }
+  if (role === "tool" && typeof tool_call_id !== "string") {
+    throw invalid(`${param}.tool_call_id`, "a string", tool_call_id);
+  }
+  return {
+    role: ROLES[role]!,
+    content: parseContent(content, calls !== undefined, `${param}.content`),
+    ...(typeof name === "string" ? { name } : {}),
+    ...(calls === undefined ? {} : { tool_calls: calls }),
+    ...(role === "tool" ? { tool_call_id: tool_call_id as string } : {}),
+  };
+}
+
+/** `optional`: an assistant's message that calls tools may say nothing. */
+function parseContent(content: unknown, optional: boolean, param: string): string {
+  if (typeof content === "string") return content;
+  if ((content === undefined || content === null) && optional) return "";
+  if (!Array.isArray(content)) throw invalid(param, "a string or an array of text parts", content);
+  return content.map((part: unknown, i) => parsePart(part, `${param}[${i}]`)).join("\n");
+}
+
+function parsePart(part: unknown, param: string): string {
+  if (!isJsonObject(part)) throw invalid(param, "an object", part);
+  if (typeof part.type === "string" && part.type !== "text") {
+    throw unsupported(
+      param,
+      `: a part of type ${part.type.slice(0, 40)}; this model reads text only`,
+    );
+  }
+  if (part.type !== "text") throw invalid(`${param}.type`, `"text"`, part.type);
+  if (typeof part.text !== "string") throw invalid(`${param}.text`, "a string", part.text);
+  return part.text;
+}

@@ -1,0 +1,132 @@
+import type { FinishReason, GenerationEvent, TokenLogprob } from "../scheduler/request.js";
+import { StopMatcher } from "../text/stop.js";
+import type { IncrementalDecoder } from "../text/text.js";
+import type { ApiContext } from "./context.js";
+import type { Job, Prompt } from "./job.js";
+
+/** A token as logprobs show it. */
+export interface TokenPiece {
+  readonly id: number;
+  readonly offset: number; // characters of text before it
+  readonly logprob: TokenLogprob | null; // null for the first token of an echoed prompt
+}
+
+/** What one event adds to a choice. */
+export interface Delta {
+  readonly text: string;
+  readonly tokens: readonly number[]; // generated, the one that ended it included
+  readonly pieces: readonly TokenPiece[]; // for logprobs; an echoed prompt's come first
+}
+
+export interface ChoiceListener {
+  delta(choice: Choice, delta: Delta): void;
+  /** `last` holds the token that ended it; its text is empty. */
+  finish(choice: Choice, last: Delta): void;
+}
+
+/** One running answer: tokens become text, stop strings end it. */
+export class Choice {
+  readonly index: number;
+  readonly prompt: Prompt;
+  completionTokens = 0;
+  /** Null while it runs. */
+  finishReason: FinishReason | null = null;
+
+  readonly #decoder: IncrementalDecoder;
+  readonly #stop: StopMatcher;
+  readonly #listener: ChoiceListener;
+  readonly #withPieces: boolean;
+  #offset = 0;
+  /** An echoed prompt, sent together with the first token. */
+  #echo: Delta | null;
+
+  constructor(job: Job, index: number, context: ApiContext, listener: ChoiceListener) {
+    this.index = index;
+    this.prompt = job.prompts[Math.floor(index / job.n)]!;
+    this.#decoder = context.decoder();
+    this.#stop = new StopMatcher(job.stop);
+    this.#listener = listener;
+    this.#withPieces = job.logprobs !== null;
+    this.#echo = job.echo ? this.#echoedPrompt(context.decoder()) : null;
+  }
+
+  /** True when a stop string ended it: the generation is of no more use. */
+  onEvent(event: Exclude<GenerationEvent, { kind: "error" }>): boolean {
+    switch (event.kind) {
+      case "prompt":
+        this.#addPromptLogprobs(event.logprobs);
+        return false;
+      case "token":
+        return this.#onToken(event.token, event.logprob);
+      case "finish":
+        this.completionTokens = event.completionTokens;
+        this.#end(event.reason, event.stopToken);
+        return false;
+    }
+  }
+
+  #onToken(token: number, logprob: TokenLogprob | null): boolean {
+    this.completionTokens++;
+    const offset = this.#offset;
+    const decoded = this.#decode(this.#decoder.push(token));
+    const { text, stop } = this.#stop.push(decoded);
+    const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : [];
+    this.#deliver({ text, tokens: [token], pieces });
+    if (stop !== null) this.#finish("stop", []);
+    return stop !== null;
+  }
+
+  #end(reason: FinishReason, stopToken: number | null): void {
+    const { text, stop } = this.#stop.push(this.#decode(this.#decoder.flush()));
+    const rest = text + this.#stop.flush();
+    if (rest !== "" || this.#echo !== null) this.#deliver({ text: rest, tokens: [], pieces: [] });
+    this.#finish(stop === null ? reason : "stop", stopToken === null ? [] : [stopToken]);
+  }
+
+  #finish(reason: FinishReason, tokens: readonly number[]): void {
+    this.finishReason = reason;
+    this.#listener.finish(this, { text: "", tokens, pieces: [] });
+  }
+
+  #deliver(delta: Delta): void {
+    const echo = this.#echo;
+    this.#echo = null;
+    if (echo === null) {
+      this.#listener.delta(this, delta);
+      return;
+    }
+    const pieces = [...echo.pieces, ...delta.pieces];
+    this.#listener.delta(this, { text: echo.text + delta.text, tokens: delta.tokens, pieces });
+  }
+
+  #decode(text: string): string {
+    if (this.#withPieces) this.#offset += characters(text);
+    return text;
+  }
+
+  #echoedPrompt(decoder: IncrementalDecoder): Delta {
+    let decoded = "";
+    const pieces: TokenPiece[] = [];
+    for (const id of this.prompt.ids) {
+      if (this.#withPieces) pieces.push({ id, offset: this.#offset, logprob: null });
+      decoded += this.#decode(decoder.push(id));
+    }
+    decoded += this.#decode(decoder.flush());
+    return { text: this.prompt.text ?? decoded, tokens: [], pieces };
+  }
+
+  #addPromptLogprobs(logprobs: readonly TokenLogprob[]): void {
+    if (this.#echo === null) return;
+    const pieces = this.#echo.pieces.map((piece, i) =>
+      i === 0 ? piece : { ...piece, logprob: logprobs[i - 1] ?? null },
+    );
+    this.#echo = { ...this.#echo, pieces };
+  }
+}
+
+/** Unicode code points: what Python's `len` counts, and so OpenAI's offsets. */
+function characters(text: string): number {
+  let count = text.length;
+  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) === 0xdc00) count--;
+  return count;
+}

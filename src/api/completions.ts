@@ -1,0 +1,100 @@
+import { ApiError } from "../errors.js";
+import type { ApiContext } from "./context.js";
+import { CompletionEncoder } from "./encode.js";
+import type { Endpoint } from "./endpoint.js";
+import type { Job, Prompt } from "./job.js";
+import {
+  completionBudget,
+  MAX_TOP_LOGPROBS,
+  parseCommon,
+  parseModel,
+  refuseUnserved,
+} from "./parameters.js";
+import { type Fields, invalid } from "./schema.js";
+
+/** POST /v1/completions */
+
+const DEFAULT_MAX_TOKENS = 16;
+const MAX_PROMPTS = 1024;
+
+type RawPrompt = string | readonly number[];
+
+export const completions: Endpoint = {
+  idPrefix: "cmpl-",
+  parse: parseCompletion,
+  encoder: (job, envelope, names) => new CompletionEncoder(job, envelope, names),
+};
+
+async function parseCompletion(
+  fields: Fields,
+  context: ApiContext,
+  alwaysStreams: boolean,
+): Promise<Job> {
+  const model = parseModel(fields, context);
+  const common = parseCommon(fields, context, alwaysStreams);
+  refuseUnserved(fields, common.n);
+  const logprobs = fields.integer("logprobs", { min: 0, max: MAX_TOP_LOGPROBS }) ?? null;
+  const echo = fields.boolean("echo") ?? false;
+  const maxTokens = fields.integer("max_tokens", { min: 0 });
+  const raw = parsePrompts(fields.raw("prompt"), context);
+  const prompts = await Promise.all(raw.map((prompt) => tokenize(prompt, maxTokens, context)));
+  return { ...common, model, prompts, logprobs, echo };
+}
+
+async function tokenize(
+  prompt: RawPrompt,
+  maxTokens: number | undefined,
+  context: ApiContext,
+): Promise<Prompt> {
+  const text = typeof prompt === "string" ? prompt : null;
+  const ids =
+    typeof prompt === "string"
+      ? await context.tokenizer!.encode(prompt, { addSpecialTokens: true })
+      : prompt;
+  if (ids.length === 0) throw emptyPrompt();
+  const budget = completionBudget(ids.length, maxTokens, DEFAULT_MAX_TOKENS, context, "prompt");
+  return { ids, text, maxTokens: budget };
+}
+
+/** A string, an array of strings, an array of token ids or an array of arrays of token ids. */
+function parsePrompts(value: unknown, context: ApiContext): RawPrompt[] {
+  if (typeof value === "string") return [textPrompt(value, context)];
+  if (!Array.isArray(value)) throw wrongPrompt(value);
+  const [first] = value;
+  if (first === undefined) throw emptyPrompt();
+  if (typeof first === "number") return [idPrompt(value, "prompt", context)];
+  if (value.length > MAX_PROMPTS) {
+    throw invalid("prompt", `an array of at most ${MAX_PROMPTS} prompts`, value.length);
+  }
+  return value.map((item: unknown, i) => {
+    if (typeof first === "string" && typeof item === "string") return textPrompt(item, context);
+    if (Array.isArray(first) && Array.isArray(item)) return idPrompt(item, `prompt[${i}]`, context);
+    throw wrongPrompt(value);
+  });
+}
+
+function textPrompt(text: string, context: ApiContext): string {
+  if (context.tokenizer !== null) return text;
+  const message = `prompt must be token ids: ${context.noTokenizerReason}`;
+  throw new ApiError("not_supported", { message, param: "prompt" });
+}
+
+function idPrompt(ids: readonly unknown[], param: string, context: ApiContext): number[] {
+  if (ids.length === 0) throw emptyPrompt();
+  return ids.map((id, i) => {
+    if (Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < context.vocab) {
+      return id as number;
+    }
+    throw invalid(`${param}[${i}]`, `a token id from 0 to ${context.vocab - 1}`, id);
+  });
+}
+
+function wrongPrompt(value: unknown): ApiError {
+  const wanted = "a string, an array of strings, an array of token ids or an array of such arrays";
+  return invalid("prompt", wanted, value);
+}
+
+function emptyPrompt(): ApiError {
+  const message = "prompt is empty: it must hold at least one token.";
+  return new ApiError("invalid_parameter", { message, param: "prompt" });
+}

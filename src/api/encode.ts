@@ -1,0 +1,213 @@
+import type { FinishReason } from "../scheduler/request.js";
+import type { Choice, Delta, TokenPiece } from "./choice.js";
+import type { Job } from "./job.js";
+import { chatLogprobs, completionLogprobs, type TokenNames } from "./logprobs.js";
+
+/**
+ * OpenAI's answers as JSON text. A chunk is written for every token of every stream, so its constant
+ * parts are made once per request and only what changes is serialised per token.
+ */
+
+export interface Envelope {
+  /** Any JSON value: WebSocket clients name their requests themselves. */
+  readonly id: string | number;
+  readonly created: number; // seconds
+}
+
+export interface Usage {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+}
+
+/** A finished choice of an answer that is not streamed. */
+export interface WholeChoice {
+  readonly choice: Choice;
+  readonly text: string;
+  readonly tokens: readonly number[];
+  readonly pieces: readonly TokenPiece[];
+}
+
+export interface Encoder {
+  /** The chunk before a choice's first text, where the endpoint has one. */
+  start(choice: Choice): string | null;
+  delta(choice: Choice, delta: Delta): string;
+  finish(choice: Choice, last: Delta): string;
+  usage(usage: Usage): string;
+  whole(choices: readonly WholeChoice[], usage: Usage): string;
+}
+
+function usageObject({ promptTokens, cachedTokens, completionTokens }: Usage) {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+    completion_tokens_details: { reasoning_tokens: 0 },
+  };
+}
+
+/** What both endpoints' chunks have in common: all but the choice itself. */
+class Chunks {
+  readonly #head: string;
+  readonly #tail: string;
+
+  constructor(object: string, envelope: Envelope, job: Job) {
+    const { id, created } = envelope;
+    const head = JSON.stringify({ id, object, created, model: job.model.name });
+    this.#head = `${head.slice(0, -1)},"choices":[`;
+    this.#tail = job.includeUsage ? `],"usage":null}` : "]}";
+  }
+
+  choice(fields: string): string {
+    return `${this.#head}{${fields}}${this.#tail}`;
+  }
+
+  usage(usage: Usage): string {
+    return `${this.#head}],"usage":${JSON.stringify(usageObject(usage))}}`;
+  }
+}
+
+function finishField(reason: FinishReason | null): string {
+  return reason === null ? `"finish_reason":null` : `"finish_reason":"${reason}"`;
+}
+
+function tokenIdFields(job: Job, tokens: readonly number[], choice: Choice, first: boolean) {
+  if (!job.returnTokenIds) return "";
+  const prompt = first ? `,"prompt_token_ids":${JSON.stringify(choice.prompt.ids)}` : "";
+  return `${prompt},"token_ids":${JSON.stringify(tokens)}`;
+}
+
+export class ChatEncoder implements Encoder {
+  readonly #job: Job;
+  readonly #envelope: Envelope;
+  readonly #names: TokenNames;
+  readonly #chunks: Chunks;
+
+  constructor(job: Job, envelope: Envelope, names: TokenNames) {
+    this.#job = job;
+    this.#envelope = envelope;
+    this.#names = names;
+    this.#chunks = new Chunks("chat.completion.chunk", envelope, job);
+  }
+
+  start(choice: Choice): string {
+    const ids = tokenIdFields(this.#job, [], choice, true);
+    return this.#chunk(choice, `{"role":"assistant","content":""}`, "null", null, ids);
+  }
+
+  delta(choice: Choice, { text, tokens, pieces }: Delta): string {
+    const ids = tokenIdFields(this.#job, tokens, choice, false);
+    const content = `{"content":${JSON.stringify(text)}}`;
+    return this.#chunk(choice, content, JSON.stringify(this.#logprobs(pieces)), null, ids);
+  }
+
+  finish(choice: Choice, { tokens }: Delta): string {
+    const ids = tokenIdFields(this.#job, tokens, choice, false);
+    return this.#chunk(choice, "{}", "null", choice.finishReason, ids);
+  }
+
+  usage(usage: Usage): string {
+    return this.#chunks.usage(usage);
+  }
+
+  whole(choices: readonly WholeChoice[], usage: Usage): string {
+    return JSON.stringify({
+      id: this.#envelope.id,
+      object: "chat.completion",
+      created: this.#envelope.created,
+      model: this.#job.model.name,
+      choices: choices.map(({ choice, text, tokens, pieces }) => ({
+        index: choice.index,
+        message: { role: "assistant", content: text, refusal: null },
+        logprobs: this.#logprobs(pieces),
+        finish_reason: choice.finishReason,
+        ...wholeTokenIds(this.#job, choice, tokens),
+      })),
+      usage: usageObject(usage),
+    });
+  }
+
+  #logprobs(pieces: readonly TokenPiece[]) {
+    return this.#job.logprobs === null ? null : chatLogprobs(pieces, this.#names);
+  }
+
+  #chunk(
+    choice: Choice,
+    delta: string,
+    logprobs: string,
+    reason: FinishReason | null,
+    tokenIds: string,
+  ): string {
+    return this.#chunks.choice(
+      `"index":${choice.index},"delta":${delta},"logprobs":${logprobs},${finishField(reason)}${tokenIds}`,
+    );
+  }
+}
+
+export class CompletionEncoder implements Encoder {
+  readonly #job: Job;
+  readonly #envelope: Envelope;
+  readonly #names: TokenNames;
+  readonly #chunks: Chunks;
+  /** Choices of which a chunk was sent. */
+  readonly #started = new Set<number>();
+
+  constructor(job: Job, envelope: Envelope, names: TokenNames) {
+    this.#job = job;
+    this.#envelope = envelope;
+    this.#names = names;
+    this.#chunks = new Chunks("text_completion", envelope, job);
+  }
+
+  start(): null {
+    return null;
+  }
+
+  delta(choice: Choice, delta: Delta): string {
+    return this.#chunk(choice, delta, JSON.stringify(this.#logprobs(delta.pieces)));
+  }
+
+  finish(choice: Choice, last: Delta): string {
+    return this.#chunk(choice, last, "null");
+  }
+
+  usage(usage: Usage): string {
+    return this.#chunks.usage(usage);
+  }
+
+  whole(choices: readonly WholeChoice[], usage: Usage): string {
+    return JSON.stringify({
+      id: this.#envelope.id,
+      object: "text_completion",
+      created: this.#envelope.created,
+      model: this.#job.model.name,
+      choices: choices.map(({ choice, text, tokens, pieces }) => ({
+        index: choice.index,
+        text,
+        logprobs: this.#logprobs(pieces),
+        finish_reason: choice.finishReason,
+        ...wholeTokenIds(this.#job, choice, tokens),
+      })),
+      usage: usageObject(usage),
+    });
+  }
+
+  #logprobs(pieces: readonly TokenPiece[]) {
+    return this.#job.logprobs === null ? null : completionLogprobs(pieces, this.#names);
+  }
+
+  #chunk(choice: Choice, { text, tokens }: Delta, logprobs: string): string {
+    const { index, finishReason } = choice;
+    const first = !this.#started.has(index);
+    this.#started.add(index);
+    const ids = tokenIdFields(this.#job, tokens, choice, first);
+    return this.#chunks.choice(
+      `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(finishReason)}${ids}`,
+    );
+  }
+}
+
+function wholeTokenIds(job: Job, choice: Choice, tokens: readonly number[]) {
+  return job.returnTokenIds ? { prompt_token_ids: choice.prompt.ids, token_ids: tokens } : {};
+}

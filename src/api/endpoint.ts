@@ -1,0 +1,58 @@
+import { ApiError } from "../errors.js";
+import type { ApiContext } from "./context.js";
+import type { Encoder, Envelope } from "./encode.js";
+import type { Job } from "./job.js";
+import { TokenNames } from "./logprobs.js";
+import { type BodySink, type ChunkSink, collectJob, type Run, streamJob } from "./run.js";
+import { Fields, isJsonObject, type JsonObject } from "./schema.js";
+
+/** An endpoint that generates: how its body is read and how its answers look. */
+export interface Endpoint {
+  readonly idPrefix: string;
+  /** Throws ApiError. `alwaysStreams`: the transport streams whatever the body says. */
+  parse(fields: Fields, context: ApiContext, alwaysStreams: boolean): Promise<Job>;
+  encoder(job: Job, envelope: Envelope, names: TokenNames): Encoder;
+}
+
+/** Who waits for the answer, over HTTP or a WebSocket. */
+export interface Client {
+  /** It left or cancelled: nothing needs to be computed. */
+  readonly gone: boolean;
+  chunks(): ChunkSink;
+  /** Null where every answer is streamed, whatever the body says. */
+  readonly whole: (() => BodySink) | null;
+  /** Fields that it sent and that nothing reads. */
+  unknownFields(names: readonly string[]): void;
+}
+
+export function parseJson(text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ApiError("invalid_json", { cause });
+  }
+  if (isJsonObject(value)) return value;
+  throw new ApiError("invalid_json");
+}
+
+/** Parse, submit, encode. Throws ApiError before anything was sent; null when the client left meanwhile. */
+export async function generate(
+  endpoint: Endpoint,
+  body: JsonObject,
+  id: string | number,
+  context: ApiContext,
+  client: Client,
+): Promise<Run | null> {
+  const fields = new Fields(body);
+  const job = await endpoint.parse(fields, context, client.whole === null);
+  client.unknownFields(fields.unread());
+  if (client.gone) return null;
+  const envelope = { id, created: Math.floor(Date.now() / 1000) };
+  const names = new TokenNames(context.tokenizer, job.tokensAsIds);
+  const encoder = endpoint.encoder(job, envelope, names);
+  if (job.stream || client.whole === null) {
+    return streamJob(job, context, encoder, client.chunks());
+  }
+  return collectJob(job, context, encoder, client.whole());
+}

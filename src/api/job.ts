@@ -1,0 +1,53 @@
+import { randomBytes } from "node:crypto";
+import type { GenerateRequest, SamplingParams } from "../scheduler/request.js";
+import type { ApiContext, ServedModel } from "./context.js";
+
+/** A validated request of either endpoint. Everything that follows is the same for both. */
+export interface Job {
+  readonly model: ServedModel;
+  readonly prompts: readonly Prompt[];
+  /** Choices per prompt; choice i of prompt p has index p * n + i. */
+  readonly n: number;
+  readonly sampling: Omit<SamplingParams, "seed">;
+  readonly seed: bigint | null;
+  readonly stop: readonly string[];
+  readonly ignoreEos: boolean;
+  readonly logprobs: number | null; // how many alternatives
+  readonly echo: boolean;
+  readonly returnTokenIds: boolean;
+  readonly tokensAsIds: boolean; // logprobs name tokens `token_id:17`
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+}
+
+export interface Prompt {
+  readonly ids: readonly number[];
+  readonly text: string | null; // as the client wrote it; null for token ids
+  readonly maxTokens: number;
+}
+
+/** What choice `index` of a job asks of the scheduler. Its answer does not depend on the other prompts. */
+export function generateRequest(
+  job: Job,
+  index: number,
+  context: ApiContext,
+  onEvent: GenerateRequest["onEvent"],
+): GenerateRequest {
+  const prompt = job.prompts[Math.floor(index / job.n)]!;
+  return {
+    prompt: prompt.ids,
+    adapter: job.model.adapter,
+    sampling: { ...job.sampling, seed: choiceSeed(job, index % job.n) },
+    maxTokens: prompt.maxTokens,
+    stopTokens: context.stopTokens,
+    ignoreEos: job.ignoreEos,
+    logprobs: job.logprobs,
+    promptLogprobs: job.echo ? job.logprobs : null,
+    onEvent,
+  };
+}
+
+function choiceSeed(job: Job, i: number): bigint {
+  if (job.seed === null) return randomBytes(8).readBigUInt64LE();
+  return BigInt.asUintN(64, job.seed + BigInt(i));
+}

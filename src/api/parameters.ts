@@ -1,0 +1,199 @@
+import { ApiError } from "../errors.js";
+import type { SamplingParams } from "../scheduler/request.js";
+import type { ApiContext, ServedModel } from "./context.js";
+import type { Job } from "./job.js";
+import { type Fields, invalid, unsupported } from "./schema.js";
+
+/** The fields that completions and chat have in common. */
+
+const MAX_CHOICES_PER_PROMPT = 128;
+const MAX_STOP_STRINGS = 16;
+const MAX_LOGIT_BIASES = 300;
+export const MAX_TOP_LOGPROBS = 20;
+
+export function parseModel(fields: Fields, context: ApiContext): ServedModel {
+  const name = fields.string("model");
+  if (name === undefined) {
+    const message = `model is missing: name one of GET /v1/models, for example ${context.models.base.name}.`;
+    throw new ApiError("invalid_parameter", { message, param: "model" });
+  }
+  const model = context.models.find(name);
+  if (model !== undefined) return model;
+  const message = `The model \`${name}\` does not exist.`;
+  throw new ApiError("model_not_found", { message, param: "model" });
+}
+
+type CommonFields = Pick<
+  Job,
+  | "n"
+  | "sampling"
+  | "seed"
+  | "stop"
+  | "ignoreEos"
+  | "returnTokenIds"
+  | "tokensAsIds"
+  | "stream"
+  | "includeUsage"
+>;
+
+/** `alwaysStreams`: the transport streams whatever `stream` says. */
+export function parseCommon(
+  fields: Fields,
+  context: ApiContext,
+  alwaysStreams: boolean,
+): CommonFields {
+  const asked = fields.boolean("stream") ?? false;
+  const stream = alwaysStreams || asked;
+  const seed = fields.integer("seed", {});
+  return {
+    n: fields.integer("n", { min: 1, max: MAX_CHOICES_PER_PROMPT }) ?? 1,
+    sampling: parseSampling(fields, context),
+    seed: seed === undefined ? null : BigInt.asUintN(64, BigInt(seed)),
+    stop: parseStop(fields, context),
+    ignoreEos: fields.boolean("ignore_eos") ?? false,
+    returnTokenIds: fields.boolean("return_token_ids") ?? false,
+    tokensAsIds: fields.boolean("return_tokens_as_token_ids") ?? false,
+    stream,
+    includeUsage: parseIncludeUsage(fields, stream),
+  };
+}
+
+function parseSampling(fields: Fields, context: ApiContext): Omit<SamplingParams, "seed"> {
+  const topK = fields.integer("top_k", { min: -1 }) ?? 0;
+  return {
+    temperature: fields.number("temperature", { min: 0, max: 2 }) ?? 1,
+    topP: fields.number("top_p", { above: 0, max: 1 }) ?? 1,
+    topK: Math.min(Math.max(topK, 0), context.vocab), // -1 is vLLM's other word for off
+    minP: fields.number("min_p", { min: 0, max: 1 }) ?? 0,
+    presencePenalty: fields.number("presence_penalty", { min: -2, max: 2 }) ?? 0,
+    frequencyPenalty: fields.number("frequency_penalty", { min: -2, max: 2 }) ?? 0,
+    repetitionPenalty: fields.number("repetition_penalty", { above: 0, max: 100 }) ?? 1,
+    logitBias: parseLogitBias(fields, context),
+  };
+}
+
+function parseLogitBias(fields: Fields, context: ApiContext): ReadonlyMap<number, number> {
+  const entries = Object.entries(fields.object("logit_bias") ?? {});
+  if (entries.length > MAX_LOGIT_BIASES) {
+    throw invalid("logit_bias", `an object of at most ${MAX_LOGIT_BIASES} tokens`, entries.length);
+  }
+  return new Map(
+    entries.map(([key, value]) => {
+      const token = /^\d{1,9}$/.test(key) ? Number(key) : -1;
+      if (token < 0 || token >= context.vocab) {
+        throw invalid("logit_bias", `keyed by token ids from 0 to ${context.vocab - 1}`, key);
+      }
+      if (typeof value !== "number" || value < -100 || value > 100) {
+        throw invalid(`logit_bias.${key}`, "a number from -100 to 100", value);
+      }
+      return [token, value];
+    }),
+  );
+}
+
+function parseStop(fields: Fields, context: ApiContext): string[] {
+  const value = fields.raw("stop");
+  if (value === undefined) return [];
+  const stops = Array.isArray(value) ? value : [value];
+  if (stops.length > MAX_STOP_STRINGS) {
+    throw invalid("stop", `at most ${MAX_STOP_STRINGS} strings`, stops.length);
+  }
+  for (const stop of stops) {
+    if (typeof stop !== "string") throw invalid("stop", "a string or an array of strings", value);
+    if (stop === "") throw invalid("stop", "free of empty strings", stop);
+  }
+  if (stops.length > 0 && context.tokenizer === null) {
+    throw unsupported("stop", `: ${context.noTokenizerReason}`);
+  }
+  return stops;
+}
+
+function parseIncludeUsage(fields: Fields, stream: boolean): boolean {
+  const options = fields.object("stream_options");
+  if (options === undefined) return false;
+  if (!stream) {
+    const message = "stream_options is only allowed when stream is true.";
+    throw new ApiError("invalid_parameter", { message, param: "stream_options" });
+  }
+  const include = options.include_usage ?? false;
+  if (typeof include === "boolean") return include;
+  throw invalid("stream_options.include_usage", "true or false", include);
+}
+
+/** Fields that would change the answer and are not served, with the values that change nothing. */
+const UNSERVED: Readonly<Record<string, (value: unknown, n: number) => boolean>> = {
+  best_of: (value, n) => value === n,
+  suffix: (value) => value === "",
+  response_format: (value) => (value as { type?: unknown }).type === "text",
+  tools: isEmptyArray,
+  tool_choice: (value) => value === "none" || value === "auto",
+  functions: isEmptyArray,
+  function_call: (value) => value === "none" || value === "auto",
+  modalities: (value) => Array.isArray(value) && value.every((item) => item === "text"),
+  audio: () => false,
+  prediction: () => false,
+  web_search_options: () => false,
+  grammar: () => false,
+  guided_json: () => false,
+  guided_regex: () => false,
+  guided_choice: () => false,
+  guided_grammar: () => false,
+  structured_outputs: () => false,
+  use_beam_search: (value) => value === false,
+  length_penalty: (value) => value === 1,
+  min_tokens: (value) => value === 0,
+  stop_token_ids: isEmptyArray,
+  bad_words: isEmptyArray,
+  allowed_token_ids: () => false,
+  prompt_logprobs: () => false,
+  truncate_prompt_tokens: () => false,
+  continue_final_message: (value) => value === false,
+  add_generation_prompt: (value) => value === true,
+  include_stop_str_in_output: (value) => value === false,
+  adapters: isEmptyArray,
+};
+
+function isEmptyArray(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+
+/** Fields that OpenAI defines and that change nothing here. */
+const HARMLESS = [
+  "user",
+  "metadata",
+  "store",
+  "service_tier",
+  "parallel_tool_calls",
+  "prompt_cache_key",
+  "prompt_cache_retention",
+  "safety_identifier",
+];
+
+/** Refuses by name what would otherwise be ignored. */
+export function refuseUnserved(fields: Fields, n: number): void {
+  for (const [name, changesNothing] of Object.entries(UNSERVED)) {
+    const value = fields.raw(name);
+    if (value !== undefined && !changesNothing(value, n))
+      throw unsupported(name, " by this server");
+  }
+  for (const name of HARMLESS) fields.raw(name);
+}
+
+/** Completion tokens of a prompt, within the window. `fallback` is what a silent client gets at most. */
+export function completionBudget(
+  promptTokens: number,
+  asked: number | undefined,
+  fallback: number,
+  context: ApiContext,
+  param: "prompt" | "messages",
+): number {
+  const rest = context.maxModelLen - promptTokens;
+  const budget = asked ?? Math.min(fallback, rest);
+  if (budget <= rest && rest >= (asked ?? 1)) return budget;
+  const completion = asked ?? 1;
+  const message =
+    `This model's maximum context length is ${context.maxModelLen} tokens. However, you requested ` +
+    `${promptTokens + completion} tokens (${promptTokens} in the ${param}, ${completion} in the completion). ` +
+    `Please reduce the length of the ${param} or completion.`;
+  throw new ApiError("context_length_exceeded", { message, param });
+}

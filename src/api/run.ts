@@ -1,0 +1,150 @@
+import { ApiError, isErrorCode, toApiError } from "../errors.js";
+import type { Generation, GenerationEvent } from "../scheduler/request.js";
+import { Choice, type Delta } from "./choice.js";
+import type { ApiContext } from "./context.js";
+import type { Encoder, Usage, WholeChoice } from "./encode.js";
+import { generateRequest, type Job } from "./job.js";
+
+interface RunListener {
+  delta(choice: Choice, delta: Delta): void;
+  finish(choice: Choice, last: Delta): void;
+  done(usage: Usage): void;
+  /** Everything has been cancelled; nothing follows. */
+  fail(error: ApiError): void;
+}
+
+/** All choices of one job: started together, and cancelled together when one of them fails. */
+export class Run {
+  readonly #job: Job;
+  readonly #listener: RunListener;
+  readonly #choices: Choice[];
+  readonly #generations: Generation[] = [];
+  #running: number;
+  #ended = false;
+
+  /** Throws ApiError when the scheduler does not take every choice; none is then left running. */
+  constructor(job: Job, context: ApiContext, listener: RunListener) {
+    this.#job = job;
+    this.#listener = listener;
+    const indices = Array.from({ length: job.prompts.length * job.n }, (_, index) => index);
+    this.#choices = indices.map((index) => new Choice(job, index, context, listener));
+    this.#running = indices.length;
+    try {
+      for (const index of indices) {
+        const onEvent = (event: GenerationEvent) => this.#onEvent(index, event);
+        const request = generateRequest(job, index, context, onEvent);
+        this.#generations.push(context.generator.submit(request));
+      }
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
+  }
+
+  /** Frees the engine within a step; the listener hears nothing more. Idempotent. */
+  cancel(): void {
+    this.#ended = true;
+    for (const generation of this.#generations) generation.cancel();
+  }
+
+  #onEvent(index: number, event: GenerationEvent): void {
+    if (this.#ended) return;
+    try {
+      if (event.kind === "error") throw eventError(event.code, event.message);
+      const choice = this.#choices[index]!;
+      const stopped = choice.onEvent(event);
+      if (stopped) this.#generations[index]!.cancel("stop");
+      if (choice.finishReason === null || --this.#running > 0) return;
+      this.#ended = true;
+      this.#listener.done(this.#usage());
+    } catch (error) {
+      this.cancel();
+      this.#listener.fail(toApiError(error));
+    }
+  }
+
+  #usage(): Usage {
+    const { prompts, n } = this.#job;
+    const sum = (numbers: readonly number[]) =>
+      numbers.reduce((total, number) => total + number, 0);
+    return {
+      promptTokens: sum(prompts.map(({ ids }) => ids.length)),
+      // The other choices of a prompt reuse what the first one computed: that is no saving to report.
+      cachedTokens: sum(prompts.map((_, prompt) => this.#generations[prompt * n]!.cachedTokens)),
+      completionTokens: sum(this.#choices.map(({ completionTokens }) => completionTokens)),
+    };
+  }
+}
+
+function eventError(code: string, message: string): ApiError {
+  if (isErrorCode(code)) return new ApiError(code, { message });
+  return new ApiError("engine_failed", { message });
+}
+
+/** Where chunks go: server-sent events or a WebSocket. */
+export interface ChunkSink {
+  chunk(json: string): void;
+  done(): void;
+  fail(error: ApiError): void;
+}
+
+/** Sends every token as a chunk of its own. Throws ApiError before anything was sent. */
+export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink: ChunkSink): Run {
+  const started = new Set<number>();
+  const start = (choice: Choice) => {
+    if (started.has(choice.index)) return;
+    started.add(choice.index);
+    const chunk = encoder.start(choice);
+    if (chunk !== null) sink.chunk(chunk);
+  };
+  return new Run(job, context, {
+    delta(choice, delta) {
+      start(choice);
+      sink.chunk(encoder.delta(choice, delta));
+    },
+    finish(choice, last) {
+      start(choice);
+      sink.chunk(encoder.finish(choice, last));
+    },
+    done(usage) {
+      if (job.includeUsage) sink.chunk(encoder.usage(usage));
+      sink.done();
+    },
+    fail: (error) => sink.fail(error),
+  });
+}
+
+/** Where one whole answer goes. */
+export interface BodySink {
+  body(json: string): void;
+  fail(error: ApiError): void;
+}
+
+/** Answers once with everything. Throws ApiError before anything was sent. */
+export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink: BodySink): Run {
+  const collected = new Map<Choice, Delta[]>();
+  const add = (choice: Choice, delta: Delta) => {
+    const deltas = collected.get(choice);
+    if (deltas === undefined) collected.set(choice, [delta]);
+    else deltas.push(delta);
+  };
+  return new Run(job, context, {
+    delta: add,
+    finish: add,
+    done(usage) {
+      const choices = [...collected].map(([choice, deltas]) => whole(choice, deltas));
+      choices.sort((a, b) => a.choice.index - b.choice.index);
+      sink.body(encoder.whole(choices, usage));
+    },
+    fail: (error) => sink.fail(error),
+  });
+}
+
+function whole(choice: Choice, deltas: readonly Delta[]): WholeChoice {
+  return {
+    choice,
+    text: deltas.map(({ text }) => text).join(""),
+    tokens: deltas.flatMap(({ tokens }) => tokens),
+    pieces: deltas.flatMap(({ pieces }) => pieces),
+  };
+}

@@ -1,0 +1,36 @@
+import type { Lifecycle } from "../api/context.js";
+import type { BodyLimits } from "./request.js";
+
+export interface Limits extends BodyLimits {
+  /** A WebSocket message; larger ones close it with 1009. */
+  readonly frameBytes: number;
+  /** What may wait for a client that reads slowly, before it is dropped. */
+  readonly waitingBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  bodyBytes: 8 << 20,
+  bodyIdleMs: 5_000,
+  bodyTotalMs: 60_000,
+  frameBytes: 8 << 20,
+  waitingBytes: 4 << 20,
+};
+
+/** The part of a pino logger that is used here. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ServerOptions {
+  readonly host: string;
+  readonly port: number; // 0 = any free one
+  readonly corsOrigin: string | null;
+  readonly apiKeys: readonly string[]; // none = open to all
+  readonly limits: Limits;
+  readonly lifecycle: () => Lifecycle;
+  readonly metricsText: () => string | Promise<string>;
+  readonly version: string;
+  readonly log: Log;
+}

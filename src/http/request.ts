@@ -1,0 +1,182 @@
+import { randomUUID } from "node:crypto";
+import { STATUS_CODES } from "node:http";
+import { ApiError, errorBody } from "../errors.js";
+import type { UwsRequest, UwsResponse } from "./uws.js";
+
+/**
+ * One request and its answer. This file and sse.ts keep uWebSockets' rules: the request object dies
+ * with the callback, chunks of a body are detached on return, a response must not be touched after
+ * it ended or its client left, and writes outside uWS' own callbacks are corked.
+ */
+
+export interface BodyLimits {
+  readonly bodyBytes: number;
+  /** Longest silence within a body. */
+  readonly bodyIdleMs: number;
+  /** Longest time for a whole body. */
+  readonly bodyTotalMs: number;
+}
+
+export type Header = readonly [name: string, value: string];
+
+/** What a client may call its request; longer or stranger ids are replaced. */
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+export class Exchange {
+  readonly method: string;
+  readonly path: string;
+  readonly requestId: string;
+  readonly authorization: string;
+  readonly started = performance.now();
+  /** Status of the answer, 0 before it has begun. */
+  status = 0;
+
+  readonly #response: UwsResponse;
+  readonly #headers: readonly Header[];
+  readonly #announcedLength: number;
+  readonly #onClosed: (exchange: Exchange) => void;
+  #closed = false;
+  #onAborted: (() => void) | null = null;
+
+  /** `onClosed` is called once, when the answer is complete or the client is gone. */
+  constructor(
+    response: UwsResponse,
+    request: UwsRequest,
+    headers: readonly Header[],
+    onClosed: (exchange: Exchange) => void,
+  ) {
+    this.method = request.getMethod();
+    this.path = request.getUrl();
+    this.authorization = request.getHeader("authorization");
+    const given = request.getHeader("x-request-id");
+    this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
+    this.#announcedLength = Number(request.getHeader("content-length"));
+    this.#response = response;
+    this.#headers = [["X-Request-Id", this.requestId], ...headers];
+    this.#onClosed = onClosed;
+    response.onAborted(() => {
+      this.#close();
+      this.#onAborted?.();
+    });
+  }
+
+  /** The answer is complete or the client is gone: nothing can be sent. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** `handler` runs when the client leaves before the answer is complete. */
+  onAborted(handler: () => void): void {
+    this.#onAborted = handler;
+  }
+
+  /**
+   * The body as text; to be called within the route's callback. Rejects with ApiError when it is too
+   * large, late or no UTF-8. Stays pending when the client leaves: nobody is left to be answered.
+   */
+  body(limits: BodyLimits): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const tooLarge = () => {
+        const message = `The body of the request is larger than ${limits.bodyBytes} bytes.`;
+        return new ApiError("content_too_large", { message });
+      };
+      if (this.#announcedLength > limits.bodyBytes) {
+        reject(tooLarge());
+        return;
+      }
+      const chunks: Buffer[] = [];
+      let size = 0;
+      const late = () => reject(new ApiError("request_timeout"));
+      const silence = setTimeout(late, limits.bodyIdleMs);
+      const deadline = setTimeout(late, limits.bodyTotalMs);
+      const stop = () => {
+        clearTimeout(silence);
+        clearTimeout(deadline);
+      };
+      this.#onAborted = stop;
+      this.#response.onData((chunk, isLast) => {
+        if (this.#closed) return;
+        size += chunk.byteLength;
+        if (size > limits.bodyBytes) {
+          stop();
+          chunks.length = 0;
+          reject(tooLarge());
+          return;
+        }
+        chunks.push(Buffer.from(chunk.slice(0)));
+        silence.refresh();
+        if (!isLast) return;
+        stop();
+        try {
+          resolve(utf8.decode(Buffer.concat(chunks)));
+        } catch (cause) {
+          reject(new ApiError("invalid_json", { cause }));
+        }
+      });
+    });
+  }
+
+  json(status: number, body: unknown, headers: readonly Header[] = []): void {
+    this.send(status, "application/json", JSON.stringify(body), headers);
+  }
+
+  error(error: ApiError, more: readonly Header[] = []): void {
+    const headers: Header[] = [...more];
+    if (error.retryAfter !== null) headers.push(["Retry-After", String(error.retryAfter)]);
+    if (error.status === 401) headers.push(["WWW-Authenticate", "Bearer"]);
+    this.json(error.status, errorBody(error), headers);
+  }
+
+  send(status: number, contentType: string, body: string, headers: readonly Header[] = []): void {
+    if (this.#closed) return;
+    this.#response.cork(() => {
+      this.writeHead(status, [["Content-Type", contentType], ...headers]);
+      // The rest of a body that did not come in time would be read as the next request.
+      const closeConnection = status === 408;
+      if (this.method !== "head") this.#response.end(body, closeConnection);
+      else this.#response.endWithoutBody(Buffer.byteLength(body), closeConnection);
+    });
+    this.#close();
+  }
+
+  /** An answer without a body. */
+  empty(status: number, headers: readonly Header[]): void {
+    if (this.#closed) return;
+    this.#response.cork(() => {
+      this.writeHead(status, headers);
+      this.#response.endWithoutBody();
+    });
+    this.#close();
+  }
+
+  /** Writes of a stream, begun by `writeHead` and ended by `settled`; gathered into one packet. */
+  cork(write: (response: UwsResponse) => void): void {
+    this.#response.cork(() => write(this.#response));
+  }
+
+  /** Within `cork`. */
+  writeHead(status: number, headers: readonly Header[]): void {
+    this.status = status;
+    this.#response.writeStatus(`${status} ${STATUS_CODES[status] ?? ""}`);
+    for (const [name, value] of headers) this.#response.writeHeader(name, value);
+    for (const [name, value] of this.#headers) this.#response.writeHeader(name, value);
+  }
+
+  /** The caller has made the last write, or has turned the connection into a WebSocket. */
+  settled(): void {
+    this.#close();
+  }
+
+  /** Drops a client that does not read. */
+  drop(): void {
+    if (!this.#closed) this.#response.close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#onClosed(this);
+  }
+}

@@ -1,0 +1,259 @@
+import { chat } from "../api/chat.js";
+import { completions } from "../api/completions.js";
+import type { ApiContext } from "../api/context.js";
+import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
+import { readiness, requireContext } from "../api/health.js";
+import { listModels, oneModel } from "../api/models.js";
+import { ApiError, toApiError } from "../errors.js";
+import { ApiKeys } from "./auth.js";
+import { CorsPolicy } from "./cors.js";
+import type { ServerOptions } from "./options.js";
+import { Exchange } from "./request.js";
+import { EventStream } from "./sse.js";
+import { loadUws, type UwsListenSocket, type UwsRequest, type UwsResponse } from "./uws.js";
+import { WebSocketEndpoint } from "./websocket.js";
+
+export interface Server {
+  /** Resolves to the port. */
+  listen(): Promise<number>;
+  /** Takes no more connections and requests; resolves when the running ones are answered. */
+  drain(): Promise<void>;
+  /** Drops what is left. */
+  close(): void;
+}
+
+type Handler = (exchange: Exchange) => void | Promise<void>;
+
+interface Route {
+  readonly path: string;
+  readonly method: "get" | "post";
+  readonly handler: Handler;
+}
+
+const MODEL_PATH = "/v1/models/";
+const STREAM_PATH = "/v1/stream";
+const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+export function createServer(options: ServerOptions): Server {
+  return new HttpServer(options);
+}
+
+class HttpServer implements Server {
+  readonly #options: ServerOptions;
+  readonly #uws = loadUws();
+  readonly #app = this.#uws.App();
+  readonly #keys: ApiKeys;
+  readonly #cors: CorsPolicy;
+  readonly #sockets: WebSocketEndpoint;
+  readonly #notedFields = new Set<string>();
+  #listening: UwsListenSocket | null = null;
+  #open = 0;
+  #drained: (() => void) | null = null;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#keys = new ApiKeys(options.apiKeys);
+    this.#cors = new CorsPolicy(options.corsOrigin);
+    this.#sockets = new WebSocketEndpoint({
+      limits: options.limits,
+      context: () => requireContext(options.lifecycle()),
+      admit: (exchange, origin, host) => this.#admitSocket(exchange, origin, host),
+      exchange: (response, request) => this.#exchange(response, request),
+      unknownFields: (names) => this.#noteFields(names),
+      log: options.log,
+    });
+    this.#app.ws(STREAM_PATH, this.#sockets.behavior);
+    for (const route of this.#routes()) {
+      this.#app.any(route.path, (response, request) => this.#dispatch(route, response, request));
+    }
+    this.#app.any("/*", (response, request) => this.#dispatch(null, response, request));
+  }
+
+  listen(): Promise<number> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#app.listen(host, port, this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT, (socket) => {
+        if (socket === false) {
+          reject(
+            new Error(`cannot listen on ${host}:${port}: in use, not allowed or no such host`),
+          );
+          return;
+        }
+        this.#listening = socket;
+        resolve(this.#uws.us_socket_local_port(socket));
+      });
+    });
+  }
+
+  async drain(): Promise<void> {
+    this.#stopListening();
+    const answered = new Promise<void>((resolve) => {
+      this.#drained = resolve;
+      if (this.#open === 0) resolve();
+    });
+    await Promise.all([answered, this.#sockets.drain()]);
+  }
+
+  close(): void {
+    this.#stopListening();
+    this.#app.close();
+  }
+
+  #stopListening(): void {
+    if (this.#listening !== null) this.#uws.us_listen_socket_close(this.#listening);
+    this.#listening = null;
+  }
+
+  #routes(): Route[] {
+    const { lifecycle, metricsText, version } = this.#options;
+    const context = () => requireContext(lifecycle());
+    const ready: Handler = (exchange) => {
+      const { status, body } = readiness(lifecycle());
+      exchange.json(status, body);
+    };
+    return [
+      {
+        path: "/livez",
+        method: "get",
+        handler: (exchange) => exchange.json(200, { status: "ok" }),
+      },
+      { path: "/readyz", method: "get", handler: ready },
+      { path: "/health", method: "get", handler: ready },
+      { path: "/version", method: "get", handler: (exchange) => exchange.json(200, { version }) },
+      {
+        path: "/metrics",
+        method: "get",
+        handler: async (exchange) => exchange.send(200, METRICS_TYPE, await metricsText()),
+      },
+      {
+        path: "/v1/models",
+        method: "get",
+        handler: (exchange) => exchange.json(200, listModels(context())),
+      },
+      {
+        path: `${MODEL_PATH}*`,
+        method: "get",
+        handler: (exchange) => exchange.json(200, oneModel(modelName(exchange.path), context())),
+      },
+      {
+        path: "/v1/completions",
+        method: "post",
+        handler: (exchange) => this.#generate(completions, exchange, context()),
+      },
+      {
+        path: "/v1/chat/completions",
+        method: "post",
+        handler: (exchange) => this.#generate(chat, exchange, context()),
+      },
+      {
+        path: STREAM_PATH,
+        method: "get",
+        handler: (exchange) => exchange.error(new ApiError("upgrade_required")),
+      },
+    ];
+  }
+
+  #dispatch(route: Route | null, response: UwsResponse, request: UwsRequest): void {
+    const requestedHeaders = request.getHeader("access-control-request-headers");
+    const exchange = this.#exchange(response, request);
+    this.#answer(route, exchange, requestedHeaders).catch((error: unknown) =>
+      this.#fail(exchange, error),
+    );
+  }
+
+  /** Runs up to the handler's own first wait within uWS' callback, as reading a body needs. */
+  async #answer(route: Route | null, exchange: Exchange, requestedHeaders: string): Promise<void> {
+    const { method } = exchange;
+    const allowed = route === null ? "OPTIONS" : allowedMethods(route.method);
+    if (method === "options") {
+      exchange.empty(204, this.#cors.preflight(allowed, requestedHeaders));
+      return;
+    }
+    this.#admit(exchange);
+    if (route === null) {
+      const message = `There is nothing at ${exchange.path}.`;
+      throw new ApiError("not_found", { message });
+    }
+    const asked = method === "head" ? "get" : method;
+    if (asked !== route.method) {
+      const message = `${exchange.path} takes ${allowed}, not ${method.toUpperCase()}.`;
+      exchange.error(new ApiError("method_not_allowed", { message }), [["Allow", allowed]]);
+      return;
+    }
+    await route.handler(exchange);
+  }
+
+  async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
+    const { limits } = this.#options;
+    const body = parseJson(await exchange.body(limits));
+    const client: Client = {
+      get gone() {
+        return exchange.closed;
+      },
+      chunks: () => new EventStream(exchange, limits.waitingBytes),
+      whole: () => ({
+        body: (json) => exchange.send(200, "application/json", json),
+        fail: (error) => this.#fail(exchange, error),
+      }),
+      unknownFields: (names) => this.#noteFields(names),
+    };
+    const id = endpoint.idPrefix + exchange.requestId;
+    const run = await generate(endpoint, body, id, context, client);
+    if (run === null) return;
+    if (exchange.closed) run.cancel();
+    else exchange.onAborted(() => run.cancel());
+  }
+
+  #admit(exchange: Exchange): void {
+    if (exchange.path.startsWith("/v1/")) this.#keys.check(exchange.authorization);
+    if (this.#drained !== null) throw new ApiError("draining");
+  }
+
+  #admitSocket(exchange: Exchange, origin: string, host: string): void {
+    if (!this.#cors.allowsSocket(origin, host)) throw new ApiError("origin_not_allowed");
+    this.#admit(exchange);
+  }
+
+  #exchange(response: UwsResponse, request: UwsRequest): Exchange {
+    this.#open++;
+    return new Exchange(response, request, this.#cors.headers, (exchange) => {
+      const { requestId, method, path, status, started } = exchange;
+      const ms = Math.round(performance.now() - started);
+      this.#options.log.debug({ requestId, method, path, status, ms }, "answered");
+      if (--this.#open === 0) this.#drained?.();
+    });
+  }
+
+  #fail(exchange: Exchange, error: unknown): void {
+    const known = toApiError(error);
+    if (known.status === 500) {
+      const { requestId, path } = exchange;
+      this.#options.log.error({ requestId, path, err: known.cause ?? known }, known.message);
+    }
+    exchange.error(known);
+  }
+
+  /** Once per name; a client that invents names must not fill the log or the memory. */
+  #noteFields(names: readonly string[]): void {
+    for (const name of names) {
+      if (this.#notedFields.has(name) || this.#notedFields.size >= 100) continue;
+      this.#notedFields.add(name);
+      this.#options.log.warn(
+        { field: name.slice(0, 100) },
+        "a request has a field that is unknown",
+      );
+    }
+  }
+}
+
+function allowedMethods(method: Route["method"]): string {
+  return method === "get" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+}
+
+function modelName(path: string): string {
+  try {
+    return decodeURIComponent(path.slice(MODEL_PATH.length));
+  } catch {
+    throw new ApiError("not_found", { message: `${path} is not a valid URL.` });
+  }
+}

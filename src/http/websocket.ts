@@ -1,0 +1,264 @@
+import { chat } from "../api/chat.js";
+import { completions } from "../api/completions.js";
+import type { ApiContext } from "../api/context.js";
+import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
+import type { ChunkSink, Run } from "../api/run.js";
+import { invalid, type JsonObject } from "../api/schema.js";
+import { ApiError, errorBody, toApiError } from "../errors.js";
+import type { Limits, Log } from "./options.js";
+import type { Exchange } from "./request.js";
+import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
+
+/**
+ * /v1/stream: many generations over one WebSocket. A client sends a request's body with an `id` of
+ * its own and a `type`, gets the chunks of the HTTP API with that id, and a `done`.
+ */
+
+/** Above our own limit uWS reads on up to its own, past which it drops a socket without a close frame. */
+const UWS_FRAME_BYTES = 64 << 20;
+const IDLE_SECONDS = 120;
+const CLOSE_TOO_BIG = 1009;
+const CLOSE_GOING_AWAY = 1001;
+
+type ClientId = string | number;
+
+const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
+  "chat.completion": chat,
+  completion: completions,
+};
+
+interface SocketOptions {
+  readonly limits: Limits;
+  readonly context: () => ApiContext;
+  /** Throws ApiError when the client may not connect. */
+  readonly admit: (exchange: Exchange, origin: string, host: string) => void;
+  readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
+  readonly unknownFields: (names: readonly string[]) => void;
+  readonly log: Log;
+}
+
+interface UserData {
+  connection: Connection | null; // set by open
+}
+
+/** All WebSockets of a server. */
+export class WebSocketEndpoint {
+  readonly behavior: UwsWebSocketBehavior<UserData>;
+  readonly #options: SocketOptions;
+  readonly #connections = new Set<Connection>();
+  #drained: (() => void) | null = null;
+
+  constructor(options: SocketOptions) {
+    this.#options = options;
+    this.behavior = {
+      maxPayloadLength: Math.max(UWS_FRAME_BYTES, 2 * options.limits.frameBytes),
+      idleTimeout: IDLE_SECONDS,
+      sendPingsAutomatically: true,
+      maxBackpressure: 0, // none: a connection looks after its own buffer
+      upgrade: (response, request, context) => this.#upgrade(response, request, context),
+      open: (socket) => this.#opened(socket),
+      message: (socket, message) => socket.getUserData().connection?.onMessage(message),
+      close: (socket) => this.#closed(socket),
+    };
+  }
+
+  /** Lets the running generations end, then closes every socket with 1001. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+      if (this.#connections.size === 0) resolve();
+      for (const connection of [...this.#connections]) connection.drain();
+    });
+  }
+
+  #upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void {
+    const exchange = this.#options.exchange(response, request);
+    try {
+      this.#options.admit(exchange, request.getHeader("origin"), request.getHeader("host"));
+    } catch (error) {
+      exchange.error(toApiError(error));
+      return;
+    }
+    response.upgrade<UserData>(
+      { connection: null },
+      request.getHeader("sec-websocket-key"),
+      request.getHeader("sec-websocket-protocol"),
+      request.getHeader("sec-websocket-extensions"),
+      context,
+    );
+    exchange.settled();
+  }
+
+  #opened(socket: UwsWebSocket<UserData>): void {
+    const connection = new Connection(socket, this.#options);
+    socket.getUserData().connection = connection;
+    this.#connections.add(connection);
+  }
+
+  #closed(socket: UwsWebSocket<UserData>): void {
+    const { connection } = socket.getUserData();
+    if (connection === null) return;
+    connection.onClosed();
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) this.#drained?.();
+  }
+}
+
+/** One socket and the generations that run on it. */
+class Connection {
+  readonly #socket: UwsWebSocket<UserData>;
+  readonly #options: SocketOptions;
+  readonly #running = new Map<ClientId, Stream>();
+  #open = true;
+  #draining = false;
+
+  constructor(socket: UwsWebSocket<UserData>, options: SocketOptions) {
+    this.#socket = socket;
+    this.#options = options;
+  }
+
+  onMessage(message: ArrayBuffer): void {
+    if (message.byteLength > this.#options.limits.frameBytes) {
+      this.#socket.end(
+        CLOSE_TOO_BIG,
+        `messages hold at most ${this.#options.limits.frameBytes} bytes`,
+      );
+      return;
+    }
+    let id: ClientId | null = null;
+    try {
+      const frame = parseJson(Buffer.from(message).toString("utf8"));
+      id = clientId(frame);
+      this.#onFrame(id, frame);
+    } catch (error) {
+      this.#sendError(id, toApiError(error));
+    }
+  }
+
+  onClosed(): void {
+    this.#open = false;
+    for (const stream of this.#running.values()) stream.cancel();
+    this.#running.clear();
+  }
+
+  drain(): void {
+    this.#draining = true;
+    this.#closeWhenDrained();
+  }
+
+  send(json: string): void {
+    if (!this.#open) return;
+    this.#socket.send(json);
+    // A client that does not read must not fill the memory.
+    if (this.#socket.getBufferedAmount() > this.#options.limits.waitingBytes) this.#socket.close();
+  }
+
+  ended(id: ClientId, json: string): void {
+    this.#running.delete(id);
+    this.send(json);
+    this.#closeWhenDrained();
+  }
+
+  failed(id: ClientId, error: unknown): void {
+    this.#running.delete(id);
+    this.#sendError(id, toApiError(error));
+    this.#closeWhenDrained();
+  }
+
+  #onFrame(id: ClientId, frame: JsonObject): void {
+    const { id: _, type, ...body } = frame;
+    if (type === "cancel") {
+      this.#running.get(id)?.stop();
+      return;
+    }
+    if (typeof type !== "string" || !Object.hasOwn(ENDPOINTS, type)) {
+      throw invalid("type", `one of ${[...Object.keys(ENDPOINTS), "cancel"].join(", ")}`, type);
+    }
+    if (this.#running.has(id)) {
+      const message = `A generation with the id ${JSON.stringify(id)} is still running.`;
+      throw new ApiError("invalid_parameter", { message, param: "id" });
+    }
+    if (this.#draining) throw new ApiError("draining");
+    const context = this.#options.context();
+    const stream = new Stream(id, this, this.#options.unknownFields);
+    this.#running.set(id, stream);
+    generate(ENDPOINTS[type]!, body, id, context, stream).then(
+      (run) => stream.started(run),
+      (error: unknown) => {
+        if (!stream.gone) this.failed(id, error);
+      },
+    );
+  }
+
+  #sendError(id: ClientId | null, error: ApiError): void {
+    if (error.status === 500) this.#options.log.error({ err: error.cause ?? error }, error.message);
+    this.send(JSON.stringify({ id, ...errorBody(error) }));
+  }
+
+  #closeWhenDrained(): void {
+    if (!this.#draining || !this.#open || this.#running.size > 0) return;
+    this.#socket.end(CLOSE_GOING_AWAY, "the server is shutting down");
+  }
+}
+
+function clientId({ id }: JsonObject): ClientId {
+  if (typeof id === "string" || typeof id === "number") return id;
+  throw invalid("id", "a string or a number", id);
+}
+
+/** One generation of a connection. */
+class Stream implements Client, ChunkSink {
+  readonly whole = null;
+  readonly unknownFields: (names: readonly string[]) => void;
+  readonly #id: ClientId;
+  readonly #connection: Connection;
+  #run: Run | null = null;
+  #gone = false;
+
+  constructor(
+    id: ClientId,
+    connection: Connection,
+    unknownFields: (names: readonly string[]) => void,
+  ) {
+    this.#id = id;
+    this.#connection = connection;
+    this.unknownFields = unknownFields;
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** `run` is null when the client went away before it began. */
+  started(run: Run | null): void {
+    this.#run = run;
+    if (this.#gone) run?.cancel();
+  }
+
+  /** The client asked for its end: it still gets `done`. */
+  stop(): void {
+    this.cancel();
+    this.done();
+  }
+
+  cancel(): void {
+    this.#gone = true;
+    this.#run?.cancel();
+  }
+
+  chunks(): ChunkSink {
+    return this;
+  }
+
+  chunk(json: string): void {
+    this.#connection.send(json);
+  }
+
+  done(): void {
+    this.#connection.ended(this.#id, JSON.stringify({ id: this.#id, type: "done" }));
+  }
+
+  fail(error: ApiError): void {
+    this.#connection.failed(this.#id, error);
+  }
+}
