@@ -32,7 +32,7 @@ export interface TokenLogprob {
   readonly top: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-export type FinishReason = "stop" | "length";
+export type FinishReason = "stop" | "length" | "abort"; // abort: by `cancel` alone
 
 export type GenerationEvent =
   /** Prompt computed; `logprobs[i]` belongs to prompt token i + 1. Only when promptLogprobs was asked. */
@@ -52,8 +52,11 @@ export type GenerationEvent =
 export interface Generation {
   /** Prompt tokens that came from the prefix cache; final once the first event has arrived. */
   readonly cachedTokens: number;
-  /** Ends it within one step (a client that left, a stop string that matched). Idempotent; emits nothing more. */
-  cancel(): void;
+  /**
+   * Ends it within one step. Idempotent; emits nothing more. The reason is for the metrics: "abort" (the
+   * default) for a client that left, "stop" for a stop string that matched.
+   */
+  cancel(reason?: "stop" | "abort"): void;
 }
 
 /** What the API needs of the scheduler's loop (src/scheduler/loop.ts; fakes in tests). */

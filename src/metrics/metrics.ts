@@ -1,0 +1,218 @@
+import { Registry } from "prom-client";
+import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
+import type { Scheduler } from "../scheduler/scheduler.js";
+import { createInstruments, showTotal } from "./instruments.js";
+import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
+
+/** Where the values that are read, not observed, come from. */
+export interface MetricsSource {
+  readonly engine: NativeEngine;
+  readonly scheduler: Scheduler;
+  readonly maxLoadedAdapters: number;
+  /** Every registered adapter. */
+  readonly adapters: () => readonly { readonly name: string; readonly adapter: number }[];
+}
+
+export type EndReason = "stop" | "length" | "abort" | "error";
+
+/** A request's life in seconds, and what it computed. */
+export interface RequestRecord {
+  readonly reason: EndReason;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly generatedTokens: number;
+  readonly maxTokens: number;
+  readonly queued: number;
+  readonly prefill: number | null; // null: it ended before its first token
+  readonly decode: number;
+}
+
+const REFRESH_MS = 200;
+/** The tier of experts in host memory. */
+const HOST = { tier: "host" };
+
+/** All metrics of one server. The text is built ahead, so that answering a scrape costs nothing. */
+export class Metrics {
+  readonly #modelRegistry = new Registry();
+  readonly #serverRegistry = new Registry();
+  readonly #model = createInstruments(MODEL_METRICS, this.#modelRegistry);
+  readonly #server = createInstruments(SERVER_METRICS, this.#serverRegistry);
+  readonly #stats = new Float64Array(STATS.length);
+  #source: MetricsSource | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #text = "";
+  #changed = true;
+  #loraLabels = "";
+  #loraChanged = 0;
+  #lastPinned: number[] = []; // adapters, latest first
+
+  constructor(modelName: string) {
+    this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
+  }
+
+  /** What /metrics answers, in Prometheus' text format; at most REFRESH_MS old. */
+  get text(): string {
+    return this.#text;
+  }
+
+  readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
+
+  /** Starts to read `source` and to build the text. */
+  async watch(source: MetricsSource): Promise<void> {
+    this.#source = source;
+    const { kvPages } = source.engine.info;
+    this.#server.cacheConfig.set({ block_size: PAGE_TOKENS, num_gpu_blocks: kvPages }, 1);
+    await this.refresh();
+    this.#timer = setInterval(() => {
+      if (this.#changed) void this.refresh();
+    }, REFRESH_MS);
+    this.#timer.unref();
+  }
+
+  /** Ends reading the source; the text stays as it is. */
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  async refresh(): Promise<void> {
+    this.#changed = false;
+    const started = performance.now();
+    if (this.#source !== null) this.#read(this.#source);
+    const texts = await Promise.all([
+      this.#modelRegistry.metrics(),
+      this.#serverRegistry.metrics(),
+    ]);
+    this.#text = texts.join("\n");
+    this.#server.hold.observe({ callback: "metrics" }, (performance.now() - started) / 1000);
+  }
+
+  held(callback: string, seconds: number): void {
+    this.#server.hold.observe({ callback }, seconds);
+    this.#changed = true;
+  }
+
+  step(rows: number, seconds: number): void {
+    this.#model.iterationTokens.observe(rows);
+    this.#server.stepSeconds.observe(seconds);
+  }
+
+  admitted(promptTokens: number, cachedTokens: number): void {
+    this.#model.promptTokens.inc(promptTokens);
+    this.#model.cachedTokens.inc(cachedTokens);
+  }
+
+  firstToken(seconds: number): void {
+    this.#model.firstToken.observe(seconds);
+    this.#model.generatedTokens.inc();
+  }
+
+  nextToken(secondsSincePrevious: number): void {
+    this.#model.interToken.observe(secondsSincePrevious);
+    this.#model.generatedTokens.inc();
+  }
+
+  requestEnded(record: RequestRecord): void {
+    const { prefill, decode, queued, generatedTokens } = record;
+    this.#changed = true;
+    this.#model.success.inc({ finished_reason: record.reason });
+    this.#model.requestPromptTokens.observe(record.promptTokens);
+    this.#model.requestGeneratedTokens.observe(generatedTokens);
+    this.#model.requestMaxTokens.observe(record.maxTokens);
+    this.#model.queueTime.observe(queued);
+    if (prefill === null) return;
+    this.#model.prefillTime.observe(prefill);
+    this.#model.decodeTime.observe(decode);
+    this.#model.inferenceTime.observe(prefill + decode);
+    this.#model.endToEnd.observe(queued + prefill + decode);
+    if (generatedTokens > 1) this.#model.perOutputToken.observe(decode / (generatedTokens - 1));
+  }
+
+  #read(source: MetricsSource): void {
+    const { engine, scheduler } = source;
+    const { waiting, running, kv, totals, adapters } = scheduler;
+    const pinned = new Set(adapters.pinned());
+    const deferred = waiting.filter(({ adapter }) => adapter !== 0 && !pinned.has(adapter));
+    this.#model.running.set(running.length);
+    this.#model.waiting.set(waiting.length);
+    this.#model.waitingByReason.set({ reason: "deferred" }, deferred.length);
+    this.#model.waitingByReason.set({ reason: "capacity" }, waiting.length - deferred.length);
+    this.#model.kvUsage.set(1 - kv.free / kv.count);
+    showTotal(this.#model.preemptions, totals.preemptions);
+    showTotal(this.#model.prefixQueries, totals.prefixQueries);
+    showTotal(this.#model.prefixHits, totals.prefixHits);
+
+    engine.stats(this.#stats);
+    this.#readStats();
+    const resident = this.#residentAdapters([...pinned]);
+    const names = new Map(source.adapters().map(({ name, adapter }) => [adapter, name]));
+    this.#server.registeredAdapters.set(names.size);
+    this.#readAdapters(source, names, resident, new Set(deferred.map(({ adapter }) => adapter)));
+  }
+
+  #readStats(): void {
+    const value = (name: StatName) => this.#stats[STATS.indexOf(name)] ?? 0;
+    const server = this.#server;
+    showTotal(server.steps, value("steps"));
+    showTotal(server.rows, value("rows"));
+    showTotal(server.sampledRows, value("sampledRows"));
+    showTotal(server.basePasses, value("basePasses"));
+    showTotal(server.adapterRows, value("adapterRows"));
+    showTotal(server.expertHits, value("expertHits"), HOST);
+    showTotal(server.expertMisses, value("expertMisses"), HOST);
+    showTotal(server.expertLoads, value("expertLoads"), HOST);
+    showTotal(server.expertEvictions, value("expertEvictions"), HOST);
+    showTotal(server.expertLoadBytes, value("expertLoadBytes"), HOST);
+    showTotal(server.expertLoadSeconds, value("expertLoadSeconds"), HOST);
+    server.residentBytes.set(HOST, value("residentBytes"));
+    server.residentPages.set(HOST, value("residentPages"));
+    server.residentAdapters.set(HOST, value("residentAdapters"));
+    server.adapterBudget.set(HOST, value("adapterBudgetBytes"));
+    server.weightBytes.set(value("weightBytes"));
+    server.kvBytes.set(value("kvBytes"));
+  }
+
+  /** The engine counts its resident adapters; it evicts the least recently pinned first. */
+  #residentAdapters(pinned: readonly number[]): number[] {
+    const earlier = this.#lastPinned.filter((adapter) => !pinned.includes(adapter));
+    const resident = this.#stats[STATS.indexOf("residentAdapters")] ?? 0;
+    this.#lastPinned = [...pinned, ...earlier].slice(0, Math.max(resident, pinned.length));
+    return this.#lastPinned;
+  }
+
+  #readAdapters(
+    source: MetricsSource,
+    names: ReadonlyMap<number, string>,
+    resident: readonly number[],
+    deferred: ReadonlySet<number>,
+  ): void {
+    const list = (adapters: Iterable<number>) =>
+      [...adapters]
+        .flatMap((adapter) => names.get(adapter) ?? [])
+        .sort()
+        .join(",");
+    const labels = {
+      max_lora: String(source.maxLoadedAdapters),
+      running_lora_adapters: list(resident),
+      waiting_lora_adapters: list(deferred),
+    };
+    const key = JSON.stringify(labels);
+    if (key !== this.#loraLabels) {
+      this.#loraLabels = key;
+      this.#loraChanged = Date.now() / 1000;
+    }
+    this.#server.loraInfo.reset();
+    this.#server.loraInfo.set(labels, this.#loraChanged);
+
+    this.#server.expertTokens.reset();
+    for (const adapter of resident) {
+      const name = names.get(adapter);
+      if (name === undefined) continue;
+      source.engine.routing(adapter).forEach((experts, level) => {
+        experts.forEach((tokens, expert) => {
+          this.#server.expertTokens.inc({ adapter: name, level, expert }, tokens);
+        });
+      });
+    }
+  }
+}

@@ -1,0 +1,187 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { FakeEngine, type FakeEngineOptions } from "../engine/fake-engine.js";
+import { ApiError } from "../errors.js";
+import { createLogger } from "../log.js";
+import { Metrics } from "../metrics/metrics.js";
+import { EngineLoop } from "./loop.js";
+import type { GenerateRequest, Generation, GenerationEvent } from "./request.js";
+import { type Job, requestOf } from "./simulation.js";
+
+const plain: Job = {
+  prompt: [1, 2, 3],
+  adapter: 0,
+  maxTokens: 8,
+  seed: 0,
+  penalties: false,
+  ignoreEos: true,
+  promptLogprobs: false,
+};
+
+async function start(context: TestContext, options: FakeEngineOptions = {}, maxQueue = 100) {
+  const engine = new FakeEngine(options);
+  const metrics = new Metrics("base");
+  const loop = new EngineLoop({ engine, metrics, log: createLogger("silent"), maxQueue });
+  const adapters = () =>
+    [1, 2, 3, 4, 5, 6, 7, 8].map((adapter) => ({ name: `a${adapter}`, adapter }));
+  await metrics.watch({ engine, scheduler: loop.scheduler, maxLoadedAdapters: 2, adapters });
+  const running = loop.run();
+  context.after(async () => {
+    loop.drain();
+    await running;
+    metrics.stop();
+  });
+  return { engine, metrics, loop };
+}
+
+/** Submits and collects the events until the last one. */
+function collect(loop: EngineLoop, job: Partial<Job>, onEvent?: (event: GenerationEvent) => void) {
+  const events: GenerationEvent[] = [];
+  let generation: Generation;
+  const done = new Promise<GenerationEvent[]>((resolve) => {
+    const request: GenerateRequest = {
+      ...requestOf({ ...plain, ...job }),
+      onEvent: (event) => {
+        events.push(event);
+        onEvent?.(event);
+        if (event.kind === "finish" || event.kind === "error") resolve(events);
+      },
+    };
+    generation = loop.submit(request);
+  });
+  return { events, done, generation: generation! };
+}
+
+const tokensOf = (events: readonly GenerationEvent[]) =>
+  events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
+
+test("requests for several adapters get the same tokens together as alone", async (context) => {
+  const { loop, engine } = await start(context, { maxPinned: 2 });
+  for (let adapter = 1; adapter <= 4; adapter++) await engine.loadAdapter(`a${adapter}`);
+  const jobs = Array.from({ length: 32 }, (_, index) => ({
+    prompt: [1 + (index % 5), 2, 3],
+    adapter: index % 5,
+    maxTokens: 12,
+  }));
+  const alone: number[][] = [];
+  for (const job of jobs) alone.push(tokensOf(await collect(loop, job).done));
+  const together = await Promise.all(jobs.map((job) => collect(loop, job).done));
+  assert.deepEqual(together.map(tokensOf), alone);
+  assert.ok(together.every((events) => tokensOf(events).length === 12));
+});
+
+test("a full queue refuses with a retry time", async (context) => {
+  const { loop } = await start(context, { maxBatch: 1 }, 2);
+  const taken = [collect(loop, {}), collect(loop, {})];
+  assert.throws(
+    () => loop.submit(requestOf(plain)),
+    (error) => error instanceof ApiError && error.code === "overloaded" && error.retryAfter === 1,
+  );
+  await Promise.all(taken.map(({ done }) => done));
+});
+
+test("nothing is heard of a cancelled generation, also when its own event cancels it", async (context) => {
+  const { loop } = await start(context);
+  const other = collect(loop, {});
+  const stopping = collect(loop, {}, () => {
+    if (stopping.events.length === 3) stopping.generation.cancel("stop");
+  });
+  const early = collect(loop, {});
+  early.generation.cancel();
+  await other.done;
+  assert.equal(stopping.events.length, 3);
+  assert.equal(early.events.length, 0);
+});
+
+test("a failed step ends its requests with an error and the loop goes on", async (context) => {
+  const { loop } = await start(context, { failingSteps: new Set([2]) });
+  const events = await collect(loop, {}).done;
+  assert.deepEqual(events.at(-1), {
+    kind: "error",
+    code: "engine_failed",
+    message: "step 2 fails",
+  });
+  assert.equal(tokensOf(await collect(loop, {}).done).length, 8);
+});
+
+test("an adapter that cannot be acquired fails its request with the engine's reason", async (context) => {
+  const { loop } = await start(context);
+  const [last] = await collect(loop, { adapter: 7 }).done;
+  assert.deepEqual(last, { kind: "error", code: "adapter_failed", message: "no adapter 7" });
+});
+
+test("an adapter that never fits fails instead of waiting for ever", async (context) => {
+  const { loop, engine } = await start(context, { maxPinned: 0 });
+  await engine.loadAdapter("a1");
+  const [last] = await collect(loop, { adapter: 1 }).done;
+  assert.ok(last?.kind === "error" && /--adapter-memory/.test(last.message));
+});
+
+test("idle adapters are not pinned", async (context) => {
+  const { loop, engine } = await start(context);
+  await engine.loadAdapter("a1");
+  await collect(loop, { adapter: 1 }).done;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(engine.pins.size, 0);
+});
+
+test("a callback that throws costs its own request alone", async (context) => {
+  const { loop } = await start(context);
+  loop.submit({
+    ...requestOf(plain),
+    onEvent: () => {
+      throw new Error("a bug in an encoder");
+    },
+  });
+  assert.equal(tokensOf(await collect(loop, {}).done).length, 8);
+});
+
+test("slow callbacks are spread over turns of the event loop", async (context) => {
+  const { loop } = await start(context);
+  let turns = 0;
+  let counting = true;
+  const count = () => {
+    turns += 1;
+    if (counting) setImmediate(count);
+  };
+  const spin = () => {
+    const until = performance.now() + 1.5;
+    while (performance.now() < until);
+  };
+  setImmediate(count);
+  const streams = Array.from({ length: 8 }, () => collect(loop, { maxTokens: 1 }, spin));
+  await Promise.all(streams.map(({ done }) => done));
+  counting = false;
+  assert.ok(turns > 8, `${turns} turns for 24 ms of callbacks`);
+});
+
+test("draining finishes what runs and refuses what comes", async (context) => {
+  const { loop } = await start(context);
+  const running = collect(loop, { maxTokens: 30 });
+  loop.drain();
+  assert.throws(
+    () => loop.submit(requestOf(plain)),
+    (error) => error instanceof ApiError && error.code === "draining",
+  );
+  assert.equal(tokensOf(await running.done).length, 30);
+});
+
+test("metrics tell what happened in the names that routers read", async (context) => {
+  const { loop, engine, metrics } = await start(context);
+  await engine.loadAdapter("a1");
+  await collect(loop, { adapter: 1 }).done;
+  const stopped = collect(loop, {}, () => stopped.generation.cancel("stop"));
+  await collect(loop, {}).done;
+  await metrics.refresh();
+  const has = (line: string) => assert.ok(metrics.text.includes(`${line}\n`), line);
+  has('vllm:num_requests_running{model_name="base",engine="0"} 0');
+  has('vllm:generation_tokens_total{model_name="base",engine="0"} 17');
+  has('vllm:request_success_total{finished_reason="length",model_name="base",engine="0"} 2');
+  has('vllm:request_success_total{finished_reason="stop",model_name="base",engine="0"} 1');
+  has('vllm:time_to_first_token_seconds_count{model_name="base",engine="0"} 3');
+  has('vllm:cache_config_info{block_size="16",num_gpu_blocks="64"} 1');
+  has(`smore_base_passes_total ${engine.steps}`);
+  const series = metrics.text.match(/^vllm:lora_requests_info\{.*$/gm);
+  assert.equal(series?.length, 1);
+  assert.match(series[0] ?? "", /max_lora="2",running_lora_adapters="",waiting_lora_adapters=""/);
+});

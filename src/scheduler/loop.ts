@@ -1,0 +1,203 @@
+import type { NativeEngine, StepArrays } from "../engine/native.js";
+import { allocateStepArrays } from "../engine/step-batch.js";
+import { ApiError } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Metrics } from "../metrics/metrics.js";
+import { RequestClock } from "../metrics/request-clock.js";
+import type { GenerateRequest, Generation, Generator } from "./request.js";
+import { Scheduler, type SequenceEvent } from "./scheduler.js";
+import type { Sequence } from "./sequence.js";
+import type { PlannedStep } from "./step-draft.js";
+
+export interface LoopOptions {
+  readonly engine: NativeEngine;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Requests that may wait. */
+  readonly maxQueue: number;
+}
+
+interface Batch {
+  readonly arrays: StepArrays;
+  readonly number: number;
+}
+
+interface Flight {
+  readonly step: PlannedStep;
+  readonly launched: number;
+  /** null when the step succeeded. */
+  readonly failure: Promise<Error | null>;
+}
+
+/** Event callbacks hold the event loop no longer than this in one go, in milliseconds. */
+const HOLD_MS = 2;
+
+/**
+ * Drives the engine: while one step runs, the next is planned and queued behind it; then the first
+ * one's tokens go out. Everything here happens on the event loop, so submitting and cancelling are
+ * plain calls; the next plan sees them.
+ */
+export class EngineLoop implements Generator {
+  readonly scheduler: Scheduler;
+  readonly #engine: NativeEngine;
+  readonly #metrics: Metrics;
+  readonly #log: Logger;
+  readonly #maxQueue: number;
+  readonly #batches: readonly [Batch, Batch];
+  readonly #clocks = new Map<Sequence, RequestClock>(); // of requests that may still get events
+  #nextBatch = 0;
+  #lastLanding = 0;
+  #wake: (() => void) | null = null;
+  #draining = false;
+
+  constructor({ engine, metrics, log, maxQueue }: LoopOptions) {
+    const { limits, slots, kvPages } = engine.info;
+    this.scheduler = new Scheduler({ limits, slots, pages: kvPages });
+    this.#engine = engine;
+    this.#metrics = metrics;
+    this.#log = log;
+    this.#maxQueue = maxQueue;
+    const createBatch = (): Batch => {
+      const arrays = allocateStepArrays(limits);
+      return { arrays, number: engine.createBatch(arrays) };
+    };
+    this.#batches = [createBatch(), createBatch()];
+  }
+
+  /** Until drained. Rejects only by a fault of ours. */
+  async run(): Promise<void> {
+    let running: Flight | null = null;
+    while (running !== null || !this.#draining || !this.scheduler.idle) {
+      const next = this.#launch();
+      if (running !== null) await this.#land(running);
+      else if (next === null) await this.#sleep();
+      running = next;
+    }
+  }
+
+  submit(request: GenerateRequest): Generation {
+    if (this.#draining) throw new ApiError("draining");
+    if (this.scheduler.waiting.length >= this.#maxQueue) throw new ApiError("overloaded");
+    const sequence = this.scheduler.submit(request);
+    this.#clocks.set(sequence, new RequestClock(this.#metrics, performance.now()));
+    this.#awake();
+    return {
+      get cachedTokens() {
+        return sequence.cachedTokens ?? 0;
+      },
+      cancel: (reason = "abort") => this.#cancel(sequence, reason),
+    };
+  }
+
+  /** Takes no more requests; `run` returns once those it has are done. */
+  drain(): void {
+    this.#draining = true;
+    this.#awake();
+  }
+
+  #cancel(sequence: Sequence, reason: "stop" | "abort"): void {
+    const clock = this.#clocks.get(sequence);
+    if (clock === undefined) return;
+    this.#clocks.delete(sequence);
+    clock.ended(sequence, reason, performance.now());
+    this.scheduler.cancel(sequence);
+    this.#awake();
+  }
+
+  /** Plans a step and hands it to the engine; null when there is nothing to compute. */
+  #launch(): Flight | null {
+    const launched = performance.now();
+    const batch = this.#batches[this.#nextBatch]!;
+    let step = this.scheduler.plan(batch.arrays);
+    // A pin that was dropped may be what others wait for.
+    while (this.#movePins() && step === null) step = this.scheduler.plan(batch.arrays);
+    this.#metrics.held("plan", (performance.now() - launched) / 1000);
+    if (step === null) return null;
+
+    this.#nextBatch = 1 - this.#nextBatch;
+    for (const sequence of step.admitted) this.#clocks.get(sequence)?.admitted(sequence, launched);
+    const failure = this.#engine.step(batch.number).then(
+      () => null,
+      (error: Error) => error,
+    );
+    return { step, launched, failure };
+  }
+
+  /** Waits for a step's results and passes them on. */
+  async #land({ step, launched, failure }: Flight): Promise<void> {
+    const error = await failure;
+    const landed = performance.now();
+    this.#metrics.step(step.rows, (landed - Math.max(launched, this.#lastLanding)) / 1000);
+    this.#lastLanding = landed;
+    if (error !== null) this.#log.error({ err: error, rows: step.rows }, "a step failed");
+    const events =
+      error === null ? this.scheduler.commit(step) : this.scheduler.fail(step, error.message);
+    await this.#emit(events, landed);
+  }
+
+  async #emit(events: readonly SequenceEvent[], landed: number): Promise<void> {
+    let since = landed;
+    for (const { sequence, event } of events) {
+      const now = performance.now();
+      if (now - since > HOLD_MS) {
+        this.#metrics.held("emit", (now - since) / 1000);
+        await new Promise(setImmediate);
+        since = performance.now();
+      }
+      const clock = this.#clocks.get(sequence);
+      if (clock === undefined) continue; // cancelled, maybe by its previous event
+      if (event.kind === "finish" || event.kind === "error") this.#clocks.delete(sequence);
+      clock.event(sequence, event, landed);
+      try {
+        sequence.request.onEvent(event);
+      } catch (error) {
+        this.#log.error({ err: error }, "an event callback threw; its request is cancelled");
+        this.#cancel(sequence, "abort");
+      }
+    }
+    this.#metrics.held("emit", (performance.now() - since) / 1000);
+  }
+
+  /** Carries out what the scheduler decided about adapters. Whether a pin was dropped. */
+  #movePins(): boolean {
+    const { toAcquire, toRelease } = this.scheduler.adapters;
+    const released = toRelease.splice(0);
+    for (const adapter of released) this.#engine.releaseAdapter(adapter);
+    for (const adapter of toAcquire.splice(0)) void this.#acquire(adapter);
+    return released.length > 0;
+  }
+
+  async #acquire(adapter: number): Promise<void> {
+    const { adapters } = this.scheduler;
+    let refusal: string | null = null;
+    try {
+      if (await this.#engine.acquireAdapter(adapter)) adapters.granted(adapter);
+      else if (!adapters.refused(adapter)) {
+        refusal = "The adapter does not fit in the memory for adapters (--adapter-memory).";
+      }
+    } catch (error) {
+      adapters.failed(adapter);
+      refusal = error instanceof Error ? error.message : String(error);
+    }
+    if (refusal !== null) {
+      this.#log.error({ adapter, reason: refusal }, "an adapter could not be made resident");
+      const events = this.scheduler.failAdapter(adapter, refusal);
+      await this.#emit(events, performance.now());
+    }
+    this.#awake();
+  }
+
+  #sleep(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  /** Ends the sleep at the end of this turn of the event loop: requests that came together start together. */
+  #awake(): void {
+    const wake = this.#wake;
+    if (wake === null) return;
+    this.#wake = null;
+    setImmediate(wake);
+  }
+}
