@@ -1,7 +1,7 @@
 // Scores the base model and the function-call adapter through a running server:
-//   npm run eval -- [--url http://127.0.0.1:8080] [--adapter function-calls] [--base NAME] [--concurrency 16] [--limit CASES]
-// The requests of both are mixed, so batches hold rows with and without the adapter. Without a server at the address it
-// starts one.
+//   npm run eval -- [--url URL] [--adapter function-calls] [--base NAME] [--concurrency 16] [--limit CASES]
+// The requests of both are mixed, so batches hold rows with and without the adapter. Without --url it takes
+// the server at 127.0.0.1:8080, and starts one of its own when there is none.
 
 import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual, parseArgs } from "node:util";
@@ -147,17 +147,17 @@ function wholeNumber(option: string, text: string): number {
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      url: { type: "string", default: "http://127.0.0.1:8080" },
+      url: { type: "string" },
       adapter: { type: "string", default: "function-calls" },
       base: { type: "string" },
       concurrency: { type: "string", default: "16" },
-      limit: { type: "string", default: "9999" },
+      limit: { type: "string" },
       "api-key": { type: "string", default: process.env.SMORE_API_KEY ?? "" },
     },
   });
   const apiKey = values["api-key"];
   const concurrency = wholeNumber("concurrency", values.concurrency);
-  const limit = wholeNumber("limit", values.limit);
+  const limit = values.limit === undefined ? undefined : wholeNumber("limit", values.limit);
   const server = await connect(values.url);
   try {
     const models = await contestants(server.url, apiKey, values.adapter, values.base);

@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
+const USUAL_URL = "http://127.0.0.1:8080";
 const OWN_PORT = 18080;
 const START_LIMIT_MS = 120_000;
 
@@ -19,11 +20,12 @@ async function ready(url: string): Promise<boolean> {
   }
 }
 
-/** The server at `url` when one answers there; otherwise a fresh one, which ends with `stop`. */
-export async function connect(url: string): Promise<Server> {
-  if (await ready(url)) return { url, stop: () => {} };
+/** The server at `url`, or at the usual address when none is named, or else a fresh one, which ends with `stop`. */
+export async function connect(url: string | undefined): Promise<Server> {
+  if (await ready(url ?? USUAL_URL)) return { url: url ?? USUAL_URL, stop: () => {} };
+  if (url !== undefined) throw new Error(`no server is ready at ${url}`);
   const own = `http://127.0.0.1:${OWN_PORT}`;
-  console.error(`No server at ${url}; starting one at ${own}.`);
+  console.error(`No server at ${USUAL_URL}; starting one at ${own}.`);
   const main = fileURLToPath(new URL("../../src/main.js", import.meta.url));
   const child = spawn(process.execPath, [main, "serve", "--port", String(OWN_PORT)], {
     stdio: ["ignore", "ignore", "inherit"],
