@@ -135,13 +135,12 @@ std::vector<bool> read_layer_types(const JsonFields& fields, int layers) {
 // Which layers have a window when `layer_types` does not say.
 std::vector<bool> default_windows(const Family& family, const JsonFields& fields, int layers) {
   std::vector<bool> windowed(layers, false);
-  if (!fields.has("sliding_window")) return windowed;
-  if (family.name == "mistral") windowed.assign(layers, true);
+  if (family.name == "mistral") windowed.assign(layers, !fields.is_null("sliding_window"));
   if (family.name == "gemma2") {
     for (int i = 0; i < layers; i += 2) windowed[i] = true;
   }
-  if (family.qkv_bias || family.qk_norm) {  // Qwen: from a layer on, and only when switched on
-    if (!fields.boolean_or("use_sliding_window", false)) return windowed;
+  const bool qwen = family.name == "qwen2" || family.name == "qwen3";
+  if (qwen && fields.boolean_or("use_sliding_window", false) && fields.has("sliding_window")) {
     const auto first = static_cast<int>(fields.integer("max_window_layers", 0, kMaxLayers));
     for (int i = first; i < layers; ++i) windowed[i] = true;
   }
