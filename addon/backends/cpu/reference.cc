@@ -1,0 +1,108 @@
+#include "backends/cpu/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace smore::reference {
+
+Product matmul(const std::vector<float>& w, int out, int in, const std::vector<float>& x, int rows,
+               const float* bias) {
+  Product p;
+  for (int t = 0; t < rows; ++t) {
+    for (int o = 0; o < out; ++o) {
+      double sum = bias ? bias[o] : 0;
+      double magnitude = std::abs(sum);
+      for (int i = 0; i < in; ++i) {
+        const double product = double{w[int64_t{o} * in + i]} * x[int64_t{t} * in + i];
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      p.y.push_back(sum);
+      p.magnitude.push_back(magnitude);
+    }
+  }
+  return p;
+}
+
+std::vector<float> through_int8(const std::vector<float>& x) {
+  std::vector<float> y(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += 32) {
+    float top = 0;
+    for (size_t i = begin; i < begin + 32; ++i) top = std::max(top, std::abs(x[i]));
+    const float scale = top / 127.0f;
+    const float inverse = top > 0 ? 127.0f / top : 0;
+    for (size_t i = begin; i < begin + 32; ++i) y[i] = scale * std::nearbyint(x[i] * inverse);
+  }
+  return y;
+}
+
+std::vector<float> deinterleave(const std::vector<float>& w, int out, int in, int heads) {
+  std::vector<float> y(w.size());
+  const int head_dim = out / heads;
+  for (int row = 0; row < out; ++row) {
+    const int within = row % head_dim;
+    const int to = row - within + (within % 2 == 0 ? within / 2 : within / 2 + head_dim / 2);
+    std::copy_n(w.begin() + int64_t{row} * in, in, y.begin() + int64_t{to} * in);
+  }
+  return y;
+}
+
+void rms_norm(const float* x, const float* weight, int width, float eps, double* y) {
+  double squares = 0;
+  for (int i = 0; i < width; ++i) squares += double{x[i]} * x[i];
+  const double scale = 1 / std::sqrt(squares / width + eps);
+  for (int i = 0; i < width; ++i) y[i] = x[i] * scale * weight[i];
+}
+
+void rotate(double* x, int head_dim, int position, const ModelConfig& config) {
+  const int half = head_dim / 2;
+  for (int i = 0; i < half; ++i) {
+    double frequency = std::pow(double{config.rope_theta}, -2.0 * i / head_dim);
+    if (!config.rope_factors.empty()) frequency /= config.rope_factors[i];
+    const RopeScaling& s = config.rope_scaling;
+    if (s.kind == RopeScalingKind::kLinear) frequency /= s.factor;
+    if (s.kind == RopeScalingKind::kLlama3) {
+      const double turns = s.original_max_position * frequency / (2 * std::numbers::pi);
+      const double keep = std::clamp(
+          (turns - s.low_freq_factor) / (double{s.high_freq_factor} - s.low_freq_factor), 0.0, 1.0);
+      frequency *= keep + (1 - keep) / s.factor;
+    }
+    const double c = std::cos(position * frequency);
+    const double n = std::sin(position * frequency);
+    const double a = x[i];
+    const double b = x[i + half];
+    x[i] = a * c - b * n;
+    x[i + half] = b * c + a * n;
+  }
+}
+
+double activate(Activation activation, double x) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+
+std::vector<double> attend(const std::vector<double>& q, const std::vector<double>& keys,
+                           const std::vector<double>& values, int length, const AttentionShape& shape) {
+  const int d = shape.head_dim;
+  const int first = shape.window > 0 ? std::max(0, length - shape.window) : 0;
+  std::vector<double> weights;
+  double most = -INFINITY;
+  for (int k = first; k < length; ++k) {
+    double score = 0;
+    for (int i = 0; i < d; ++i) score += q[i] * keys[int64_t{k} * d + i];
+    score *= shape.query_scale;
+    if (shape.softcap > 0) score = shape.softcap * std::tanh(score / shape.softcap);
+    weights.push_back(score);
+    most = std::max(most, score);
+  }
+  double total = 0;
+  for (double& weight : weights) total += weight = std::exp(weight - most);
+  std::vector<double> y(d);
+  for (int k = first; k < length; ++k) {
+    for (int i = 0; i < d; ++i) y[i] += weights[k - first] / total * values[int64_t{k} * d + i];
+  }
+  return y;
+}
+
+}  // namespace smore::reference

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "core/tensor.h"
+
+// What the kernel tests share: every path of this machine, random tensors of every type, comparison
+// by a share of a norm with the worst index named.
+
+namespace smore::kernel_cases {
+
+inline std::unique_ptr<Backend> backend(const std::string& path, bool fp32, int threads = 2) {
+  return make_cpu_backend({.threads = threads, .fp32_activations = fp32, .path = path});
+}
+
+template <class Fn>
+void for_each_path(Fn&& fn) {
+  for (const std::string& path : cpu_paths()) {
+    for (bool fp32 : {true, false}) {
+      CAPTURE(path);
+      CAPTURE(fp32);
+      fn(path, fp32);
+    }
+  }
+}
+
+inline std::vector<float> random_floats(size_t count, std::mt19937& random, float scale = 1) {
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// A tensor with its bytes.
+struct Stored {
+  std::vector<uint8_t> bytes;
+  TensorView view;
+
+  MatrixSource source(int interleaved_heads = 0) const { return {view, interleaved_heads}; }
+  std::vector<float> floats() const { return to_floats(view); }
+};
+
+inline std::vector<int> half_offsets(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_0:
+    case DType::kQ5_0:
+    case DType::kQ8_0:
+      return {0};
+    case DType::kQ6_K:
+      return {208};
+    default:
+      return {0, 2};
+  }
+}
+
+// Random codes with scales of a sensible size.
+inline Stored random_tensor(DType dtype, int rows, int columns, std::mt19937& random) {
+  Stored stored;
+  const size_t stride = row_bytes(dtype, columns);
+  stored.bytes.resize(stride * rows);
+  const DTypeInfo& info = dtype_info(dtype);
+  if (info.block == 1) {
+    const std::vector<float> values = random_floats(static_cast<size_t>(rows) * columns, random);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const uint16_t bits =
+          dtype == DType::kF16 ? float_to_half(values[i]) : float_to_bfloat16(values[i]);
+      const void* from = dtype == DType::kF32 ? static_cast<const void*>(&values[i]) : &bits;
+      std::memcpy(&stored.bytes[i * info.bytes], from, info.bytes);
+    }
+  } else {
+    for (uint8_t& byte : stored.bytes) byte = static_cast<uint8_t>(random());
+    std::uniform_real_distribution<float> scale(0.01f, 0.1f);
+    for (size_t block = 0; block < stored.bytes.size(); block += info.bytes) {
+      for (int offset : half_offsets(dtype)) {
+        const uint16_t half = float_to_half(random() % 2 ? scale(random) : -scale(random));
+        std::memcpy(&stored.bytes[block + offset], &half, sizeof half);
+      }
+    }
+  }
+  stored.view.name = std::string("random.") + info.name;
+  stored.view.dtype = dtype;
+  stored.view.rank = 2;
+  stored.view.shape = {rows, columns, 1, 1};
+  stored.view.data = stored.bytes.data();
+  return stored;
+}
+
+// Checks |actual - expected| <= tolerance * norm for every element.
+template <class Actual, class Expected, class Norm>
+void check_close(const Actual& actual, const Expected& expected, const Norm& norm, double tolerance) {
+  REQUIRE(actual.size() == expected.size());
+  size_t worst = 0;
+  double most = -1;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double share = std::abs(actual[i] - expected[i]) / (norm(i) + 1e-30);
+    if (share > most || std::isnan(share)) {
+      most = share;
+      worst = i;
+    }
+    if (std::isnan(share)) break;
+  }
+  INFO("worst at " << worst << ": " << actual[worst] << ", expected " << expected[worst] << ", off by "
+                   << most << " of its norm");
+  CHECK(most <= tolerance);
+}
+
+}  // namespace smore::kernel_cases

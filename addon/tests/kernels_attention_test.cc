@@ -1,0 +1,201 @@
+#include <algorithm>
+#include <numeric>
+
+#include "backends/cpu/reference.h"
+#include "core/error.h"
+#include "kernel_cases.h"
+
+namespace smore {
+namespace {
+
+using kernel_cases::backend;
+using kernel_cases::check_close;
+using kernel_cases::for_each_path;
+using kernel_cases::random_floats;
+
+// Sequences of a step with pages dealt out in no particular order.
+struct Step {
+  std::vector<int32_t> row_start{0}, row_sequence, context, block_start{0}, blocks, positions;
+
+  AttentionStep view() const {
+    return {.rows = row_start.back(),
+            .sequences = static_cast<int>(context.size()),
+            .row_start = row_start.data(),
+            .row_sequence = row_sequence.data(),
+            .context = context.data(),
+            .block_start = block_start.data(),
+            .blocks = blocks.data(),
+            .positions = positions.data()};
+  }
+
+  void add(int first, int rows, const std::vector<int32_t>& pages) {
+    for (int i = 0; i < rows; ++i) {
+      row_sequence.push_back(static_cast<int32_t>(context.size()));
+      positions.push_back(first + i);
+    }
+    context.push_back(first);
+    row_start.push_back(row_start.back() + rows);
+    const int used = (first + rows + kPageTokens - 1) / kPageTokens;
+    blocks.insert(blocks.end(), pages.begin(), pages.begin() + used);
+    block_start.push_back(static_cast<int32_t>(blocks.size()));
+  }
+};
+
+struct Case {
+  AttentionShape shape;
+  ModelConfig config;
+  bool norms = false;
+};
+
+Case make_case(int heads, int kv_heads, int head_dim, float softcap, int window, bool norms) {
+  Case c;
+  c.shape = {heads, kv_heads, head_dim, 1 / std::sqrt(float(head_dim)), softcap, window};
+  c.config.head_dim = head_dim;
+  c.config.rope_theta = 10000;
+  c.norms = norms;
+  return c;
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all{make_case(9, 3, 64, 0, 0, false), make_case(2, 2, 10, 0, 0, true),
+                        make_case(4, 2, 32, 20, 21, false), make_case(20, 1, 24, 0, 5, false)};
+  all[1].config.rope_scaling = {RopeScalingKind::kLinear, 4, 1, 4, 0};
+  all[2].config.rope_scaling = {RopeScalingKind::kLlama3, 8, 1, 4, 64};
+  all[3].config.rope_factors = random_floats(12, *std::make_unique<std::mt19937>(1));
+  for (float& factor : all[3].config.rope_factors) factor = 1 + std::abs(factor);
+  return all;
+}
+
+struct Sequence {
+  int length;
+  std::vector<float> qkv;  // length, (H + 2 K) d
+  std::vector<int32_t> pages;
+};
+
+// Runs rotate_and_store and attention over the sequences, cut into steps of random sizes.
+std::vector<std::vector<float>> run(Backend& cpu, const Case& c, const std::vector<Sequence>& sequences,
+                                    const float* q_norm, const float* k_norm, int most_rows,
+                                    std::mt19937& random) {
+  const int d = c.shape.head_dim;
+  const int width = (c.shape.heads + 2 * c.shape.kv_heads) * d;
+  const auto rotary = cpu.make_rotary(c.config, 256);
+  const auto kv = cpu.make_kv_cache(2, c.shape, 64);
+  CHECK(kv->pages() == 64);
+  std::vector<std::vector<float>> results(sequences.size());
+  std::vector<int> done(sequences.size());
+  for (bool left = true; left;) {
+    Step step;
+    std::vector<float> qkv;
+    std::vector<std::pair<size_t, int>> order;
+    left = false;
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const int rows = std::min<int>(sequences[s].length - done[s], 1 + random() % most_rows);
+      if (rows == 0) continue;
+      left = true;
+      step.add(done[s], rows, sequences[s].pages);
+      const auto first = sequences[s].qkv.begin() + done[s] * width;
+      qkv.insert(qkv.end(), first, first + rows * width);
+      order.emplace_back(s, rows);
+      done[s] += rows;
+    }
+    if (!left) break;
+    const AttentionStep view = step.view();
+    std::vector<float> y(size_t(view.rows) * c.shape.heads * d, NAN);
+    cpu.rotate_and_store(*kv, 1, c.shape, *rotary, view, q_norm, k_norm, 1e-6f, qkv.data());
+    cpu.attention(*kv, 1, c.shape, view, qkv.data(), y.data());
+    auto from = y.begin();
+    for (auto [s, rows] : order) {
+      const auto end = from + rows * c.shape.heads * d;
+      results[s].insert(results[s].end(), from, end);
+      from = end;
+    }
+  }
+  return results;
+}
+
+std::vector<Sequence> random_sequences(const Case& c, std::mt19937& random) {
+  const int width = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
+  std::vector<int32_t> pages(64);
+  std::iota(pages.begin(), pages.end(), 0);
+  std::shuffle(pages.begin(), pages.end(), random);
+  std::vector<Sequence> sequences;
+  int next = 0;
+  for (int length : {1, 16, 17, 75}) {
+    const int used = (length + kPageTokens - 1) / kPageTokens;
+    sequences.push_back({length, random_floats(size_t(length) * width, random),
+                         {pages.begin() + next, pages.begin() + next + used}});
+    next += used;
+  }
+  return sequences;
+}
+
+std::vector<double> expected_rows(const Case& c, const Sequence& sequence, const float* q_norm,
+                                  const float* k_norm) {
+  const int d = c.shape.head_dim;
+  const int heads = c.shape.heads + 2 * c.shape.kv_heads;
+  std::vector<std::vector<double>> rows(heads);  // of each head: length, d
+  for (int t = 0; t < sequence.length; ++t) {
+    for (int head = 0; head < heads; ++head) {
+      const float* from = &sequence.qkv[(t * heads + head) * d];
+      std::vector<double> x(from, from + d);
+      if (head < c.shape.heads + c.shape.kv_heads) {
+        const float* norm = head < c.shape.heads ? q_norm : k_norm;
+        if (norm) reference::rms_norm(from, norm, d, 1e-6f, x.data());
+        reference::rotate(x.data(), d, t, c.config);
+      }
+      rows[head].insert(rows[head].end(), x.begin(), x.end());
+    }
+  }
+  std::vector<double> y;
+  for (int t = 0; t < sequence.length; ++t) {
+    for (int head = 0; head < c.shape.heads; ++head) {
+      const int kv_head = c.shape.heads + head / (c.shape.heads / c.shape.kv_heads);
+      const std::vector<double> q(rows[head].begin() + t * d, rows[head].begin() + (t + 1) * d);
+      const auto out = reference::attend(q, rows[kv_head], rows[kv_head + c.shape.kv_heads], t + 1, c.shape);
+      y.insert(y.end(), out.begin(), out.end());
+    }
+  }
+  return y;
+}
+
+TEST_CASE("paged attention equals the reference: heads sharing keys, window, soft cap, norms, rope scaling") {
+  std::mt19937 random(21);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (const Case& c : cases()) {
+      CAPTURE(c.shape.heads);
+      const std::vector<float> q_norm = random_floats(c.shape.head_dim, random);
+      const std::vector<float> k_norm = random_floats(c.shape.head_dim, random);
+      const std::vector<Sequence> sequences = random_sequences(c, random);
+      const auto y = run(*cpu, c, sequences, c.norms ? q_norm.data() : nullptr,
+                         c.norms ? k_norm.data() : nullptr, 40, random);
+      for (size_t s = 0; s < sequences.size(); ++s) {
+        const auto expected = expected_rows(c, sequences[s], c.norms ? q_norm.data() : nullptr,
+                                            c.norms ? k_norm.data() : nullptr);
+        check_close(y[s], expected, [](size_t) { return 3.0; }, fp32 ? 2e-6 : 2e-3);
+      }
+    }
+  });
+}
+
+TEST_CASE("attention of a row has the same bits whatever the chunking") {
+  std::mt19937 random(22);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32, 3);
+    for (const Case& c : cases()) {
+      const std::vector<Sequence> sequences = random_sequences(c, random);
+      const auto rows_alone = run(*cpu, c, sequences, nullptr, nullptr, 1, random);
+      const auto chunks = run(*cpu, c, sequences, nullptr, nullptr, 50, random);
+      CHECK(rows_alone == chunks);
+    }
+  });
+}
+
+TEST_CASE("a head dimension that the kernels cannot hold is refused") {
+  const auto cpu = backend("generic", true);
+  CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 514, 1, 0, 0}, 1), Error);
+  CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 7, 1, 0, 0}, 1), Error);
+}
+
+}  // namespace
+}  // namespace smore

@@ -1,0 +1,198 @@
+#include "backends/cpu/reference.h"
+#include "core/error.h"
+#include "kernel_cases.h"
+
+namespace smore {
+namespace {
+
+using kernel_cases::backend;
+using kernel_cases::check_close;
+using kernel_cases::for_each_path;
+using kernel_cases::random_floats;
+using kernel_cases::random_tensor;
+using kernel_cases::Stored;
+
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                            DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+struct Shape {
+  int out, in;
+};
+
+// Widths that a type can have: whole blocks, or anything.
+std::vector<Shape> shapes(DType dtype) {
+  const int block = dtype_info(dtype).block;
+  if (block == 1) return {{1, 1}, {17, 7}, {33, 257}, {16, 576}, {50, 515}};
+  return {{1, block}, {17, 3 * block}, {40, 2 * block}};
+}
+
+std::vector<float> run(Backend& backend, const Matrix& w, const std::vector<float>& x, int rows,
+                       const float* bias) {
+  std::vector<float> y(static_cast<size_t>(rows) * w.rows(), NAN);
+  backend.matmul(w, x.data(), rows, bias, y.data());
+  return y;
+}
+
+TEST_CASE("a product equals the reference on every path, for every type, at odd shapes") {
+  std::mt19937 random(1);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (DType dtype : kTypes) {
+      for (const Shape& shape : shapes(dtype)) {
+        CAPTURE(dtype_info(dtype).name);
+        CAPTURE(shape.out);
+        CAPTURE(shape.in);
+        const Stored w = random_tensor(dtype, shape.out, shape.in, random);
+        const MatrixSource source = w.source();
+        const auto packed = cpu->pack({&source, 1});
+        CHECK(packed->rows() == shape.out);
+        CHECK(packed->columns() == shape.in);
+        const std::vector<float> bias = random_floats(shape.out, random);
+        const bool int8 = !fp32 && dtype_info(dtype).block > 1;
+        for (int rows : {1, 3, 21}) {
+          CAPTURE(rows);
+          const std::vector<float> x = random_floats(size_t(rows) * shape.in, random);
+          const auto expected = reference::matmul(w.floats(), shape.out, shape.in,
+                                                  int8 ? reference::through_int8(x) : x, rows, bias.data());
+          const double tolerance = !fp32 && dtype == DType::kBF16 ? 1.0 / 256 : 1e-6;
+          check_close(run(*cpu, *packed, x, rows, bias.data()), expected.y,
+                      [&](size_t i) { return expected.magnitude[i]; }, tolerance);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("stacked parts of different types are one matrix, with rotary rows put in order") {
+  std::mt19937 random(2);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    const Stored q = random_tensor(DType::kQ4_K, 40, 256, random);
+    const Stored k = random_tensor(DType::kF16, 24, 256, random);
+    const Stored v = random_tensor(DType::kQ6_K, 9, 256, random);
+    const MatrixSource parts[] = {q.source(4), k.source(2), v.source()};
+    const auto packed = cpu->pack(parts);
+    REQUIRE(packed->rows() == 73);
+    std::vector<float> w = reference::deinterleave(q.floats(), 40, 256, 4);
+    const std::vector<float> k_rows = reference::deinterleave(k.floats(), 24, 256, 2);
+    const std::vector<float> v_rows = v.floats();
+    w.insert(w.end(), k_rows.begin(), k_rows.end());
+    w.insert(w.end(), v_rows.begin(), v_rows.end());
+    const std::vector<float> x = random_floats(5 * 256, random);
+    const auto expected = reference::matmul(w, 73, 256, x, 5, nullptr);
+    check_close(run(*cpu, *packed, x, 5, nullptr), expected.y,
+                [&](size_t i) { return expected.magnitude[i]; }, fp32 ? 1e-6 : 1e-2);
+  });
+}
+
+TEST_CASE("a row has the same bits in every batch") {
+  std::mt19937 random(3);
+  for_each_path([&](const std::string& path, bool fp32) {
+    for (DType dtype : kTypes) {
+      CAPTURE(dtype_info(dtype).name);
+      const Stored w = random_tensor(dtype, 150, 768, random);
+      const MatrixSource source = w.source();
+      const std::vector<float> bias = random_floats(150, random);
+      const int total = 150;
+      const std::vector<float> x = random_floats(size_t(total) * 768, random);
+      const auto alone = backend(path, fp32, 1);
+      const auto packed = alone->pack({&source, 1});
+      std::vector<float> single;
+      for (int t = 0; t < total; ++t) {
+        const std::vector<float> row(x.begin() + t * 768, x.begin() + (t + 1) * 768);
+        const std::vector<float> y = run(*alone, *packed, row, 1, bias.data());
+        single.insert(single.end(), y.begin(), y.end());
+      }
+      const auto together = backend(path, fp32, 3);
+      const auto repacked = together->pack({&source, 1});
+      for (int begin = 0; begin < total;) {
+        const int rows = std::min<int>(total - begin, 1 + random() % (begin == 0 ? 100 : 20));
+        const std::vector<float> part(x.begin() + begin * 768, x.begin() + (begin + rows) * 768);
+        const std::vector<float> y = run(*together, *repacked, part, rows, bias.data());
+        CAPTURE(rows);
+        CHECK(std::memcmp(y.data(), single.data() + begin * 150, y.size() * sizeof(float)) == 0);
+        begin += rows;
+      }
+    }
+  });
+}
+
+TEST_CASE("embedding rows are the stored values") {
+  std::mt19937 random(4);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (DType dtype : kTypes) {
+      CAPTURE(dtype_info(dtype).name);
+      const Stored w = random_tensor(dtype, 37, 512, random);
+      const MatrixSource source = w.source();
+      const auto packed = cpu->pack({&source, 1});
+      const std::vector<int32_t> tokens{36, 0, 17, 16, 15};
+      std::vector<float> x(tokens.size() * 512);
+      cpu->embed(*packed, tokens.data(), static_cast<int>(tokens.size()), 1, x.data());
+      const std::vector<float> all = w.floats();
+      std::vector<float> expected;
+      for (int32_t token : tokens) {
+        expected.insert(expected.end(), all.begin() + token * 512, all.begin() + (token + 1) * 512);
+      }
+      CHECK(x == expected);
+    }
+  });
+}
+
+TEST_CASE("a value that is not finite reaches the result") {
+  std::mt19937 random(5);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (DType dtype : kTypes) {
+      const Stored w = random_tensor(dtype, 20, 256, random);
+      const MatrixSource source = w.source();
+      const auto packed = cpu->pack({&source, 1});
+      for (float bad : {NAN, INFINITY, -INFINITY}) {
+        std::vector<float> x = random_floats(2 * 256, random);
+        x[300] = bad;
+        const std::vector<float> y = run(*cpu, *packed, x, 2, nullptr);
+        CHECK(std::isfinite(y[3]));
+        CHECK_FALSE(std::isfinite(y[23]));
+      }
+    }
+  });
+}
+
+TEST_CASE("an all-zero or tiny row gives zero, not NaN") {
+  std::mt19937 random(6);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    const Stored w = random_tensor(DType::kQ4_0, 20, 64, random);
+    const MatrixSource source = w.source();
+    const auto packed = cpu->pack({&source, 1});
+    for (float value : {0.0f, 1e-44f}) {
+      for (float y : run(*cpu, *packed, std::vector<float>(64, value), 1, nullptr)) {
+        CHECK(std::abs(y) < 1e-37f);
+      }
+    }
+  });
+}
+
+TEST_CASE("an unknown kernel path is refused with the machine's own") {
+  try {
+    make_cpu_backend({.threads = 1, .fp32_activations = false, .path = "abacus"});
+    FAIL("not refused");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::kInvalidArgument);
+    CHECK(std::string(error.what()).find("abacus") != std::string::npos);
+    CHECK(std::string(error.what()).find("generic") != std::string::npos);
+  }
+}
+
+TEST_CASE("a part of another width is refused by name") {
+  std::mt19937 random(7);
+  const auto cpu = backend("generic", true);
+  const Stored a = random_tensor(DType::kF32, 4, 32, random);
+  const Stored b = random_tensor(DType::kF32, 4, 33, random);
+  const MatrixSource parts[] = {a.source(), b.source()};
+  CHECK_THROWS_WITH_AS(cpu->pack(parts), doctest::Contains("random.F32"), Error);
+}
+
+}  // namespace
+}  // namespace smore

@@ -1,0 +1,162 @@
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/dense.h"
+#include "backends/cpu/reference.h"
+#include "kernel_cases.h"
+
+namespace smore {
+namespace {
+
+using kernel_cases::backend;
+using kernel_cases::check_close;
+using kernel_cases::for_each_path;
+using kernel_cases::random_floats;
+using kernel_cases::random_tensor;
+using kernel_cases::Stored;
+
+constexpr int kWidths[] = {1, 3, 16, 31, 64, 577};
+
+TEST_CASE("norms equal the reference") {
+  std::mt19937 random(11);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (int width : kWidths) {
+      CAPTURE(width);
+      const int rows = 40;
+      const std::vector<float> x = random_floats(size_t(rows) * width, random);
+      const std::vector<float> weight = random_floats(width, random);
+      std::vector<float> y(x.size());
+      cpu->rms_norm(x.data(), weight.data(), rows, width, 1e-5f, y.data());
+      std::vector<double> expected(x.size());
+      for (int t = 0; t < rows; ++t) {
+        reference::rms_norm(&x[t * width], weight.data(), width, 1e-5f, &expected[t * width]);
+      }
+      check_close(y, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+    }
+  });
+}
+
+TEST_CASE("gated activations equal the reference, to the ends of their range") {
+  std::mt19937 random(12);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+      for (int width : kWidths) {
+        CAPTURE(width);
+        const int rows = 9;
+        std::vector<float> gate_up = random_floats(size_t(rows) * 2 * width, random, 4);
+        gate_up[0] = 100;
+        gate_up[2 * width] = -100;
+        std::vector<float> y(size_t(rows) * width);
+        cpu->gated_activation(activation, gate_up.data(), rows, width, y.data());
+        std::vector<double> expected, norm;
+        for (int t = 0; t < rows; ++t) {
+          for (int i = 0; i < width; ++i) {
+            const double gate = gate_up[t * 2 * width + i];
+            const double up = gate_up[t * 2 * width + width + i];
+            expected.push_back(reference::activate(activation, gate) * up);
+            norm.push_back(std::abs(gate * up));
+          }
+        }
+        check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+      }
+    }
+  });
+}
+
+TEST_CASE("the soft cap equals the reference and keeps NaN") {
+  std::mt19937 random(13);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    std::vector<float> x = random_floats(70001, random, 40);
+    std::vector<double> expected;
+    for (float value : x) expected.push_back(30 * std::tanh(value / 30.0));
+    cpu->softcap(30, x.data(), static_cast<int64_t>(x.size()));
+    check_close(x, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+    float bad = NAN;
+    cpu->softcap(30, &bad, 1);
+    CHECK(std::isnan(bad));
+  });
+}
+
+TEST_CASE("sums of activations are exact") {
+  std::mt19937 random(14);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    std::vector<float> x = random_floats(70003, random);
+    const std::vector<float> y = random_floats(x.size(), random);
+    std::vector<float> expected(x.size());
+    for (size_t i = 0; i < x.size(); ++i) expected[i] = x[i] + y[i];
+    cpu->add(x.data(), y.data(), static_cast<int64_t>(x.size()));
+    CHECK(x == expected);
+  });
+}
+
+TEST_CASE("dense products equal the reference, row lists, scale and sum included") {
+  std::mt19937 random(15);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      for (int in : {1, 8, 33, 576}) {
+        const int out = 21, rows = 13, total = 20;
+        const Stored w = random_tensor(dtype, out, in, random);
+        const std::vector<float> x = random_floats(size_t(total) * in, random);
+        const std::vector<float> bias = random_floats(out, random);
+        const std::vector<int32_t> x_rows{3, 1, 19, 0, 0, 5, 7, 2, 11, 12, 18, 4, 6};
+        const std::vector<int32_t> y_rows{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 1, 3, 5};
+        std::vector<float> y = random_floats(size_t(total) * out, random);
+        const auto full = reference::matmul(w.floats(), out, in, x, total, bias.data());
+        std::vector<double> expected(y.begin(), y.end()), norm(y.size(), 1);
+        for (int i = 0; i < rows; ++i) {
+          for (int o = 0; o < out; ++o) {
+            expected[y_rows[i] * out + o] += 0.5 * full.y[x_rows[i] * out + o];
+            norm[y_rows[i] * out + o] += full.magnitude[x_rows[i] * out + o];
+          }
+        }
+        dense_rows(dense_kernels(*cpu), {.w = w.bytes.data(), .dtype = dtype, .out = out, .in = in,
+                                         .bias = bias.data(), .x = x.data(), .x_stride = in,
+                                         .x_rows = x_rows.data(), .rows = rows, .y = y.data(),
+                                         .y_stride = out, .y_rows = y_rows.data(), .scale = 0.5f,
+                                         .accumulate = true});
+        check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+      }
+    }
+  });
+}
+
+TEST_CASE("a row of a dense product has the same bits in every batch and split") {
+  std::mt19937 random(16);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    const DenseKernels& kernels = dense_kernels(*cpu);
+    for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      for (int in : {8, 70, 576}) {
+        CAPTURE(in);
+        const int out = 19, total = 37;
+        const Stored w = random_tensor(dtype, out, in, random);
+        const std::vector<float> x = random_floats(size_t(total) * in, random);
+        std::vector<float> whole(size_t(total) * out), pieces(whole.size());
+        DenseProduct p{.w = w.bytes.data(), .dtype = dtype, .out = out, .in = in, .x = x.data(),
+                       .x_stride = in, .rows = total, .y = whole.data(), .y_stride = out};
+        dense_rows(kernels, p);
+        for (int begin = 0; begin < total;) {
+          p.rows = std::min<int>(total - begin, 1 + random() % 6);
+          p.x = x.data() + begin * in;
+          const int split = static_cast<int>(random() % out);
+          p.w = w.bytes.data();
+          p.y = pieces.data() + begin * out;
+          p.out = split;
+          dense_rows(kernels, p);
+          p.w = w.bytes.data() + row_bytes(dtype, in) * split;
+          p.y += split;
+          p.out = out - split;
+          dense_rows(kernels, p);
+          begin += p.rows;
+        }
+        CHECK(whole == pieces);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace smore
