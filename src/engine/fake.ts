@@ -1,0 +1,186 @@
+import type { ApiContext, ServedModel } from "../api/context.js";
+import { ApiError, type ErrorCode } from "../errors.js";
+import type { GenerateRequest, Generation, Generator, TokenLogprob } from "../scheduler/request.js";
+import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
+
+/** A deterministic model without weights, for tests of everything in front of the engine. */
+
+export const FAKE_EOS = 257;
+const FAKE_BOS = 256;
+const FAKE_VOCAB = 258;
+
+/** Every byte is a token, so characters often come in pieces. */
+export function fakeTokens(text: string): number[] {
+  return [...Buffer.from(text, "utf8")];
+}
+
+export interface FakeOptions {
+  /** What it says, up to the end of its text. */
+  readonly reply?: (request: GenerateRequest) => string;
+  readonly tokenDelayMs?: number;
+  /** Before the first token. */
+  readonly startDelayMs?: number;
+  /** Fails in place of token `after`. */
+  readonly failure?: { readonly after: number; readonly code: ErrorCode; readonly message: string };
+  /** Requests at a time; more are refused as overloaded. */
+  readonly capacity?: number;
+  readonly cachedTokens?: number;
+}
+
+export class FakeGenerator implements Generator {
+  readonly requests: GenerateRequest[] = [];
+  running = 0;
+  cancelled = 0;
+  readonly #options: FakeOptions;
+
+  constructor(options: FakeOptions = {}) {
+    this.#options = options;
+  }
+
+  submit(request: GenerateRequest): Generation {
+    if (this.running >= (this.#options.capacity ?? Infinity)) throw new ApiError("overloaded");
+    this.requests.push(request);
+    this.running++;
+    const abort = new AbortController();
+    void this.#run(request, abort.signal);
+    return {
+      cachedTokens: this.#options.cachedTokens ?? 0,
+      cancel: () => {
+        if (abort.signal.aborted) return;
+        abort.abort();
+        this.running--;
+        this.cancelled++;
+      },
+    };
+  }
+
+  async #run(request: GenerateRequest, signal: AbortSignal): Promise<void> {
+    const { startDelayMs = 0, tokenDelayMs = 0, failure } = this.#options;
+    for await (const event of this.#events(request, startDelayMs, tokenDelayMs)) {
+      if (signal.aborted) return;
+      const failing = event.kind === "token" && event.position === failure?.after;
+      if (failing || event.kind === "finish") this.running--;
+      if (failing) {
+        request.onEvent({ kind: "error", code: failure.code, message: failure.message });
+        return;
+      }
+      if (event.kind === "token") {
+        const { token } = event;
+        const logprob = request.logprobs === null ? null : logprobOf(token, request.logprobs);
+        request.onEvent({ kind: "token", token, logprob });
+      } else if (event.kind === "prompt") {
+        const logprobs = request.prompt
+          .slice(1)
+          .map((token) => logprobOf(token, request.promptLogprobs ?? 0));
+        request.onEvent({ kind: "prompt", logprobs });
+      } else {
+        request.onEvent(event);
+      }
+    }
+  }
+
+  async *#events(request: GenerateRequest, startDelayMs: number, tokenDelayMs: number) {
+    await pause(startDelayMs);
+    if (request.promptLogprobs !== null) yield { kind: "prompt" } as const;
+    const reply = this.#options.reply?.(request) ?? "Héllo, wörld 👋 — and so on.";
+    const tokens = [...fakeTokens(reply), FAKE_EOS];
+    for (let position = 0; position < request.maxTokens; position++) {
+      if (position > 0) await pause(tokenDelayMs);
+      const token = tokens[position % tokens.length]!;
+      if (request.stopTokens.has(token) && !request.ignoreEos) {
+        const completionTokens = position + 1;
+        yield { kind: "finish", reason: "stop", stopToken: token, completionTokens } as const;
+        return;
+      }
+      yield { kind: "token", token, position } as const;
+    }
+    const completionTokens = request.maxTokens;
+    yield { kind: "finish", reason: "length", stopToken: null, completionTokens } as const;
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (ms > 0) setTimeout(resolve, ms);
+    else setImmediate(resolve);
+  });
+}
+
+function logprobOf(token: number, alternatives: number): TokenLogprob {
+  const top = Array.from({ length: alternatives }, (_, i) => ({
+    token: (token + i) % FAKE_VOCAB,
+    logprob: -0.25 * (i + 1),
+  }));
+  return { token, logprob: -0.25, top };
+}
+
+const tokenizer: Tokenizer = {
+  vocabSize: FAKE_VOCAB,
+  encode: async (text, { addSpecialTokens = false } = {}) =>
+    addSpecialTokens ? [FAKE_BOS, ...fakeTokens(text)] : fakeTokens(text),
+  decode: (ids) => Buffer.from(ids.filter((id) => id < 256)).toString("utf8"),
+  tokenBytes: (id) => (id < 256 ? Uint8Array.of(id) : Buffer.from(`<|${id}|>`)),
+  isSpecial: (id) => id >= 256,
+};
+
+function byteDecoder(): IncrementalDecoder {
+  const decoder = new TextDecoder();
+  return {
+    push: (id) => (id < 256 ? decoder.decode(Uint8Array.of(id), { stream: true }) : ""),
+    flush: () => decoder.decode(),
+  };
+}
+
+const chatTemplate: ChatTemplate = {
+  render: (messages, { addGenerationPrompt }) => {
+    const text = messages.map(({ role, content }) => `<${role}>${content}\n`).join("");
+    return addGenerationPrompt ? `${text}<assistant>` : text;
+  },
+};
+
+const base: ServedModel = {
+  name: "fake",
+  adapter: 0,
+  parent: null,
+  root: "/models/fake.gguf",
+  created: 1_700_000_000,
+};
+
+/** The base and an adapter of every name given, in front of `generator`. */
+export function fakeContext(
+  generator: Generator,
+  overrides: Partial<ApiContext> = {},
+  adapters: readonly string[] = ["tuned"],
+): ApiContext {
+  const models = [
+    base,
+    ...adapters.map((name, i) => ({ ...base, name, adapter: i + 1, parent: base.name })),
+  ];
+  return {
+    models: {
+      base,
+      find: (name) => models.find((model) => model.name === name),
+      list: () => models,
+    },
+    generator,
+    maxModelLen: 512,
+    vocab: FAKE_VOCAB,
+    stopTokens: new Set([FAKE_EOS]),
+    bosToken: FAKE_BOS,
+    tokenizer,
+    noTokenizerReason: null,
+    decoder: byteDecoder,
+    chatTemplate,
+    ...overrides,
+  };
+}
+
+/** The same model as it is served from a folder without a tokenizer. */
+export function fakeContextWithoutText(generator: Generator): ApiContext {
+  return fakeContext(generator, {
+    tokenizer: null,
+    noTokenizerReason: "the model folder has no tokenizer.json",
+    decoder: () => ({ push: () => "", flush: () => "" }),
+    chatTemplate: null,
+  });
+}
