@@ -15,6 +15,8 @@ namespace smore {
 enum class Site : int { kQ, kK, kV, kO, kGate, kUp, kDown };
 inline constexpr int kSites = 7;
 
+struct AdapterFile;
+
 // What registration tells about an adapter. [engine.adapters.load -> TypeScript]
 struct AdapterInfo {
   std::string kind;        // "smore", "lora"
@@ -59,6 +61,7 @@ class Adapters {
   // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never reused).
   // Throws Error(kInvalidAdapter, ...) naming file and tensor.
   int add(const std::string& folder);
+  int add(const AdapterFile& file);
   AdapterInfo info(int handle) const;
 
   // Makes the adapter resident (evicting idle ones), prefetches its pages as far as the budget goes,

@@ -1,0 +1,398 @@
+#include "experts/cache.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <new>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/error.h"
+
+namespace smore {
+namespace {
+
+constexpr size_t kLine = 64;
+
+// Calls of pin() after which a page's uses count half: some dozens of steps.
+constexpr uint64_t kHalfLife = 4096;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string megabytes(uint64_t bytes) {
+  return std::to_string(bytes / 1000000) + "." + std::to_string(bytes / 100000 % 10) + " MB";
+}
+
+}  // namespace
+
+void FreeBlock::operator()(std::byte* block) const {
+  ::operator delete[](block, std::align_val_t{kLine});
+}
+
+BlockMemory allocate_block(size_t bytes) {
+  return BlockMemory(
+      static_cast<std::byte*>(::operator new[](std::max(bytes, kLine), std::align_val_t{kLine})));
+}
+
+ExpertCache::ExpertCache(CacheLimits limits) : limits_(limits) {}
+
+ExpertCache::~ExpertCache() = default;
+
+void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source,
+                      const std::string& name) {
+  auto added = std::make_unique<Entry>();
+  added->adapter = adapter;
+  added->name = name;
+  for (int page = 0; page < source->pages(); ++page) {
+    added->largest_page = std::max(added->largest_page, source->page_bytes(page));
+  }
+  const uint64_t least = source->trunk_bytes() + added->largest_page;
+  if (least > limits_.bytes) {
+    throw Error(ErrorCode::kOutOfMemory,
+                name + ": needs " + megabytes(least) +
+                    " for its routers, W and one expert; the memory for adapters is " +
+                    megabytes(limits_.bytes));
+  }
+  added->pages = std::vector<Page>(source->pages());
+  added->source = std::move(source);
+  const std::lock_guard lock(mutex_);
+  entries_[adapter] = std::move(added);
+}
+
+void ExpertCache::remove(int adapter) {
+  const std::lock_guard lock(mutex_);
+  Entry& gone = entry(adapter);
+  gone.removed = true;
+  forget_if_unused(gone);
+}
+
+ExpertCache::Entry& ExpertCache::entry(int adapter) {
+  const auto found = entries_.find(adapter);
+  SMORE_CHECK(found != entries_.end(), "the cache knows the adapter");
+  return *found->second;
+}
+
+bool ExpertCache::acquire(int adapter) {
+  Lock lock(mutex_);
+  const auto found = entries_.find(adapter);
+  if (found == entries_.end() || found->second->removed) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "adapter " + std::to_string(adapter) + " is not loaded");
+  }
+  Entry& wanted = *found->second;
+  wanted.pins += 1;
+  if (!admit_trunk(lock, wanted)) {
+    wanted.pins -= 1;
+    forget_if_unused(wanted);
+    changed_.notify_all();
+    return false;
+  }
+  const std::shared_ptr<TrunkLoad> load = wanted.trunk_load;
+  changed_.wait(lock, [&] { return load->done; });
+  if (!load->error.empty()) {
+    const std::string message = load->error;
+    wanted.pins -= 1;
+    forget_if_unused(wanted);
+    changed_.notify_all();
+    throw Error(ErrorCode::kIo, message);
+  }
+  prefetch(lock, wanted);
+  return true;
+}
+
+void ExpertCache::release(int adapter) {
+  const std::lock_guard lock(mutex_);
+  Entry& released = entry(adapter);
+  SMORE_CHECK(released.pins > 0, "a release follows an acquire");
+  released.pins -= 1;
+  released.last_used = ++tick_;
+  forget_if_unused(released);
+  changed_.notify_all();
+}
+
+// Sees to it that the trunk is resident or on its way. The caller has pinned the entry.
+bool ExpertCache::admit_trunk(Lock& lock, Entry& wanted) {
+  while (wanted.trunk_state == State::kAbsent) {
+    if (!pinned_fit(wanted)) return false;
+    if (limits_.trunks > 0 && stats_.resident_trunks >= static_cast<uint64_t>(limits_.trunks)) {
+      Entry* idle = oldest_idle();
+      if (idle == nullptr) return false;
+      for (int page = 0; page < static_cast<int>(idle->pages.size()); ++page) {
+        if (idle->pages[page].state == State::kResident) evict_page(*idle, page);
+      }
+      evict_trunk(*idle);
+      continue;
+    }
+    if (make_room(wanted.source->trunk_bytes(), true)) {
+      load_trunk(wanted);
+      return true;
+    }
+    changed_.wait(lock);  // for pages that are loading or in use by a step
+  }
+  return true;
+}
+
+// Whether the trunks that must stay leave room for at least one page of any of them.
+bool ExpertCache::pinned_fit(const Entry& with) const {
+  uint64_t bytes = with.source->trunk_bytes();
+  uint64_t largest_page = with.largest_page;
+  for (const Entry* other : holders_) {
+    if (other == &with || other->pins == 0 || other->trunk_state == State::kAbsent) continue;
+    bytes += other->source->trunk_bytes();
+    largest_page = std::max<uint64_t>(largest_page, other->largest_page);
+  }
+  return bytes + largest_page <= limits_.bytes;
+}
+
+void ExpertCache::load_trunk(Entry& wanted) {
+  const size_t bytes = wanted.source->trunk_bytes();
+  if (!wanted.holds_memory()) holders_.push_back(&wanted);
+  wanted.trunk_state = State::kLoading;
+  wanted.trunk_load = std::make_shared<TrunkLoad>();
+  wanted.loading += 1;
+  stats_.resident_bytes += bytes;
+  stats_.resident_trunks += 1;
+  loader_.push_urgent([this, &wanted, bytes] {
+    const auto start = std::chrono::steady_clock::now();
+    BlockMemory memory;
+    std::string error;
+    try {
+      memory = allocate_block(bytes);
+      wanted.source->load_trunk(memory.get());
+    } catch (const std::exception& fault) {
+      error = fault.what();
+      memory.reset();
+    }
+    const std::lock_guard lock(mutex_);
+    stats_.load_seconds += seconds_since(start);
+    wanted.loading -= 1;
+    wanted.trunk_load->done = true;
+    wanted.trunk_load->error = error;
+    if (memory != nullptr) {
+      stats_.load_bytes += bytes;
+      wanted.trunk = std::move(memory);
+      wanted.trunk_state = State::kResident;
+    } else {
+      evict_trunk(wanted);
+    }
+    changed_.notify_all();
+  });
+}
+
+// Fills what idle adapters leave with this adapter's pages, the most used first.
+void ExpertCache::prefetch(Lock& lock, Entry& wanted) {
+  std::vector<int> order(wanted.pages.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return wanted.pages[a].uses > wanted.pages[b].uses;
+  });
+  std::vector<int> started;
+  for (int page : order) {
+    if (wanted.pages[page].state != State::kAbsent) continue;
+    if (!make_room(wanted.source->page_bytes(page), false)) break;
+    start_page(wanted, page, false);
+    started.push_back(page);
+  }
+  for (int page : started) {
+    changed_.wait(lock, [&] { return wanted.pages[page].state != State::kLoading; });
+  }
+}
+
+void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
+  const size_t bytes = owner.source->page_bytes(page);
+  owner.pages[page].state = State::kLoading;
+  owner.loading += 1;
+  stats_.resident_bytes += bytes;
+  auto job = [this, &owner, page, bytes] {
+    const auto start = std::chrono::steady_clock::now();
+    BlockMemory memory;
+    try {
+      memory = allocate_block(bytes);
+      owner.source->load_page(page, memory.get());
+    } catch (const std::exception&) {
+      memory.reset();  // the page stays absent: the step that uses it fails those rows
+    }
+    finish_page(owner, page, std::move(memory), seconds_since(start));
+  };
+  if (urgent) {
+    loader_.push_urgent(std::move(job));
+  } else {
+    loader_.push_expected(std::move(job));
+  }
+}
+
+void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, double seconds) {
+  const std::lock_guard lock(mutex_);
+  Page& loaded = owner.pages[page];
+  const size_t bytes = owner.source->page_bytes(page);
+  owner.loading -= 1;
+  stats_.load_seconds += seconds;
+  if (memory != nullptr) {
+    loaded.memory = std::move(memory);
+    loaded.state = State::kResident;
+    loaded.heat = 1;
+    owner.resident_pages += 1;
+    stats_.loads += 1;
+    stats_.load_bytes += bytes;
+    stats_.resident_pages += 1;
+  } else {
+    loaded.state = State::kAbsent;
+    stats_.resident_bytes -= bytes;
+  }
+  forget_if_unused(owner);
+  changed_.notify_all();
+}
+
+ExpertCache::Resident ExpertCache::resident(int adapter) {
+  const std::lock_guard lock(mutex_);
+  const Entry& pinned = entry(adapter);
+  SMORE_CHECK(pinned.pins > 0 && pinned.trunk_state == State::kResident,
+              "a step uses acquired adapters only");
+  return {pinned.source.get(), pinned.trunk.get()};
+}
+
+size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks) {
+  Lock lock(mutex_);
+  if (++tick_ % kHalfLife == 0) cool();
+  size_t count = 0;
+  bool waits = false;
+  for (; count < keys.size(); ++count) {
+    Entry& owner = entry(keys[count].adapter);
+    Page& page = owner.pages[keys[count].page];
+    if (page.state == State::kAbsent) {
+      bool room = make_room(owner.source->page_bytes(keys[count].page), true);
+      while (!room && count == 0 && page.state == State::kAbsent) {
+        changed_.wait(lock);  // for loads that nobody uses yet
+        room = make_room(owner.source->page_bytes(keys[count].page), true);
+      }
+      if (page.state == State::kAbsent) {
+        if (!room) break;
+        start_page(owner, keys[count].page, true);
+      }
+    }
+    if (page.state == State::kResident) {
+      stats_.hits += 1;
+    } else {
+      stats_.misses += 1;
+      waits = true;
+    }
+    page.users += 1;
+    touch(page);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    Page& page = entry(keys[i].adapter).pages[keys[i].page];
+    if (waits) changed_.wait(lock, [&] { return page.state != State::kLoading; });
+    blocks[i] = page.state == State::kResident ? page.memory.get() : nullptr;
+  }
+  return count;
+}
+
+void ExpertCache::unpin(std::span<const PageKey> keys) {
+  const std::lock_guard lock(mutex_);
+  for (const PageKey& key : keys) entry(key.adapter).pages[key.page].users -= 1;
+  changed_.notify_all();
+}
+
+void ExpertCache::touch(Page& page) {
+  page.uses += 1;
+  page.heat += 1;
+}
+
+void ExpertCache::cool() {
+  for (Entry* holder : holders_) {
+    for (Page& page : holder->pages) page.heat *= 0.5f;
+  }
+}
+
+// Frees memory until `bytes` more fit. Takes from adapters that run only when `from_pinned`.
+bool ExpertCache::make_room(uint64_t bytes, bool from_pinned) {
+  while (stats_.resident_bytes + bytes > limits_.bytes) {
+    if (evict_idle(bytes)) continue;
+    if (!from_pinned || !evict_coldest_pinned()) return false;
+  }
+  return true;
+}
+
+ExpertCache::Entry* ExpertCache::oldest_idle() {
+  Entry* oldest = nullptr;
+  for (Entry* holder : holders_) {
+    if (holder->pins > 0 || holder->loading > 0) continue;
+    if (oldest == nullptr || holder->last_used < oldest->last_used) oldest = holder;
+  }
+  return oldest;
+}
+
+// Takes from the idle adapter that was used longest ago: its coldest pages, at last its trunk.
+bool ExpertCache::evict_idle(uint64_t bytes) {
+  Entry* idle = oldest_idle();
+  if (idle == nullptr) return false;
+  std::vector<int> resident;
+  for (int page = 0; page < static_cast<int>(idle->pages.size()); ++page) {
+    if (idle->pages[page].state == State::kResident) resident.push_back(page);
+  }
+  std::stable_sort(resident.begin(), resident.end(), [&](int a, int b) {
+    return idle->pages[a].heat < idle->pages[b].heat;
+  });
+  for (int page : resident) {
+    if (stats_.resident_bytes + bytes <= limits_.bytes) return true;
+    evict_page(*idle, page);
+  }
+  if (stats_.resident_bytes + bytes > limits_.bytes) evict_trunk(*idle);
+  return true;
+}
+
+bool ExpertCache::evict_coldest_pinned() {
+  Entry* owner = nullptr;
+  int coldest = -1;
+  for (Entry* holder : holders_) {
+    for (int i = 0; i < static_cast<int>(holder->pages.size()); ++i) {
+      const Page& page = holder->pages[i];
+      if (page.state != State::kResident || page.users > 0) continue;
+      if (owner != nullptr && page.heat >= owner->pages[coldest].heat) continue;
+      owner = holder;
+      coldest = i;
+    }
+  }
+  if (owner == nullptr) return false;
+  evict_page(*owner, coldest);
+  return true;
+}
+
+void ExpertCache::evict_page(Entry& owner, int page) {
+  Page& evicted = owner.pages[page];
+  evicted.memory.reset();
+  evicted.state = State::kAbsent;
+  evicted.heat = 0;
+  owner.resident_pages -= 1;
+  stats_.resident_bytes -= owner.source->page_bytes(page);
+  stats_.resident_pages -= 1;
+  stats_.evictions += 1;
+  if (!owner.holds_memory()) std::erase(holders_, &owner);
+}
+
+void ExpertCache::evict_trunk(Entry& owner) {
+  owner.trunk.reset();
+  owner.trunk_state = State::kAbsent;
+  owner.trunk_load.reset();
+  stats_.resident_bytes -= owner.source->trunk_bytes();
+  stats_.resident_trunks -= 1;
+  if (!owner.holds_memory()) std::erase(holders_, &owner);
+}
+
+void ExpertCache::forget_if_unused(Entry& gone) {
+  if (!gone.removed || gone.pins > 0 || gone.loading > 0) return;
+  for (int page = 0; page < static_cast<int>(gone.pages.size()); ++page) {
+    if (gone.pages[page].state == State::kResident) evict_page(gone, page);
+  }
+  if (gone.trunk_state != State::kAbsent) evict_trunk(gone);
+  entries_.erase(gone.adapter);
+}
+
+CacheStats ExpertCache::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace smore

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "experts/key.h"
+#include "experts/loader.h"
+#include "experts/stats.h"
+#include "experts/tier.h"
+
+namespace smore {
+
+struct CacheLimits {
+  uint64_t bytes = 0;  // trunks and pages together
+  int trunks = 0;      // adapters whose trunk may be resident at once; 0 = as many as fit
+};
+
+// Where the bytes of adapters are. An adapter is registered (known), its trunk resident from
+// acquire() on, its pages resident as far as the budget goes. Idle adapters give way first, least
+// recently used first; then the least used pages of those that run. Whatever a step has pinned
+// stays. The budget holds at every moment, blocks being loaded included.
+class ExpertCache {
+ public:
+  explicit ExpertCache(CacheLimits limits);
+  ~ExpertCache();
+
+  // Throws Error(kOutOfMemory) when the trunk and the largest page alone are over the budget.
+  void add(int adapter, std::shared_ptr<BlockSource> source, const std::string& name);
+  // Forgets the adapter once its last pin is gone.
+  void remove(int adapter);
+
+  // Loads the trunk (single flight), prefetches pages into what idle adapters leave, pins the trunk.
+  // Waits for these loads. False when pinned adapters leave no room. Throws Error(kIo) when the
+  // trunk cannot be read, Error(kInvalidArgument) when the adapter is not known (any more). Any
+  // thread.
+  bool acquire(int adapter);
+  void release(int adapter);
+
+  // The rest is for the engine's thread and adapters that are acquired.
+
+  struct Resident {
+    BlockSource* source;
+    const std::byte* trunk;
+  };
+  // Also of an adapter that was removed but is still pinned.
+  Resident resident(int adapter);
+
+  // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page, and
+  // waits until it is loaded. blocks[i] is null where a page could not be read. Returns its length.
+  size_t pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks);
+  // Ends what pin() returned for the same keys.
+  void unpin(std::span<const PageKey> keys);
+
+  CacheStats stats() const;
+  uint64_t budget() const { return limits_.bytes; }
+
+ private:
+  enum class State : uint8_t { kAbsent, kLoading, kResident };
+
+  struct Page {
+    BlockMemory memory;
+    State state = State::kAbsent;
+    int32_t users = 0;   // pins of the step in progress
+    float heat = 0;      // uses since it came, halved now and then
+    uint64_t uses = 0;   // since registration: the order of prefetch
+  };
+
+  // How one load of a trunk ended, for everyone who waits for it.
+  struct TrunkLoad {
+    bool done = false;
+    std::string error;  // empty = resident
+  };
+
+  struct Entry {
+    int adapter = 0;
+    std::string name;
+    std::shared_ptr<BlockSource> source;
+    size_t largest_page = 0;
+    BlockMemory trunk;
+    State trunk_state = State::kAbsent;
+    std::shared_ptr<TrunkLoad> trunk_load;
+    std::vector<Page> pages;
+    int pins = 0;
+    int loading = 0;         // blocks on their way
+    int resident_pages = 0;
+    uint64_t last_used = 0;  // tick of the last release
+    bool removed = false;
+
+    bool holds_memory() const {
+      return trunk_state != State::kAbsent || resident_pages > 0 || loading > 0;
+    }
+  };
+  using Lock = std::unique_lock<std::mutex>;
+
+  Entry& entry(int adapter);
+  bool admit_trunk(Lock& lock, Entry& entry);
+  void load_trunk(Entry& entry);
+  void prefetch(Lock& lock, Entry& entry);
+  void start_page(Entry& entry, int page, bool urgent);
+  void finish_page(Entry& entry, int page, BlockMemory memory, double seconds);
+  bool pinned_fit(const Entry& with) const;
+  bool make_room(uint64_t bytes, bool from_pinned);
+  bool evict_idle(uint64_t bytes);
+  bool evict_coldest_pinned();
+  void evict_page(Entry& entry, int page);
+  void evict_trunk(Entry& entry);
+  Entry* oldest_idle();
+  void touch(Page& page);
+  void cool();
+  void forget_if_unused(Entry& entry);
+
+  const CacheLimits limits_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // a load ended, a pin ended, memory was freed
+  std::unordered_map<int, std::unique_ptr<Entry>> entries_;
+  std::vector<Entry*> holders_;      // entries with memory: what eviction looks through
+  CacheStats stats_;
+  uint64_t tick_ = 0;
+  Loader loader_;  // last: its thread ends before the rest goes
+};
+
+}  // namespace smore

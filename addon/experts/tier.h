@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+
+namespace smore {
+
+// What an adapter's memory is made of, as the cache sees it: a trunk and pages of known sizes, and a
+// way to fill them. What the bytes mean is the owner's affair.
+class BlockSource {
+ public:
+  virtual ~BlockSource() = default;
+  virtual size_t trunk_bytes() const = 0;
+  virtual int pages() const = 0;
+  virtual size_t page_bytes(int page) const = 0;
+
+  // Fill a block of that size. Called on the loader's thread; throw Error(kIo).
+  virtual void load_trunk(std::byte* block) const = 0;
+  virtual void load_page(int page, std::byte* block) const = 0;
+};
+
+struct FreeBlock {
+  void operator()(std::byte* block) const;
+};
+using BlockMemory = std::unique_ptr<std::byte[], FreeBlock>;
+
+// Aligned to a cache line; throws std::bad_alloc.
+BlockMemory allocate_block(size_t bytes);
+
+}  // namespace smore

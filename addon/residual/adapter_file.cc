@@ -1,0 +1,89 @@
+#include "residual/adapter_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "core/error.h"
+#include "io/safetensors.h"
+
+namespace smore {
+
+FileReader::FileReader(const std::string& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) throw Error(ErrorCode::kIo, path + ": " + std::strerror(errno));
+}
+
+FileReader::~FileReader() { ::close(descriptor_); }
+
+void FileReader::read(uint64_t offset, size_t bytes, void* target) const {
+  auto* next = static_cast<char*>(target);
+  while (bytes > 0) {
+    const ssize_t got = ::pread(descriptor_, next, bytes, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw Error(ErrorCode::kIo, path_ + ": " + std::strerror(errno));
+    if (got == 0) {
+      throw Error(ErrorCode::kIo, path_ + ": ends at byte " + std::to_string(offset) +
+                                      ", it has shrunk since the adapter was loaded");
+    }
+    next += got;
+    offset += static_cast<uint64_t>(got);
+    bytes -= static_cast<size_t>(got);
+  }
+}
+
+AdapterFile open_adapter_folder(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) {
+    throw Error(ErrorCode::kInvalidAdapter,
+                folder + ": not a folder; an adapter is a folder with adapter_config.json and "
+                         "adapter_model.safetensors");
+  }
+  AdapterFile adapter;
+  adapter.where = folder + "/adapter_config.json";
+  adapter.tensors_path = folder + "/adapter_model.safetensors";
+  if (!fs::exists(adapter.where, error)) {
+    throw Error(ErrorCode::kInvalidAdapter, adapter.where + ": missing");
+  }
+  if (!fs::exists(adapter.tensors_path, error)) {
+    const std::string pickle = folder + "/adapter_model.bin";
+    if (fs::exists(pickle, error)) {
+      throw Error(ErrorCode::kInvalidAdapter,
+                  pickle +
+                      ": a pickle, which may run code when it is read; convert it once with: "
+                      "python3 -c 'import torch, safetensors.torch as s; "
+                      "s.save_file(torch.load(\"adapter_model.bin\", map_location=\"cpu\", "
+                      "weights_only=True), \"adapter_model.safetensors\", {\"format\": \"pt\"})'");
+    }
+    throw Error(ErrorCode::kInvalidAdapter, adapter.tensors_path + ": missing");
+  }
+  adapter.config = Json::parse(read_text_file(adapter.where), adapter.where);
+  SafetensorsFile file = open_safetensors(adapter.tensors_path);
+  adapter.mapping = std::move(file.file);
+  adapter.tensors = std::move(file.content.tensors);
+  adapter.reader = std::make_shared<FileReader>(adapter.tensors_path);
+  return adapter;
+}
+
+AdapterFile open_adapter_golden(const std::string& path) {
+  SafetensorsFile file = open_safetensors(path);
+  AdapterFile adapter;
+  adapter.where = path + ": adapter_config";
+  adapter.tensors_path = path;
+  for (const auto& [key, text] : file.content.metadata) {
+    if (key == "adapter_config") adapter.config = Json::parse(text, adapter.where);
+  }
+  for (TensorView& tensor : file.content.tensors) {
+    if (tensor.name.starts_with("base_model.")) adapter.tensors.push_back(std::move(tensor));
+  }
+  adapter.mapping = std::move(file.file);
+  adapter.reader = std::make_shared<FileReader>(path);
+  return adapter;
+}
+
+}  // namespace smore

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "io/json.h"
+#include "io/mapped_file.h"
+
+namespace smore {
+
+// Reads byte ranges of a file long after it was opened and validated. Unlike a mapping it survives
+// a file that shrinks meanwhile: the read fails, and nothing else does.
+class FileReader {
+ public:
+  explicit FileReader(const std::string& path);  // Throws Error(kIo)
+  ~FileReader();
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+
+  // Throws Error(kIo) naming the file when the range cannot be read in full. Any thread.
+  void read(uint64_t offset, size_t bytes, void* target) const;
+
+ private:
+  std::string path_;
+  int descriptor_;
+};
+
+// An adapter as it lies on disk: configuration and views of its tensors. Lives only while the
+// adapter is validated; `reader` reads the same file afterwards.
+struct AdapterFile {
+  std::string where;         // of the configuration, for messages
+  std::string tensors_path;  // of the tensors, for messages
+  Json config;
+  std::vector<TensorView> tensors;
+  std::shared_ptr<const MappedFile> mapping;  // keeps the views alive
+  std::shared_ptr<const FileReader> reader;
+
+  // Of a tensor's first byte in the file.
+  uint64_t offset(const TensorView& tensor) const {
+    return static_cast<uint64_t>(static_cast<const uint8_t*>(tensor.data) -
+                                 mapping->bytes().data());
+  }
+};
+
+// A folder in PEFT layout: adapter_config.json and adapter_model.safetensors. Throws
+// Error(kInvalidAdapter, kInvalidFile, kIo).
+AdapterFile open_adapter_folder(const std::string& folder);
+
+// A single-layer golden file: its metadata holds the configuration, its tensors under "base_model."
+// are the adapter's.
+AdapterFile open_adapter_golden(const std::string& path);
+
+}  // namespace smore

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "io/json.h"
+#include "residual/tree.h"
+
+namespace smore {
+
+// The fields of adapter_config.json that inference uses, parsed once; the loaders compare them with
+// what the tensors say.
+
+enum class GateType { kNoisyTopK, kSwitch, kDense };
+
+struct SmoreConfig {
+  std::vector<int> experts;    // num_experts, leaves first as in every list
+  std::vector<int> active;     // num_active
+  std::vector<int> ranks;      // expert_dims
+  std::vector<int> gate_dims;
+  GateType gate_type = GateType::kNoisyTopK;
+  bool gate_mlp = true;        // gate_arch "mlp": every level has a two-layer router
+  Curve gate_curve = Curve::kRelu;
+  Curve expert_curve = Curve::kRelu;
+  Combine combine = Combine::kTreeAll;
+  int projection = 0;          // dim_downproj_x; 0 = as wide as the linear's input
+  std::vector<double> alpha;   // lora_alpha; empty = scale 1
+  bool shared_pool = false;
+
+  int levels() const { return static_cast<int>(experts.size()); }
+};
+
+struct LoraConfig {
+  int rank = 0;
+  double alpha = 0;
+  bool rank_stabilized = false;  // use_rslora: alpha / sqrt(r)
+  bool biased = false;           // lora_bias: B has a bias
+  std::vector<std::pair<std::string, int>> rank_pattern;  // regular expression of a module's path
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+};
+
+// Which linears the configuration says are adapted; the tensors must agree.
+struct TargetModules {
+  std::vector<std::string> names;     // a module's path or the end of one; empty with expression
+  std::string expression;             // a regular expression of the whole path
+  std::vector<std::string> excluded;
+  std::string excluded_expression;
+  std::vector<int> layers;            // layers_to_transform; empty = all
+
+  bool known() const { return !names.empty() || !expression.empty(); }
+  bool matches(const std::string& module, int layer) const;
+};
+
+struct AdapterConfig {
+  std::variant<SmoreConfig, LoraConfig> kind;
+  TargetModules targets;
+};
+
+// Throws Error(kInvalidAdapter) naming the field; kUnsupported for kinds of adapter and settings
+// that this server does not compute.
+AdapterConfig parse_adapter_config(const Json& json, const std::string& where);
+
+// PEFT's rule: the first pattern that matches the end of a module's path decides.
+template <class T>
+T value_by_pattern(const std::vector<std::pair<std::string, T>>& patterns,
+                   const std::string& module, T otherwise);
+bool module_matches(const std::string& pattern, const std::string& module);
+
+template <class T>
+T value_by_pattern(const std::vector<std::pair<std::string, T>>& patterns,
+                   const std::string& module, T otherwise) {
+  for (const auto& [pattern, value] : patterns) {
+    if (module_matches(pattern, module)) return value;
+  }
+  return otherwise;
+}
+
+}  // namespace smore

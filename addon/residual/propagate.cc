@@ -1,0 +1,238 @@
+#include "residual/propagate.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "residual/activate.h"
+
+namespace smore {
+namespace {
+
+const void* matrix_rows(const std::byte* block, Slot slot, int64_t row, int64_t columns) {
+  return block + slot.offset + row_bytes(slot.dtype, row * columns);
+}
+
+const float* vector_from(const std::byte* block, Slot slot, int first) {
+  return slot.exists() ? floats_at(block, slot) + first : nullptr;
+}
+
+// Goes up one block of rows of one tree.
+class BlockPropagator {
+ public:
+  BlockPropagator(const DenseKernels& kernels, const Work& work, int first, int count,
+                  Arena& scratch)
+      : kernels_(kernels), work_(work), first_(first), count_(count), scratch_(scratch) {}
+
+  void run() {
+    const auto& levels = work_.mixture().levels;
+    float* below = nullptr;  // [count, nodes of the level below, its width]
+    for (size_t l = 0; l < levels.size(); ++l) {
+      const Level& level = levels[l];
+      const int64_t nodes = level.pairs / level.chosen;
+      float* result = l + 1 == levels.size() ? work_.top + int64_t{first_} * level.width
+                                             : scratch_.take<float>(count_ * nodes * level.width);
+      const bool all = work_.mixture().combine == Combine::kTreeAll;
+      if (all && l > 0) {
+        activated_sum(static_cast<int>(l), below, result);
+      } else {
+        weighted_owns(static_cast<int>(l), result);
+        if (l > 0) add_children(static_cast<int>(l), below, result);
+      }
+      below = result;
+    }
+  }
+
+ private:
+  const float* own(int l, int64_t row, int64_t pair) const {
+    const Level& level = work_.mixture().levels[l];
+    const WorkLevel& at = work_.levels[l];
+    const int32_t id = at.ids[row * level.pairs + pair];
+    return at.own + int64_t{at.pair_of[row * level.experts + id]} * level.width;
+  }
+
+  float score(int l, int64_t row, int64_t pair) const {
+    return work_.levels[l].scores[row * work_.mixture().levels[l].pairs + pair];
+  }
+
+  // result[node] = sum_j score_j own_j (leaves of kTreeAll are activated already)
+  void weighted_owns(int l, float* result) const {
+    const Level& level = work_.mixture().levels[l];
+    const int64_t nodes = level.pairs / level.chosen;
+    std::fill_n(result, count_ * nodes * level.width, 0.0f);
+    for (int64_t i = 0; i < count_; ++i) {
+      for (int64_t pair = 0; pair < level.pairs; ++pair) {
+        const int64_t node = i * nodes + pair / level.chosen;
+        add_scaled(score(l, first_ + i, pair), own(l, first_ + i, pair), level.width,
+                   result + node * level.width);
+      }
+    }
+  }
+
+  // result[node] = sum_j score_j act(own_j + W sub_j + w); own_j holds w already
+  void activated_sum(int l, const float* below, float* result) {
+    const Level& level = work_.mixture().levels[l];
+    const int64_t nodes = level.pairs / level.chosen;
+    const int64_t width = level.width;
+    float* terms = scratch_.take<float>(count_ * level.pairs * width);
+    for (int64_t i = 0; i < count_; ++i) {
+      for (int64_t pair = 0; pair < level.pairs; ++pair) {
+        std::memcpy(terms + (i * level.pairs + pair) * width, own(l, first_ + i, pair),
+                    width * sizeof(float));
+      }
+    }
+    add_w(l, below, count_ * level.pairs, terms);
+    activate(level.activation, terms, count_ * level.pairs * width);
+    std::fill_n(result, count_ * nodes * width, 0.0f);
+    for (int64_t i = 0; i < count_; ++i) {
+      for (int64_t pair = 0; pair < level.pairs; ++pair) {
+        add_scaled(score(l, first_ + i, pair), terms + (i * level.pairs + pair) * width, width,
+                   result + (i * nodes + pair / level.chosen) * width);
+      }
+    }
+  }
+
+  // result[node] += W sum_j c_j act(sub_j) + w sum_j c_j, where c_j is 1 (child) or score_j
+  // (child_v2): W is linear, so the children are summed before the product.
+  void add_children(int l, float* below, float* result) {
+    const Level& level = work_.mixture().levels[l];
+    const int64_t nodes = level.pairs / level.chosen;
+    const int64_t inner = work_.mixture().levels[l - 1].width;
+    const bool weighted = work_.mixture().combine == Combine::kTreeChildV2;
+    const float* w_bias = floats_at(work_.trunk, work_.slots().levels[l].w_bias);
+    activate(level.activation, below, count_ * level.pairs * inner);
+    float* sums = scratch_.take<float>(count_ * nodes * inner);
+    std::fill_n(sums, count_ * nodes * inner, 0.0f);
+    for (int64_t i = 0; i < count_; ++i) {
+      for (int64_t node = 0; node < nodes; ++node) {
+        float total = 0;
+        for (int64_t pair = node * level.chosen; pair < (node + 1) * level.chosen; ++pair) {
+          const float weight = weighted ? score(l, first_ + i, pair) : 1.0f;
+          total += weight;
+          add_scaled(weight, below + (i * level.pairs + pair) * inner, inner,
+                     sums + (i * nodes + node) * inner);
+        }
+        add_scaled(total, w_bias, level.width, result + (i * nodes + node) * level.width);
+      }
+    }
+    add_w(l, sums, count_ * nodes, result);
+  }
+
+  // y[i] += W x[i]
+  void add_w(int l, const float* x, int64_t rows, float* y) const {
+    const Slot w = work_.slots().levels[l].w;
+    DenseProduct product;
+    product.w = data_at(work_.trunk, w);
+    product.dtype = w.dtype;
+    product.out = work_.mixture().levels[l].width;
+    product.in = work_.mixture().levels[l - 1].width;
+    product.x = x;
+    product.x_stride = product.in;
+    product.rows = static_cast<int>(rows);
+    product.y = y;
+    product.y_stride = product.out;
+    product.accumulate = true;
+    dense_rows(kernels_, product);
+  }
+
+  const DenseKernels& kernels_;
+  const Work& work_;
+  int first_;
+  int count_;
+  Arena& scratch_;
+};
+
+}  // namespace
+
+void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const std::byte* page,
+                  int64_t first, int count, Arena& scratch) {
+  const Mixture& mixture = work.mixture();
+  const Level& level = mixture.levels[l];
+  const LevelSlots& slots = work.slots().levels[l];
+  const WorkLevel& at = work.levels[l];
+  DenseProduct product;
+  product.w = data_at(page, slots.a);
+  product.dtype = slots.a.dtype;
+  product.out = level.rank;
+  product.in = mixture.inputs;
+  product.bias = floats_at(page, slots.a_bias);
+  product.x = work.x;
+  product.x_stride = work.x_stride;
+  product.x_rows = at.pair_row + first;
+  product.rows = count;
+  product.y = work.is_tree() ? scratch.take<float>(int64_t{count} * level.rank)
+                             : at.own + first * level.rank;
+  product.y_stride = level.rank;
+  dense_rows(kernels, product);
+  if (!work.is_tree()) return;
+
+  float* own = at.own + first * level.width;
+  DenseProduct up;
+  up.w = data_at(page, slots.b);
+  up.dtype = slots.b.dtype;
+  up.out = level.width;
+  up.in = level.rank;
+  up.bias = floats_at(page, slots.b_bias);
+  up.x = product.y;
+  up.x_stride = level.rank;
+  up.rows = count;
+  up.y = own;
+  up.y_stride = level.width;
+  up.scale = level.scale;
+  dense_rows(kernels, up);
+  if (mixture.combine != Combine::kTreeAll) return;
+  if (l == 0) {
+    activate(level.activation, own, int64_t{count} * level.width);
+  } else {
+    const float* w_bias = floats_at(work.trunk, slots.w_bias);
+    for (int i = 0; i < count; ++i) add_scaled(1, w_bias, level.width, own + int64_t{i} * level.width);
+  }
+}
+
+void add_expert_output(const DenseKernels& kernels, const Work& work, const std::byte* page,
+                       int64_t first, int count, int first_output, int outputs) {
+  const Level& level = work.mixture().root();
+  const LevelSlots& slots = work.slots().levels[0];
+  const WorkLevel& at = work.levels[0];
+  DenseProduct product;
+  product.w = matrix_rows(page, slots.b, first_output, level.rank);
+  product.dtype = slots.b.dtype;
+  product.out = outputs;
+  product.in = level.rank;
+  product.bias = vector_from(page, slots.b_bias, first_output);
+  product.x = at.own + first * level.rank;
+  product.x_stride = level.rank;
+  product.rows = count;
+  product.y = work.output.y + first_output;
+  product.y_stride = work.output.stride;
+  product.y_rows = at.pair_row + first;
+  product.scale = level.scale;
+  product.accumulate = true;
+  dense_rows(kernels, product);
+}
+
+void propagate(const DenseKernels& kernels, const Work& work, int first, int count,
+               Arena& scratch) {
+  BlockPropagator(kernels, work, first, count, scratch).run();
+}
+
+void add_final(const DenseKernels& kernels, const Work& work, int first, int count,
+               int first_output, int outputs) {
+  const int width = work.mixture().root().width;
+  const SiteSlots& slots = work.slots();
+  DenseProduct product;
+  product.w = matrix_rows(work.trunk, slots.final_w, first_output, width);
+  product.dtype = slots.final_w.dtype;
+  product.out = outputs;
+  product.in = width;
+  product.bias = vector_from(work.trunk, slots.final_bias, first_output);
+  product.x = work.top + int64_t{first} * width;
+  product.x_stride = width;
+  product.rows = count;
+  product.y = work.output.y + first_output;
+  product.y_stride = work.output.stride;
+  product.y_rows = work.rows + first;
+  product.accumulate = true;
+  dense_rows(kernels, product);
+}
+
+}  // namespace smore

@@ -1,0 +1,221 @@
+#include "residual/route.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "residual/activate.h"
+
+namespace smore {
+namespace {
+
+void softmax(float* values, int count) {
+  const float largest = *std::max_element(values, values + count);
+  float sum = 0;
+  for (int i = 0; i < count; ++i) sum += values[i] = std::exp(values[i] - largest);
+  for (int i = 0; i < count; ++i) values[i] /= sum;
+}
+
+void normalise(float* values, int count) {
+  float square = 0;
+  for (int i = 0; i < count; ++i) square += values[i] * values[i];
+  const float norm = std::max(std::sqrt(square), 1e-12f);
+  for (int i = 0; i < count; ++i) values[i] /= norm;
+}
+
+// Of equal values the lower index first; values that are not numbers come last.
+void largest(const float* values, int count, int chosen, int32_t* ids) {
+  for (int j = 0; j < chosen; ++j) {
+    int best = -1;
+    for (int e = 0; e < count; ++e) {
+      if (std::find(ids, ids + j, e) != ids + j) continue;
+      if (best < 0 || values[e] > values[best]) best = e;
+    }
+    ids[j] = best;
+  }
+}
+
+// One node's choice from the products with the keys, which are overwritten.
+void choose(const Level& level, float* logits, int32_t* ids, float* scores) {
+  const Router& router = level.router;
+  if (router.score == Score::kSoftmax) softmax(logits, level.experts);
+  if (router.select == Select::kTopK) {
+    largest(logits, level.experts, level.chosen, ids);
+  } else {
+    for (int e = 0; e < level.experts; ++e) ids[e] = e;
+  }
+  for (int j = 0; j < level.chosen; ++j) scores[j] = logits[ids[j]];
+  if (router.norm == Norm::kSoftmax) softmax(scores, level.chosen);
+  if (router.norm == Norm::kSum) {
+    float sum = 0;
+    for (int j = 0; j < level.chosen; ++j) sum += scores[j];
+    for (int j = 0; j < level.chosen; ++j) scores[j] /= sum;
+  }
+}
+
+class BlockRouter {
+ public:
+  BlockRouter(const DenseKernels& kernels, const Work& work, int first, int count, Arena& scratch)
+      : kernels_(kernels), work_(work), first_(first), count_(count), scratch_(scratch) {}
+
+  void run() {
+    const SiteSlots& slots = work_.slots();
+    const int u = work_.mixture().projection;
+    from_token_ = scratch_.take<float>(int64_t{count_} * slots.router_rows);
+    DenseProduct product;
+    product.w = data_at(work_.trunk, slots.routers);
+    product.out = slots.router_rows;
+    product.in = u;
+    product.bias = floats_at(work_.trunk, slots.router_bias);
+    product.x = work_.token + int64_t{first_} * u;
+    product.x_stride = u;
+    product.rows = count_;
+    product.y = from_token_;
+    product.y_stride = slots.router_rows;
+    dense_rows(kernels_, product);
+    for (int l = static_cast<int>(work_.mixture().levels.size()) - 1; l >= 0; --l) level(l);
+  }
+
+ private:
+  void level(int l) {
+    const Level& level = work_.mixture().levels[l];
+    const RouterSlots& slots = work_.slots().levels[l].router;
+    const int64_t nodes = level.pairs / level.chosen;
+    float* logits = scratch_.take<float>(count_ * nodes * slots.rows);
+    for (int i = 0; i < count_; ++i) {
+      const float* token = from_token_ + int64_t{i} * work_.slots().router_rows + slots.first_row;
+      for (int64_t node = 0; node < nodes; ++node) {
+        float* target = logits + (i * nodes + node) * slots.rows;
+        std::memcpy(target, token, slots.rows * sizeof(float));
+        add_keys_above(l, first_ + i, node, target);
+      }
+    }
+    if (level.router.two_layer) logits = second_layer(l, logits, count_ * nodes);
+    for (int64_t n = 0; n < count_ * nodes; ++n) {
+      const int64_t at = (first_ * nodes + n) * level.chosen;
+      choose(level, logits + n * level.experts, work_.levels[l].ids + at,
+             work_.levels[l].scores + at);
+    }
+  }
+
+  // The keys chosen on the way from the root to this node.
+  void add_keys_above(int l, int64_t row, int64_t node, float* target) const {
+    const auto& levels = work_.mixture().levels;
+    const RouterSlots& slots = work_.slots().levels[l].router;
+    int64_t pair = node;
+    for (size_t m = l + 1; m < levels.size(); ++m) {
+      const int32_t id = work_.levels[m].ids[row * levels[m].pairs + pair];
+      const float* table = floats_at(work_.trunk, slots.tables[levels.size() - 1 - m]);
+      add_scaled(1, table + int64_t{id} * slots.rows, slots.rows, target);
+      pair /= levels[m].chosen;
+    }
+  }
+
+  float* second_layer(int l, float* hidden, int64_t nodes) {
+    const Level& level = work_.mixture().levels[l];
+    const RouterSlots& slots = work_.slots().levels[l].router;
+    activate(level.router.activation, hidden, nodes * slots.rows);
+    const bool cosine = level.router.score == Score::kCosine;
+    const int outputs = cosine ? level.router.keys : level.experts;
+    float* query = product(slots.second, slots.second_bias, hidden, slots.rows, nodes, outputs);
+    if (!cosine) return query;
+    for (int64_t n = 0; n < nodes; ++n) normalise(query + n * outputs, outputs);
+    return product(slots.keys, Slot{}, query, outputs, nodes, level.experts);
+  }
+
+  float* product(Slot w, Slot bias, const float* x, int in, int64_t rows, int out) {
+    DenseProduct product;
+    product.w = data_at(work_.trunk, w);
+    product.out = out;
+    product.in = in;
+    product.bias = floats_at(work_.trunk, bias);
+    product.x = x;
+    product.x_stride = in;
+    product.rows = static_cast<int>(rows);
+    product.y = scratch_.take<float>(rows * out);
+    product.y_stride = out;
+    dense_rows(kernels_, product);
+    return product.y;
+  }
+
+  const DenseKernels& kernels_;
+  const Work& work_;
+  int first_;
+  int count_;
+  Arena& scratch_;
+  float* from_token_ = nullptr;  // [count, router rows]
+};
+
+void give_all(const Work& work, int first, int count) {
+  const Level& level = work.mixture().root();
+  for (int64_t i = int64_t{first} * level.chosen; i < int64_t{first + count} * level.chosen; ++i) {
+    work.levels[0].ids[i] = static_cast<int32_t>(i % level.chosen);
+    work.levels[0].scores[i] = 1;
+  }
+}
+
+void gather_level(Work& work, int l, Arena& memory) {
+  const Level& level = work.mixture().levels[l];
+  WorkLevel& to = work.levels[l];
+  const int s = level.experts;
+  to.pair_of = memory.take<int32_t>(int64_t{work.count} * s);
+  to.expert_start = memory.take<int32_t>(s + 1);
+  std::fill_n(to.pair_of, int64_t{work.count} * s, -1);
+  for (int i = 0; i < work.count; ++i) {
+    const int32_t* ids = to.ids + i * level.pairs;
+    for (int64_t p = 0; p < level.pairs; ++p) to.pair_of[int64_t{i} * s + ids[p]] = 0;
+  }
+  int pairs = 0;
+  for (int e = 0; e < s; ++e) {
+    to.expert_start[e] = pairs;
+    for (int i = 0; i < work.count; ++i) {
+      int32_t& pair = to.pair_of[int64_t{i} * s + e];
+      if (pair == 0) pair = pairs++;
+    }
+  }
+  to.expert_start[s] = pairs;
+  to.pair_row = memory.take<int32_t>(pairs);
+  for (int e = 0; e < s; ++e) {
+    for (int i = 0; i < work.count; ++i) {
+      const int32_t pair = to.pair_of[int64_t{i} * s + e];
+      if (pair >= 0) to.pair_row[pair] = work.rows[i];
+    }
+  }
+  to.own = memory.take<float>(int64_t{pairs} * (work.is_tree() ? level.width : level.rank));
+}
+
+}  // namespace
+
+void project(const DenseKernels& kernels, const Work& work, int first, int count, int first_output,
+             int outputs) {
+  const Mixture& mixture = work.mixture();
+  const SiteSlots& slots = work.slots();
+  DenseProduct product;
+  product.w = floats_at(work.trunk, slots.projection) + int64_t{first_output} * mixture.inputs;
+  product.out = outputs;
+  product.in = mixture.inputs;
+  product.bias = floats_at(work.trunk, slots.projection_bias) + first_output;
+  product.x = work.x;
+  product.x_stride = work.x_stride;
+  product.x_rows = work.rows + first;
+  product.rows = count;
+  product.y = work.token + int64_t{first} * mixture.projection + first_output;
+  product.y_stride = mixture.projection;
+  dense_rows(kernels, product);
+}
+
+void route(const DenseKernels& kernels, const Work& work, int first, int count, Arena& scratch) {
+  if (work.is_tree()) {
+    BlockRouter(kernels, work, first, count, scratch).run();
+  } else {
+    give_all(work, first, count);
+  }
+}
+
+void gather_pairs(Work& work, Arena& memory) {
+  for (size_t l = 0; l < work.mixture().levels.size(); ++l) {
+    gather_level(work, static_cast<int>(l), memory);
+  }
+}
+
+}  // namespace smore

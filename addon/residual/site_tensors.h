@@ -1,0 +1,81 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "residual/adapter_file.h"
+#include "residual/weights.h"
+
+namespace smore {
+
+// The tensors of one adapted linear while it is validated. Whatever is never asked for is refused at
+// the end, so a misspelt or surplus tensor cannot pass unnoticed.
+class SiteTensors {
+ public:
+  SiteTensors(const AdapterFile& file, std::string module, int layer, Site site)
+      : file_(file), module_(std::move(module)), layer_(layer), site_(site) {}
+
+  void add(const std::string& name, const TensorView& tensor) { entries_[name] = {&tensor, false}; }
+
+  const std::string& module() const { return module_; }  // "model.layers.0.mlp.up_proj"
+  int layer() const { return layer_; }
+  Site site() const { return site_; }
+
+  bool has(const std::string& name) const { return entries_.contains(name); }
+  // Marks the tensor as read. Throws unless it exists and, with `shape`, has that shape.
+  const TensorView& view(const std::string& name);
+  const TensorView& view(const std::string& name, const std::vector<int64_t>& shape);
+  Stored take(const std::string& name, const std::vector<int64_t>& shape);
+  void ignore(const std::string& name);  // present or not
+
+  void refuse_unread() const;
+  [[noreturn]] void refuse(const std::string& name, const std::string& fault) const;
+
+  int64_t parameters() const { return parameters_; }
+
+ private:
+  struct Entry {
+    const TensorView* tensor;
+    bool read;
+  };
+
+  const AdapterFile& file_;
+  std::string module_;
+  int layer_;
+  Site site_;
+  std::map<std::string, Entry> entries_;
+  int64_t parameters_ = 0;  // of the tensors taken
+};
+
+// Gives out places in a block, each on a cache line of its own.
+class BlockLayout {
+ public:
+  Slot add(DType dtype, int64_t count) {
+    const Slot slot{bytes_, dtype};
+    bytes_ += (row_bytes(dtype, count) + kLine - 1) / kLine * kLine;
+    return slot;
+  }
+  Slot floats(int64_t count) { return add(DType::kF32, count); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  static constexpr size_t kLine = 64;
+  size_t bytes_ = 0;
+};
+
+// What the loaders of the family share: they fill mixture, slots and sources of a site.
+struct SiteBuilder {
+  SiteTensors& tensors;
+  BlockLayout& trunk;
+  bool as_bf16;
+  SitePlan& plan;
+
+  // Experts and W keep their stored type unless bfloat16 was asked for.
+  DType weight_type(Stored stored) const { return as_bf16 ? DType::kBF16 : stored.dtype; }
+};
+
+void build_smore_site(SiteBuilder& builder, const SmoreConfig& config);
+void build_lora_site(SiteBuilder& builder, const LoraConfig& config);
+
+}  // namespace smore

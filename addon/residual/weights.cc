@@ -1,0 +1,194 @@
+#include "residual/weights.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "residual/site_tensors.h"
+
+namespace smore {
+namespace {
+
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kLayers = "model.layers.";
+constexpr const char* kModules[kSites] = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
+std::string module_path(int layer, int site) {
+  return std::string(kLayers) + std::to_string(layer) + "." + kModules[site];
+}
+
+int inputs_of(const ModelConfig& base, Site site) {
+  if (site == Site::kO) return base.heads * base.head_dim;
+  return site == Site::kDown ? base.ffn_width : base.width;
+}
+
+int outputs_of(const ModelConfig& base, Site site) {
+  switch (site) {
+    case Site::kQ:
+      return base.heads * base.head_dim;
+    case Site::kK:
+    case Site::kV:
+      return base.kv_heads * base.head_dim;
+    case Site::kGate:
+    case Site::kUp:
+      return base.ffn_width;
+    case Site::kO:
+    case Site::kDown:
+      break;
+  }
+  return base.width;
+}
+
+struct Address {
+  int layer = 0;
+  int site = 0;
+  std::string rest;  // behind the module's path
+};
+
+[[noreturn]] void refuse(const AdapterFile& file, const std::string& tensor,
+                         const std::string& fault) {
+  throw Error(ErrorCode::kInvalidAdapter, file.tensors_path + ": " + tensor + ": " + fault);
+}
+
+Address parse_name(const AdapterFile& file, const ModelConfig& base, const std::string& name) {
+  std::string_view text = name;
+  const auto skip = [&text](std::string_view part) {
+    const bool found = text.starts_with(part);
+    if (found) text.remove_prefix(part.size());
+    return found;
+  };
+  Address address;
+  if (skip(kPrefix) && skip(kLayers)) {
+    const auto parsed =
+        std::from_chars(text.data(), text.data() + text.size(), address.layer);
+    if (parsed.ec == std::errc() && address.layer >= 0) {
+      text.remove_prefix(parsed.ptr - text.data());
+      for (address.site = 0; address.site < kSites; ++address.site) {
+        if (!skip("." + std::string(kModules[address.site]) + ".")) continue;
+        if (address.layer >= base.layers) {
+          refuse(file, name, "the base has layers 0 to " + std::to_string(base.layers - 1));
+        }
+        address.rest = text;
+        return address;
+      }
+    }
+  }
+  refuse(file, name,
+         "nothing reads this tensor; adapted linears are base_model.model.model.layers.N. "
+         "self_attn.{q,k,v,o}_proj and mlp.{gate,up,down}_proj");
+}
+
+void check_values(const AdapterFile& file, const TensorView& tensor) {
+  if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBF16) {
+    refuse(file, tensor.name,
+           std::string("is ") + dtype_info(tensor.dtype).name + ", expected F32, F16 or BF16");
+  }
+  const int64_t bad = first_non_finite(tensor.dtype, tensor.data, tensor.elements());
+  if (bad >= 0) {
+    refuse(file, tensor.name, "value " + std::to_string(bad) + " is not a finite number");
+  }
+}
+
+using SiteMap = std::map<std::pair<int, int>, SiteTensors>;  // by layer and site
+
+SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base) {
+  SiteMap sites;
+  for (const TensorView& tensor : file.tensors) {
+    check_values(file, tensor);
+    Address address = parse_name(file, base, tensor.name);
+    const auto key = std::make_pair(address.layer, address.site);
+    auto found = sites.find(key);
+    if (found == sites.end()) {
+      found = sites.emplace(key, SiteTensors(file, module_path(address.layer, address.site),
+                                             address.layer, static_cast<Site>(address.site)))
+                  .first;
+    }
+    found->second.add(address.rest, tensor);
+  }
+  if (sites.empty()) {
+    throw Error(ErrorCode::kInvalidAdapter, file.tensors_path + ": holds no adapter tensor");
+  }
+  return sites;
+}
+
+// Both directions: a linear that target_modules names must be in the file, and no other.
+void check_targets(const AdapterFile& file, const ModelConfig& base, const SiteMap& sites,
+                   const TargetModules& targets) {
+  if (!targets.known()) return;
+  for (int layer = 0; layer < base.layers; ++layer) {
+    for (int site = 0; site < kSites; ++site) {
+      const std::string module = module_path(layer, site);
+      const bool stored = sites.contains({layer, site});
+      if (targets.matches(module, layer) == stored) continue;
+      refuse(file, std::string(kPrefix) + module,
+             stored ? "has tensors, but target_modules does not name it"
+                    : "has no tensors, but target_modules names it");
+    }
+  }
+}
+
+void number_pages(AdapterPlan& plan, bool shared_pool) {
+  for (size_t i = 0; i < plan.sites.size(); ++i) {
+    SitePlan& site = plan.sites[i];
+    for (size_t l = 0; l < site.slots.levels.size(); ++l) {
+      LevelSlots& level = site.slots.levels[l];
+      if (shared_pool && l > 0) {
+        level.first_page = site.slots.levels[0].first_page;
+        continue;
+      }
+      level.first_page = static_cast<int>(plan.pages.size());
+      for (int e = 0; e < site.mixture.levels[l].experts; ++e) {
+        plan.pages.push_back({static_cast<int>(i), static_cast<int>(l), e});
+        plan.info.bytes += level.page_bytes;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16) {
+  const AdapterConfig config = parse_adapter_config(file.config, file.where);
+  const auto* smore = std::get_if<SmoreConfig>(&config.kind);
+  SiteMap sites = sort_by_site(file, base);
+  check_targets(file, base, sites, config.targets);
+
+  AdapterPlan plan;
+  plan.path = file.tensors_path;
+  plan.reader = file.reader;
+  plan.info.kind = smore != nullptr ? "smore" : "lora";
+  std::array<int, kSites> none;
+  none.fill(-1);
+  plan.site_index.assign(base.layers, none);
+  BlockLayout trunk;
+  for (auto& [address, tensors] : sites) {
+    SitePlan& site = plan.sites.emplace_back();
+    site.layer = tensors.layer();
+    site.site = tensors.site();
+    site.mixture.inputs = inputs_of(base, site.site);
+    site.mixture.outputs = outputs_of(base, site.site);
+    plan.site_index[site.layer][address.second] = static_cast<int>(plan.sites.size()) - 1;
+    SiteBuilder builder{tensors, trunk, as_bf16, site};
+    if (smore != nullptr) {
+      build_smore_site(builder, *smore);
+    } else {
+      build_lora_site(builder, std::get<LoraConfig>(config.kind));
+    }
+    tensors.refuse_unread();
+    plan.info.parameters += tensors.parameters();
+    plan.info.levels = std::max(plan.info.levels, static_cast<int>(site.mixture.levels.size()));
+  }
+  plan.trunk_bytes = trunk.bytes();
+  number_pages(plan, smore != nullptr && smore->shared_pool);
+  plan.info.bytes += plan.trunk_bytes;
+  plan.info.sites = static_cast<int>(plan.sites.size());
+  plan.info.pages = static_cast<int>(plan.pages.size());
+  return plan;
+}
+
+}  // namespace smore
