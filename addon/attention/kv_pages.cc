@@ -12,18 +12,21 @@ namespace smore {
 
 int pages_of(int positions) { return (positions + kPageTokens - 1) / kPageTokens; }
 
-int plan_kv_pages(uint64_t budget, uint64_t page_bytes, int max_model_len) {
-  const uint64_t pages = budget / page_bytes;
-  const int needed = pages_of(max_model_len);
-  if (pages < static_cast<uint64_t>(needed)) {
+KvPlan plan_kv_pages(uint64_t budget, uint64_t page_bytes, int asked_len, int model_len) {
+  // Page numbers are int32 on the border.
+  const uint64_t fit = std::min<uint64_t>(budget / page_bytes, std::numeric_limits<int32_t>::max());
+  const int needed = pages_of(asked_len == 0 ? 1 : asked_len);
+  if (fit < static_cast<uint64_t>(needed)) {
     throw Error(ErrorCode::kOutOfMemory,
                 "KV memory of " + memory_text(budget) + " holds " +
-                    std::to_string(pages * kPageTokens) + " tokens, one sequence of " +
-                    std::to_string(max_model_len) + " needs " + memory_text(needed * page_bytes) +
+                    std::to_string(fit * kPageTokens) + " tokens, one sequence of " +
+                    std::to_string(asked_len == 0 ? kPageTokens : asked_len) + " needs " +
+                    memory_text(needed * page_bytes) +
                     ": raise --kv-memory or lower --max-model-len");
   }
-  // Page numbers are int32 on the border.
-  return static_cast<int>(std::min<uint64_t>(pages, std::numeric_limits<int32_t>::max()));
+  const int pages = static_cast<int>(fit);
+  if (asked_len != 0) return {pages, asked_len};
+  return {pages, static_cast<int>(std::min<int64_t>(model_len, int64_t{pages} * kPageTokens))};
 }
 
 }  // namespace smore

@@ -13,7 +13,7 @@ namespace smore {
 struct EngineConfig {
   std::string model_path;
   int threads = 1;
-  int max_model_len = 0;     // positions of one sequence; 0 = as many as the model was made for
+  int max_model_len = 0;     // positions of one sequence; 0 = the model's own, as far as pages go
   int max_batch = 0;         // sequences in a step
   int max_batch_tokens = 0;  // rows in a step
   uint64_t kv_memory = 0;

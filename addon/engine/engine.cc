@@ -32,12 +32,6 @@ void check_config(const EngineConfig& config) {
   require_range("maxLoadedAdapters", config.max_loaded_adapters, 1, 1 << 20);
 }
 
-int context_length(const EngineConfig& config, const ModelConfig& model) {
-  if (config.max_model_len == 0) return model.max_position;
-  require_range("maxModelLen", config.max_model_len, 1, model.max_position);
-  return config.max_model_len;
-}
-
 StepLimits step_limits(const EngineConfig& config, int max_model_len) {
   const int64_t batch = config.max_batch;
   const auto clamp = [](int64_t n) { return static_cast<int>(std::min<int64_t>(n, INT32_MAX)); };
@@ -78,9 +72,12 @@ std::unique_ptr<Engine> Engine::load(const EngineConfig& config, const Progress&
 Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<Backend> backend,
                const Progress& progress)
     : backend_(std::move(backend)), model_(source.config) {
-  info_.max_model_len = context_length(config, model_);
+  require_range("maxModelLen", config.max_model_len, 0, model_.max_position);
   info_.page_bytes = page_bytes(model_, *backend_);
-  info_.kv_pages = plan_kv_pages(config.kv_memory, info_.page_bytes, info_.max_model_len);
+  const KvPlan plan =
+      plan_kv_pages(config.kv_memory, info_.page_bytes, config.max_model_len, model_.max_position);
+  info_.kv_pages = plan.pages;
+  info_.max_model_len = plan.max_model_len;
   require_memory(source, config, info_.kv_pages * info_.page_bytes);
 
   weights_ = pack_weights(source, config.quantize, *backend_, progress);

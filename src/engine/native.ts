@@ -60,7 +60,7 @@ export interface StepLimits {
 export interface NativeConfig {
   readonly modelPath: string;
   readonly threads: number;
-  readonly maxModelLen: number; // 0 = the model's own
+  readonly maxModelLen: number; // 0 = the model's own, as far as the KV memory goes
   readonly maxBatch: number; // sequences in a step
   readonly maxBatchTokens: number; // rows in a step
   readonly kvMemory: number;
@@ -77,7 +77,7 @@ export interface EngineInfo {
   readonly layers: number;
   readonly width: number;
   readonly vocab: number;
-  readonly maxModelLen: number; // min(option, model)
+  readonly maxModelLen: number; // longest sequence it serves
   readonly stopTokens: readonly number[];
   readonly bosToken: number; // -1 = none
   readonly kernelPath: string; // "avx512vnni-int8", ...

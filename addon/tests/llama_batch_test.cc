@@ -1,0 +1,117 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/llama_harness.h"
+
+namespace smore {
+
+namespace {
+
+using Rows = std::vector<std::vector<float>>;
+
+constexpr int kTexts = 5;
+constexpr int kLongest = 40;
+constexpr int kPages = 64;
+
+struct Text {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> pages;
+  int adapter = 0;
+  int done = 0;
+  Rows rows;  // logits by position
+};
+
+// Each text in one piece, alone.
+Rows run_alone(LlamaHarness& model, const Text& text) {
+  const Piece piece{text.tokens, 0, text.pages, text.adapter};
+  return model.run({&piece, 1});
+}
+
+// All texts in steps of random pieces, with random companions.
+void run_mixed(LlamaHarness& model, std::mt19937& random, std::vector<Text>& texts) {
+  const auto below = [&](int n) { return static_cast<int>(random() % n); };
+  for (bool left = true; left;) {
+    std::vector<Piece> pieces;
+    std::vector<Text*> owners;
+    left = false;
+    for (Text& text : texts) {
+      const int remaining = static_cast<int>(text.tokens.size()) - text.done;
+      left = left || remaining > 0;
+      if (remaining == 0 || below(3) == 0) continue;
+      const int count = below(2) == 0 ? 1 : 1 + below(remaining);
+      const auto begin = text.tokens.begin() + text.done;
+      pieces.push_back({{begin, begin + count}, text.done, text.pages, text.adapter});
+      owners.push_back(&text);
+    }
+    if (pieces.empty()) continue;
+    const Rows rows = model.run(pieces);
+    size_t at = 0;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      for (size_t t = 0; t < pieces[i].tokens.size(); ++t) owners[i]->rows.push_back(rows[at++]);
+      owners[i]->done += static_cast<int>(pieces[i].tokens.size());
+    }
+  }
+}
+
+std::vector<Text> make_texts(std::mt19937& random, int vocab, const std::vector<int>& adapters) {
+  std::vector<int32_t> pages(kPages);
+  for (int i = 0; i < kPages; ++i) pages[i] = i;
+  std::shuffle(pages.begin(), pages.end(), random);
+  std::vector<Text> texts(kTexts);
+  size_t next_page = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    Text& text = texts[i];
+    text.adapter = adapters[i % adapters.size()];
+    text.tokens.resize(1 + random() % kLongest);
+    for (int32_t& token : text.tokens) token = static_cast<int32_t>(random() % vocab);
+    for (size_t at = 0; at < text.tokens.size(); at += kPageTokens) {
+      text.pages.push_back(pages[next_page++]);
+    }
+  }
+  return texts;
+}
+
+void check_invariance(const std::string& folder, const BackendOptions& options, Quantize quantize,
+                      const std::vector<std::string>& adapters) {
+  LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages, quantize);
+  std::vector<int> handles{0};
+  for (const std::string& name : adapters) {
+    handles.push_back(model.adapter(folder + "/adapters/" + name));
+  }
+  std::mt19937 random(20240607);
+  for (int round = 0; round < 6; ++round) {
+    CAPTURE(round);
+    std::vector<Text> texts = make_texts(random, model.config().vocab, handles);
+    std::vector<Rows> alone;
+    for (const Text& text : texts) alone.push_back(run_alone(model, text));
+    run_mixed(model, random, texts);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      CAPTURE(texts[i].adapter);
+      CHECK(texts[i].rows == alone[i]);  // to the bit
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a row's logits are bit-equal whatever the batch, its neighbours and the chunking") {
+  const std::string fixtures = SMORE_FIXTURES;
+  for (const std::string& path : cpu_paths()) {
+    for (const bool fp32 : {false, true}) {
+      CAPTURE(path);
+      CAPTURE(fp32);
+      const BackendOptions options{.threads = 2, .fp32_activations = fp32, .path = path};
+      check_invariance(fixtures + "/tiny-llama-smore/tied", options, Quantize::kNone,
+                       {"smore-switch", "smore-noisy", "lora"});
+      check_invariance(fixtures + "/tiny-llama-smore/untied", options, Quantize::kQ4_0, {});
+      check_invariance(fixtures + "/families/gemma2", options, Quantize::kQ8_0, {});
+      check_invariance(fixtures + "/families/mistral", options, Quantize::kNone, {});
+    }
+  }
+}
+
+}  // namespace smore

@@ -1,0 +1,80 @@
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/golden_file.h"
+#include "tests/llama_harness.h"
+
+namespace smore {
+
+namespace {
+
+constexpr double kTolerance = 1e-4;
+
+struct ModelCase {
+  std::string folder;  // below test/fixtures
+  std::vector<std::string> variants;
+};
+
+const std::vector<ModelCase> kModels = {
+    {"families/llama3-rope", {"base"}},
+    {"families/mistral", {"base"}},
+    {"families/qwen2", {"base"}},
+    {"families/qwen3", {"base"}},
+    {"families/gemma2", {"base"}},
+    {"tiny-llama-smore/tied", {"base", "smore-switch", "smore-noisy", "lora"}},
+    {"tiny-llama-smore/untied", {"base", "smore-switch", "smore-dense-shared", "lora"}},
+    {"tiny-gemma2-smore", {"base", "smore-noisy"}},
+};
+
+std::vector<int32_t> pages_for(int positions, int first) {
+  std::vector<int32_t> pages;
+  for (int at = 0; at < positions; at += kPageTokens) pages.push_back(first++);
+  return pages;
+}
+
+void check_variant(LlamaHarness& model, const GoldenFile& golden, const std::string& key,
+                   int adapter) {
+  const std::vector<int32_t> prompt = golden.ints(key.substr(0, 2) + ".prompt");
+  const std::vector<float> want = golden.floats(key + ".logits");
+  const std::vector<int32_t> want_tokens = golden.ints(key + ".greedy_tokens");
+  const int length = static_cast<int>(prompt.size());
+  Piece piece{prompt, 0, pages_for(length + static_cast<int>(want_tokens.size()), 0), adapter};
+
+  std::vector<std::vector<float>> rows = model.run({&piece, 1});
+  std::vector<float> got;
+  for (const std::vector<float>& row : rows) got.insert(got.end(), row.begin(), row.end());
+  CHECK(relative_error(got, want) <= kTolerance);
+
+  std::vector<int32_t> tokens;
+  for (;;) {
+    tokens.push_back(argmax(rows.back()));
+    if (tokens.size() == want_tokens.size()) break;
+    piece.context += static_cast<int>(piece.tokens.size());
+    piece.tokens = {tokens.back()};
+    rows = model.run({&piece, 1});
+  }
+  CHECK(tokens == want_tokens);
+}
+
+}  // namespace
+
+TEST_CASE("tiny models give the reference's logits at every position and its greedy tokens") {
+  for (const ModelCase& c : kModels) {
+    const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
+    const GoldenFile golden(folder + "/golden.safetensors");
+    LlamaHarness model(folder + "/model", {.threads = 2, .fp32_activations = true, .path = ""}, 64, 16);
+    for (const std::string& variant : c.variants) {
+      const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
+      for (const char* prompt : {"p0", "p1"}) {
+        CAPTURE(c.folder);
+        CAPTURE(variant);
+        CAPTURE(prompt);
+        check_variant(model, golden, std::string(prompt) + "." + variant, adapter);
+      }
+    }
+  }
+}
+
+}  // namespace smore

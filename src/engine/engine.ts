@@ -1,0 +1,66 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import type { EngineConfig } from "../config.js";
+import { ABI_VERSION, type NativeConfig, type NativeEngine, type NativeModule } from "./native.js";
+
+/** Where `npm run build` leaves the addon, seen from dist/src/engine. */
+const ADDON = fileURLToPath(new URL("../../../build/Release/smore.node", import.meta.url));
+
+let loaded: NativeModule | undefined;
+
+/**
+ * The native module, loaded once per process. Throws an Error of one line when it is missing, cannot
+ * be loaded on this machine, or was built from another version of the border.
+ */
+export function nativeModule(path: string = ADDON): NativeModule {
+  if (loaded) return loaded;
+  if (!existsSync(path)) {
+    throw new Error(`The native engine is missing: ${path}. Build it with: npm run build`);
+  }
+  const native = requireAddon(path);
+  const version = native.abiVersion();
+  if (version !== ABI_VERSION) {
+    throw new Error(
+      `The native engine ${path} speaks version ${version} of the border, ` +
+        `this server ${ABI_VERSION}. Build it again with: npm run build`,
+    );
+  }
+  loaded = native;
+  return native;
+}
+
+function requireAddon(path: string): NativeModule {
+  try {
+    return createRequire(import.meta.url)(path) as NativeModule;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new Error(`The native engine ${path} cannot be loaded: ${reason}`);
+  }
+}
+
+/** What the engine is told of the options; `modelPath` is where the model was found. */
+export function nativeConfig(options: EngineConfig, modelPath: string): NativeConfig {
+  return {
+    modelPath,
+    threads: options.threads,
+    maxModelLen: options.maxModelLen,
+    maxBatch: options.maxBatch,
+    maxBatchTokens: options.maxBatchTokens,
+    kvMemory: options.kvMemory,
+    adapterMemory: options.adapterMemory,
+    maxLoadedAdapters: options.maxLoadedAdapters,
+    fp32Activations: options.activations === "fp32",
+    adapterBf16: options.adapterDtype === "bf16",
+    quantize: options.quantize,
+    kernelPath: options.kernelPath ?? "",
+  };
+}
+
+/** Loads a model; `onProgress` hears the bytes of its file that are packed. */
+export function loadEngine(
+  config: NativeConfig,
+  onProgress: (done: number, total: number, what: string) => void,
+): Promise<NativeEngine> {
+  return nativeModule().loadEngine(config, onProgress);
+}
