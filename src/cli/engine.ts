@@ -1,0 +1,49 @@
+import type { EngineConfig } from "../config.js";
+import { nativeModule } from "../engine/engine.js";
+import type { NativeConfig, NativeEngine, NativeModule } from "../engine/native.js";
+import { createProgress, type Progress } from "../models/progress.js";
+import { CommandError } from "./command.js";
+
+/** The addon; what is wrong with it is one line for the user. */
+export function native(): NativeModule {
+  try {
+    return nativeModule();
+  } catch (error) {
+    throw new CommandError((error as Error).message);
+  }
+}
+
+/** Loads the engine with a progress bar on standard error. */
+export async function loadEngine(
+  config: EngineConfig,
+  modelPath: string,
+  onProgress: (share: number, what: string) => void = () => {},
+): Promise<NativeEngine> {
+  let progress: Progress | null = null;
+  try {
+    return await native().loadEngine(nativeConfig(config, modelPath), (done, total, what) => {
+      progress ??= createProgress("Loading", total);
+      progress.update(done);
+      onProgress(total > 0 ? done / total : 0, what);
+    });
+  } finally {
+    (progress as Progress | null)?.end();
+  }
+}
+
+function nativeConfig(config: EngineConfig, modelPath: string): NativeConfig {
+  return {
+    modelPath,
+    threads: config.threads,
+    maxModelLen: config.maxModelLen,
+    maxBatch: config.maxBatch,
+    maxBatchTokens: config.maxBatchTokens,
+    kvMemory: config.kvMemory,
+    adapterMemory: config.adapterMemory,
+    maxLoadedAdapters: config.maxLoadedAdapters,
+    fp32Activations: config.activations === "fp32",
+    adapterBf16: config.adapterDtype === "bf16",
+    quantize: config.quantize,
+    kernelPath: config.kernelPath ?? "",
+  };
+}

@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readConfig, SERVE_OPTIONS } from "../config.js";
+import { budget, list, optionHelp, parseOptions, UsageError, usableMemory } from "./options.js";
+
+const config = (args: string[], environment: Record<string, string> = {}) =>
+  readConfig(args, environment)!;
+const refuses = (args: string[], message: string, environment: Record<string, string> = {}) =>
+  assert.throws(
+    () => readConfig(args, environment),
+    (error) => error instanceof UsageError && error.message === message,
+  );
+
+test("flags win over the environment, the environment over defaults", () => {
+  assert.equal(config([]).port, 8080);
+  assert.equal(config([], { SMORE_PORT: "81" }).port, 81);
+  assert.equal(config(["--port", "82"], { SMORE_PORT: "81" }).port, 82);
+  assert.equal(config(["--max-batch=4"]).maxBatch, 4);
+});
+
+test("the configuration is frozen", () => {
+  assert.throws(() => Object.assign(config([]), { port: 1 }), TypeError);
+});
+
+test("whatever is wrong is named in one line", () => {
+  refuses(["--prot", "1"], "unknown option --prot; did you mean --port?");
+  refuses(["--colour"], "unknown option --colour");
+  refuses(["--port"], "--port needs a value");
+  refuses(["--port", "99999"], '--port must be a whole number from 0 to 65535, not "99999"');
+  refuses(["--port", "-1"], '--port must be a whole number from 0 to 65535, not "-1"');
+  refuses([], 'SMORE_THREADS must be a whole number from 1 to 1024, not "two"', {
+    SMORE_THREADS: "two",
+  });
+  refuses(["--quantize", "q5"], '--quantize must be one of none, q8_0, q4_0, not "q5"');
+  refuses(["--kv-memory", "lots"], `--kv-memory ${SIZES}, not "lots"`);
+  refuses(["serve"], 'unexpected argument "serve"');
+  refuses(
+    ["--max-batch", "8", "--max-batch-tokens", "4"],
+    '--max-batch-tokens must be at least --max-batch (8), not "4"',
+  );
+});
+
+const SIZES = "must be a size such as 512MiB, 4GiB or 25% (of memory)";
+
+test("sizes have units or are shares of the memory", () => {
+  const parse = (size: string) => parseOptions({ size: budget("10%", "") }, ["--size", size], {});
+  assert.equal(parse("64MiB").values.size, 64 << 20);
+  assert.equal(parse("1.5KB").values.size, 1500);
+  assert.equal(parse("4096").values.size, 4096);
+  assert.equal(parse("50%").values.size, Math.floor(usableMemory() / 2));
+  assert.throws(() => parse("0"), /must be above 0/);
+  assert.throws(() => parse("101%"), /at most the memory/);
+});
+
+test("adapters are named, each once, by names that routers can list", () => {
+  const { adapters } = config(["--adapter", "a=x", "--adapter", "b=/y=z"]);
+  assert.deepEqual(adapters, [
+    { name: "a", path: "x" },
+    { name: "b", path: "/y=z" },
+  ]);
+  refuses(["--adapter", "a"], '--adapter must be NAME=PATH, not "a"');
+  refuses(["--adapter", "a=x", "--adapter", "a=y"], '--adapter "a" is given twice');
+  for (const name of ["a,b", "a/b", "..", "a b", "a\u0007"]) {
+    assert.throws(() => config(["--adapter", `${name}=x`]), /the name must not hold/);
+  }
+});
+
+test("lists come from repeated flags or from the environment with commas", () => {
+  const table = { key: list({ help: "" }) };
+  assert.deepEqual(parseOptions(table, ["--key", "a", "--key", "b"], {}).values.key, ["a", "b"]);
+  assert.deepEqual(parseOptions(table, [], { SMORE_KEY: "a,b" }).values.key, ["a", "b"]);
+});
+
+test("help names every option with its default", () => {
+  const help = optionHelp(SERVE_OPTIONS);
+  assert.match(help, /--kv-memory SIZE +memory for keys and values \(default: 10% of memory\)/);
+  assert.equal(help.match(/--/g)!.length >= Object.keys(SERVE_OPTIONS).length, true);
+  assert.equal(readConfig(["--help", "--nonsense"], {}), null);
+});

@@ -1,0 +1,268 @@
+import { totalmem } from "node:os";
+
+/** A command line that cannot be obeyed. The message is one line that names the option. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** One option. Its flag and environment name follow from its key: maxBatch, --max-batch, SMORE_MAX_BATCH. */
+export interface Option<Value> {
+  /** What the value is called in the help; null = a switch without a value. */
+  readonly placeholder: string | null;
+  readonly help: string;
+  readonly initial: Value;
+  /** The default as the help tells it. */
+  readonly shown: string;
+  /** Throws an Error that says what the value must be. `previous`: from an earlier use of the flag. */
+  readonly parse: (text: string, previous: Value | null) => Value;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a table mixes options of many types
+export type OptionTable = Readonly<Record<string, Option<any>>>;
+export type Values<Table extends OptionTable> = {
+  readonly [Key in keyof Table]: Table[Key] extends Option<infer Value> ? Value : never;
+};
+
+interface Common<Value> {
+  readonly initial: Value;
+  readonly help: string;
+  readonly shown?: string;
+  readonly placeholder?: string;
+}
+
+export function text<Value extends string | null>(
+  common: Common<Value>,
+): Option<string | Exclude<Value, string>> {
+  return {
+    placeholder: "TEXT",
+    shown: common.initial ?? "",
+    ...common,
+    parse: (value) => {
+      if (value === "") throw new Error("must not be empty");
+      return value;
+    },
+  } as Option<string | Exclude<Value, string>>;
+}
+
+/** A text that may be given several times, or as a list with commas in the environment. */
+export function list(
+  common: Omit<Common<readonly string[]>, "initial">,
+): Option<readonly string[]> {
+  return {
+    placeholder: "TEXT",
+    shown: "none",
+    ...common,
+    initial: [],
+    parse: (value, previous) => {
+      if (value === "") throw new Error("must not be empty");
+      return [...(previous ?? []), value];
+    },
+  };
+}
+
+export function integer(
+  common: Common<number> & { readonly min: number; readonly max: number },
+): Option<number> {
+  const { min, max, ...rest } = common;
+  return {
+    placeholder: "N",
+    shown: String(common.initial),
+    ...rest,
+    parse: (value) => {
+      const number = /^[0-9]+$/.test(value) ? Number(value) : Number.NaN;
+      if (number >= min && number <= max) return number;
+      throw new Error(`must be a whole number from ${min} to ${max}`);
+    },
+  };
+}
+
+export function choice<const Value extends string>(
+  values: readonly Value[],
+  common: Common<NoInfer<Value>>,
+): Option<Value> {
+  return {
+    placeholder: values.join("|"),
+    shown: common.initial,
+    ...common,
+    parse: (value) => {
+      const found = values.find((candidate) => candidate === value);
+      if (found !== undefined) return found;
+      throw new Error(`must be one of ${values.join(", ")}`);
+    },
+  };
+}
+
+export function toggle(help: string): Option<boolean> {
+  return {
+    placeholder: null,
+    help,
+    initial: false,
+    shown: "off",
+    parse: (value) => {
+      if (value === "true" || value === "1") return true;
+      if (value === "false" || value === "0") return false;
+      throw new Error("must be true or false");
+    },
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KIB: 1 << 10,
+  MIB: 1 << 20,
+  GIB: 1 << 30,
+};
+
+/** Memory that this process may use: the machine's, or its container's where that is less. */
+export function usableMemory(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}
+
+/** Bytes: a number with or without a unit, or a share of the memory that the process may use. */
+export function budget(share: string, help: string): Option<number> {
+  return {
+    placeholder: "SIZE",
+    help,
+    initial: parseBytes(share),
+    shown: `${share} of memory`,
+    parse: parseBytes,
+  };
+}
+
+function parseBytes(value: string): number {
+  const match = /^([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*|%)$/.exec(value);
+  const [amount, unit = ""] = [Number(match?.[1]), match?.[2]];
+  const scale = unit === "%" ? usableMemory() / 100 : UNITS[unit.toUpperCase()];
+  if (match === null || scale === undefined) {
+    throw new Error("must be a size such as 512MiB, 4GiB or 25% (of memory)");
+  }
+  const bytes = Math.floor(amount * scale);
+  const most = usableMemory();
+  if (bytes < 1 || bytes > most || bytes > Number.MAX_SAFE_INTEGER) {
+    throw new Error(`must be above 0 and at most the memory of ${most} bytes`);
+  }
+  return bytes;
+}
+
+export interface Parsed<Table extends OptionTable> {
+  readonly values: Values<Table>;
+  readonly operands: readonly string[];
+  readonly help: boolean;
+}
+
+/** Flags before environment before defaults. Throws UsageError naming the first thing that is wrong. */
+export function parseOptions<Table extends OptionTable>(
+  table: Table,
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Parsed<Table> {
+  const given = new Map<string, unknown>();
+  const operands: string[] = [];
+  const take = (source: string, key: string, value: string) => {
+    try {
+      given.set(key, table[key]!.parse(value, given.get(key) ?? null));
+    } catch (error) {
+      throw new UsageError(`${source} ${(error as Error).message}, not "${value}"`);
+    }
+  };
+  const queue = [...args];
+  for (let arg = queue.shift(); arg !== undefined; arg = queue.shift()) {
+    if (arg === "--help" || arg === "-h") {
+      return { values: defaults(table, given), operands, help: true };
+    }
+    if (!arg.startsWith("-") || arg === "-") {
+      operands.push(arg);
+      continue;
+    }
+    const [flag = "", inline] = splitOnce(arg, "=");
+    const key = Object.keys(table).find((candidate) => flagName(candidate) === flag);
+    if (key === undefined) throw new UsageError(unknownFlag(flag, table));
+    const isSwitch = table[key]!.placeholder === null;
+    const value = inline ?? (isSwitch ? "true" : queue.shift());
+    if (value === undefined) throw new UsageError(`${flag} needs a value`);
+    take(flag, key, value);
+  }
+  for (const key of Object.keys(table)) {
+    const name = environmentName(key);
+    const value = environment[name];
+    if (value === undefined || given.has(key)) continue;
+    const isList = Array.isArray(table[key]!.initial);
+    for (const part of isList ? value.split(",") : [value]) take(name, key, part);
+  }
+  return { values: defaults(table, given), operands, help: false };
+}
+
+function defaults<Table extends OptionTable>(
+  table: Table,
+  given: ReadonlyMap<string, unknown>,
+): Values<Table> {
+  const entries = Object.entries(table).map(([key, option]) => [
+    key,
+    given.has(key) ? given.get(key) : option.initial,
+  ]);
+  return Object.freeze(Object.fromEntries(entries)) as Values<Table>;
+}
+
+function splitOnce(value: string, separator: string): [string, string?] {
+  const at = value.indexOf(separator);
+  return at < 0 ? [value] : [value.slice(0, at), value.slice(at + separator.length)];
+}
+
+function flagName(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function environmentName(key: string): string {
+  return `SMORE_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+function unknownFlag(flag: string, table: OptionTable): string {
+  const near = nearest(flag, Object.keys(table).map(flagName));
+  return `unknown option ${flag}${near === null ? "" : `; did you mean ${near}?`}`;
+}
+
+/** The candidate that differs least from what was typed, when it is near enough to be meant. */
+export function nearest(typed: string, candidates: readonly string[]): string | null {
+  const ranked = candidates
+    .map((candidate) => ({ candidate, distance: editDistance(typed, candidate) }))
+    .sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best !== undefined && best.distance <= Math.max(2, typed.length / 3)
+    ? best.candidate
+    : null;
+}
+
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (const [index, letter] of [...from].entries()) {
+    const next = [index + 1];
+    for (let column = 1; column <= to.length; column++) {
+      const replace = row[column - 1]! + (letter === to[column - 1] ? 0 : 1);
+      next.push(Math.min(replace, row[column]! + 1, next[column - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[to.length]!;
+}
+
+/** The options as lines of help. */
+export function optionHelp(table: OptionTable): string {
+  const rows = Object.entries(table).map(([key, option]) => {
+    const { placeholder, shown, help } = option;
+    const usage = placeholder === null ? flagName(key) : `${flagName(key)} ${placeholder}`;
+    const initial = placeholder === null || shown === "" ? "" : ` (default: ${shown})`;
+    return [usage, `${help}${initial}`] as const;
+  });
+  const width = Math.min(34, Math.max(...rows.map(([usage]) => usage.length)));
+  return rows
+    .map(([usage, help]) =>
+      usage.length > width
+        ? `  ${usage}\n  ${" ".repeat(width)}  ${help}`
+        : `  ${usage.padEnd(width)}  ${help}`,
+    )
+    .join("\n");
+}

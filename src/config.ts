@@ -1,0 +1,172 @@
+import { availableParallelism } from "node:os";
+import {
+  budget,
+  choice,
+  integer,
+  list,
+  parseOptions,
+  text,
+  UsageError,
+  type Values,
+} from "./cli/options.js";
+import { LOG_LEVELS } from "./log.js";
+import { DEFAULT_MODEL } from "./models/catalog.js";
+
+/** Options of everything that loads an engine. */
+export const ENGINE_OPTIONS = {
+  model: text({
+    initial: DEFAULT_MODEL as string,
+    placeholder: "MODEL",
+    help: "a .gguf file, a Hugging Face folder or a catalogue name",
+  }),
+  maxModelLen: integer({
+    initial: 0,
+    min: 0,
+    max: 1 << 24,
+    help: "longest prompt plus completion, in tokens",
+    shown: "the model's own, as far as the KV memory goes",
+  }),
+  threads: integer({
+    initial: availableParallelism(),
+    min: 1,
+    max: 1024,
+    help: "threads of the engine",
+    shown: "one per CPU",
+  }),
+  maxBatch: integer({ initial: 32, min: 1, max: 1024, help: "sequences in one step" }),
+  maxBatchTokens: integer({
+    initial: 512,
+    min: 1,
+    max: 65_536,
+    help: "tokens in one step, at least --max-batch",
+  }),
+  kvMemory: budget("10%", "memory for keys and values"),
+  adapterMemory: budget("10%", "memory for adapters"),
+  maxLoadedAdapters: integer({
+    initial: 16,
+    min: 1,
+    max: 4096,
+    help: "adapters in memory at once; more can be served in turn",
+  }),
+  activations: choice(["auto", "fp32"], {
+    initial: "auto",
+    help: "products with 8-bit activations where the kernels have them, or all in float32",
+  }),
+  adapterDtype: choice(["stored", "bf16"], {
+    initial: "stored",
+    help: "type of experts in memory",
+  }),
+  quantize: choice(["none", "q8_0", "q4_0"], {
+    initial: "none",
+    help: "quantize the base weights at load",
+  }),
+  kernelPath: text({
+    initial: null,
+    placeholder: "NAME",
+    help: "force a kernel path; a wrong name lists those of this machine",
+    shown: "the machine's best",
+  }),
+} as const;
+
+/** Every option of `smore serve`. */
+export const SERVE_OPTIONS = {
+  ...ENGINE_OPTIONS,
+  servedModelName: text({
+    initial: null,
+    placeholder: "NAME",
+    help: "what requests call the base model",
+    shown: "the catalogue name, or the file's or folder's",
+  }),
+  adapter: list({ placeholder: "NAME=PATH", help: "serve an adapter folder; repeatable" }),
+  adaptersDir: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "serve every folder in PATH that has an adapter_config.json",
+    shown: "the adapters that come with the default model",
+  }),
+  host: text({ initial: "127.0.0.1", placeholder: "ADDRESS", help: "address to listen on" }),
+  port: integer({
+    initial: 8080,
+    min: 0,
+    max: 65_535,
+    help: "port to listen on; 0 = any free one",
+  }),
+  maxQueue: integer({
+    initial: 256,
+    min: 0,
+    max: 1_000_000,
+    help: "requests that may wait; more are refused with 503",
+  }),
+  corsOrigin: text({
+    initial: null,
+    placeholder: "ORIGIN",
+    help: "web pages of this origin may call the API; * = any",
+    shown: "none",
+  }),
+  apiKey: list({ placeholder: "KEY", help: "require this key; repeatable" }),
+  drainDelay: integer({
+    initial: 0,
+    min: 0,
+    max: 3600,
+    placeholder: "SECONDS",
+    help: "on SIGTERM, keep accepting for so long while /readyz says 503",
+  }),
+  logLevel: choice(LOG_LEVELS, { initial: "info", help: "least severe lines to log" }),
+} as const;
+
+export interface AdapterSource {
+  readonly name: string;
+  readonly path: string;
+}
+
+export interface Config extends Omit<Values<typeof SERVE_OPTIONS>, "adapter"> {
+  readonly adapters: readonly AdapterSource[];
+}
+
+export type EngineConfig = Values<typeof ENGINE_OPTIONS>;
+
+/** The frozen configuration, or null when help was asked for. Throws UsageError. */
+export function readConfig(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Config | null {
+  const { values, operands, help } = parseOptions(SERVE_OPTIONS, args, environment);
+  if (help) return null;
+  if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
+  checkBatch(values);
+  const { adapter, ...rest } = values;
+  return Object.freeze({ ...rest, adapters: parseAdapters(adapter) });
+}
+
+export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
+  if (maxBatchTokens >= maxBatch) return;
+  throw new UsageError(
+    `--max-batch-tokens must be at least --max-batch (${maxBatch}), not "${maxBatchTokens}"`,
+  );
+}
+
+function parseAdapters(given: readonly string[]): AdapterSource[] {
+  const adapters = given.map((entry) => {
+    const at = entry.indexOf("=");
+    if (at < 1 || at === entry.length - 1) {
+      throw new UsageError(`--adapter must be NAME=PATH, not "${entry}"`);
+    }
+    const name = entry.slice(0, at);
+    const fault = adapterNameFault(name);
+    if (fault !== null) throw new UsageError(`--adapter "${name}": the name ${fault}`);
+    return { name, path: entry.slice(at + 1) };
+  });
+  const names = adapters.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new UsageError(`--adapter "${twice}" is given twice`);
+  return adapters;
+}
+
+/** Why a name cannot be an adapter's: it stands in URLs and in comma lists that routers read. */
+export function adapterNameFault(name: string): string | null {
+  if (name === "" || name.length > 128) return "must have 1 to 128 characters";
+  if (/[,/\\]|\.\.|\p{Cc}|\s/u.test(name)) {
+    return 'must not hold commas, slashes, "..", blanks or control characters';
+  }
+  return null;
+}
