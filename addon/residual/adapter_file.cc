@@ -74,6 +74,7 @@ AdapterFile open_adapter_golden(const std::string& path) {
   SafetensorsFile file = open_safetensors(path);
   AdapterFile adapter;
   adapter.where = path + ": adapter_config";
+  adapter.whole = false;
   adapter.tensors_path = path;
   for (const auto& [key, text] : file.content.metadata) {
     if (key == "adapter_config") adapter.config = Json::parse(text, adapter.where);

@@ -26,6 +26,9 @@ class ResidualStep {
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                        const float* x, int x_width);
 
+  // What the last call computed, until the next: for verification.
+  std::span<const Work> works() const { return works_; }
+
  private:
   // A piece of a stage: rows or pairs [first, first + count), outputs [first_output, + outputs).
   struct Chunk {

@@ -119,7 +119,7 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base) {
 // Both directions: a linear that target_modules names must be in the file, and no other.
 void check_targets(const AdapterFile& file, const ModelConfig& base, const SiteMap& sites,
                    const TargetModules& targets) {
-  if (!targets.known()) return;
+  if (!file.whole || !targets.known()) return;
   for (int layer = 0; layer < base.layers; ++layer) {
     for (int site = 0; site < kSites; ++site) {
       const std::string module = module_path(layer, site);
