@@ -236,19 +236,25 @@ void dump_string(std::string_view text, std::string& out) {
 }
 
 template <class T>
-void dump_number(T value, std::string& out) {
+std::string number_text(T value) {
   char text[32];
-  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
-  out.append(text, end);
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+// The shortest text that reads as the same number, and as a real again.
+std::string real_text(double value) {
+  std::string text = number_text(value);
+  if (text.find_first_of(".e") == text.npos) text += ".0";
+  return text;
 }
 
 void dump_value(const Json& json, std::string& out) {
   if (const bool* flag = json.boolean()) {
     out += *flag ? "true" : "false";
   } else if (const int64_t* integer = json.integer()) {
-    dump_number(*integer, out);
+    out += number_text(*integer);
   } else if (const double* real = json.real(); real != nullptr && std::isfinite(*real)) {
-    dump_number(*real, out);
+    out += real_text(*real);
   } else if (const std::string* string = json.string()) {
     dump_string(*string, out);
   } else if (const Json::Array* array = json.array()) {

@@ -1,21 +1,16 @@
 #include "model/source.h"
 
-#include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <map>
 
 #include "core/error.h"
 #include "io/gguf.h"
-#include "io/json.h"
-#include "io/safetensors.h"
 #include "model/source_config.h"
+#include "model/source_files.h"
 #include "model/source_tensors.h"
 
 namespace smore {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr TensorNames kHfNames = {
     .embedding = "model.embed_tokens.weight",
@@ -66,48 +61,6 @@ constexpr TensorNames kGgufNames = {
     .post_ffn_norm = "post_ffw_norm.weight",
 };
 
-void add_file(const SafetensorsFile& opened, SourceTensors& tensors, ModelSource& source) {
-  for (const TensorView& tensor : opened.content.tensors) tensors.add(tensor, *opened.file);
-  source.file_bytes += opened.file->bytes().size();
-  source.files.push_back(opened.file);
-}
-
-// Opens the shards that an index names and checks that each tensor is where the index says.
-void add_shards(const fs::path& folder, const std::string& index_path, SourceTensors& tensors,
-                ModelSource& source) {
-  const Json index = Json::parse(read_text_file(index_path), index_path);
-  const JsonFields fields(index, index_path, ErrorCode::kInvalidModel);
-  const JsonFields weight_map = fields.fields("weight_map");
-  std::map<std::string, std::vector<std::string_view>> shards;
-  for (const auto& [tensor, file] : weight_map.members()) {
-    const std::string& name = weight_map.text(tensor);
-    if (fs::path(name).filename() != name || name.empty() || name == "..") {
-      weight_map.refuse(tensor,
-                        "expected the name of a file in the same folder, found " + file.dump());
-    }
-    shards[name].push_back(tensor);
-  }
-  for (const auto& [name, expected] : shards) {
-    const SafetensorsFile opened = open_safetensors((folder / name).string());
-    for (const std::string_view tensor : expected) {
-      if (std::ranges::find(opened.content.tensors, tensor, &TensorView::name) ==
-          opened.content.tensors.end()) {
-        weight_map.refuse(tensor, "is not in " + name);
-      }
-    }
-    add_file(opened, tensors, source);
-  }
-}
-
-void add_hf_files(const std::string& folder, SourceTensors& tensors, ModelSource& source) {
-  const std::string index_path = folder + "/model.safetensors.index.json";
-  const std::string single_path = folder + "/model.safetensors";
-  if (fs::exists(index_path)) return add_shards(folder, index_path, tensors, source);
-  if (fs::exists(single_path)) return add_file(open_safetensors(single_path), tensors, source);
-  throw Error(ErrorCode::kInvalidModel,
-              folder + ": holds neither model.safetensors nor model.safetensors.index.json");
-}
-
 // Some writers store tied weights twice. Then the copies must be the same.
 void check_tied_copy(SourceTensors& tensors, const std::string& where) {
   if (!tensors.has(kHfNames.lm_head)) return;
@@ -131,7 +84,11 @@ ModelSource open_hf_folder(const std::string& folder) {
   StatedConfig stated = read_hf_config(folder);
   source.config = std::move(stated.config);
   SourceTensors tensors(folder);
-  add_hf_files(folder, tensors, source);
+  for (const SafetensorsFile& opened : open_weight_files(folder)) {
+    for (const TensorView& tensor : opened.content.tensors) tensors.add(tensor, *opened.file);
+    source.file_bytes += opened.file->bytes().size();
+    source.files.push_back(opened.file);
+  }
   const Family& family = *stated.family;
   read_model_tensors(tensors, family.post_norms ? kHfPostNormNames : kHfNames, family, stated.tied,
                      false, source);
@@ -179,7 +136,7 @@ void ModelSource::release(const TensorView& tensor) const {
 }
 
 ModelSource open_model(const std::string& path) {
-  if (fs::is_directory(path)) return open_hf_folder(path);
+  if (std::filesystem::is_directory(path)) return open_hf_folder(path);
   return open_gguf_model(path);
 }
 

@@ -83,6 +83,7 @@ TEST_CASE("nesting is limited") {
 TEST_CASE("what was read is written back") {
   const char* text = R"({"a":[1,-2.5,true,null,"x\u000a\"\\é"],"b":{}})";
   CHECK(parse(text).dump() == text);
+  CHECK(parse("[1e3, 1000, -0e-400, 1e30]").dump() == "[1000.0,1000,-0.0,1e+30]");
 }
 
 TEST_CASE("fields are read by type and refused by name") {
