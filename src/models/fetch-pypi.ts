@@ -52,7 +52,7 @@ async function download(
     const choice = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", wheels];
     const quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check"];
     await python(["-m", "pip", "download", ...choice, ...quiet, requirement], { TMPDIR: scratch });
-    progress.update(await bytesBelow(wheels));
+    if (bytes !== null) progress.update(bytes);
   } finally {
     clearInterval(poll);
     progress.end();

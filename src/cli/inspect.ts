@@ -1,0 +1,38 @@
+import { existsSync } from "node:fs";
+import { nativeModule } from "../engine/engine.js";
+import { resolveModel } from "../models/resolve.js";
+import type { Command } from "./command.js";
+import { describe } from "./inspect/describe.js";
+import { optionHelp, parseOptions, toggle, UsageError } from "./options.js";
+
+const OPTIONS = {
+  tensors: toggle("list every tensor"),
+  json: toggle("print all there is to know as JSON"),
+} as const;
+
+/** Shows what a model or adapter is, without serving it. */
+export const command: Command = {
+  usage: `Usage: smore inspect PATH [OPTIONS]
+
+Shows a model (a .gguf file, a Hugging Face folder or a catalogue name) or an adapter folder: shapes, the
+tree of experts, parameters and memory.
+
+${optionHelp(OPTIONS)}`,
+
+  async run(args, terminal) {
+    const { values, operands, help } = parseOptions(OPTIONS, args, {});
+    if (help) {
+      terminal.print(this.usage);
+      return 0;
+    }
+    const [given, extra] = operands;
+    if (given === undefined || extra !== undefined) {
+      throw new UsageError("smore inspect takes one path (smore inspect --help)");
+    }
+    const path = existsSync(given) ? given : (await resolveModel(given)).path;
+    const text = await nativeModule().inspect(path);
+    if (values.json) terminal.print(text);
+    else for (const line of describe(JSON.parse(text), values.tensors)) terminal.print(line);
+    return 0;
+  },
+};
