@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+import { constants } from "node:os";
+import { type Command, CommandError, type Terminal } from "./cli/command.js";
+import { nearest, UsageError } from "./cli/options.js";
+import { ModelError } from "./models/model-error.js";
+
+/** The only file that ends the process. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n signal n. */
+
+interface Entry {
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly command: Command }>;
+}
+
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  serve: { summary: "serve a model and its adapters", load: () => import("./cli/serve.js") },
+  verify: { summary: "check golden files", load: () => import("./cli/verify.js") },
+  bench: { summary: "measure the engine alone", load: () => import("./cli/bench.js") },
+  inspect: { summary: "show a model or adapter", load: () => import("./cli/inspect.js") },
+  pull: { summary: "fetch a model", load: () => import("./cli/pull.js") },
+};
+
+const HELP = `Usage: smore COMMAND [OPTIONS]
+
+${Object.entries(COMMANDS)
+  .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
+  .join("\n")}
+
+smore COMMAND --help tells the options. Exit codes: 0 done, 1 failed, 2 wrong usage.`;
+
+const terminal: Terminal = {
+  environment: process.env,
+  print: (line) => process.stdout.write(`${line}\n`),
+  complain: (line) => process.stderr.write(`${line}\n`),
+  drainSignal: () => {
+    const controller = new AbortController();
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => {
+        if (controller.signal.aborted) process.exit(128 + constants.signals[signal]);
+        controller.abort(signal);
+      });
+    }
+    return controller.signal;
+  },
+};
+
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    terminal.print(HELP);
+    return 0;
+  }
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    const near = nearest(name, Object.keys(COMMANDS));
+    const hint = near === null ? "" : `; did you mean ${near}?`;
+    throw new UsageError(`unknown command "${name}"${hint} (smore --help lists them)`);
+  }
+  const { command } = await entry.load();
+  return await command.run(args, terminal);
+}
+
+/** Faults of input are one line; faults of ours keep their stack. */
+function report(error: unknown): number {
+  if (isInputFault(error)) terminal.complain(`smore: ${error.message}`);
+  else terminal.complain(`smore: ${error instanceof Error ? error.stack : String(error)}`);
+  return error instanceof UsageError ? 2 : 1;
+}
+
+/** Errors of the native side and of the operating system carry a code. */
+function isInputFault(error: unknown): error is Error {
+  if (error instanceof UsageError || error instanceof CommandError) return true;
+  if (error instanceof ModelError) return true;
+  return error instanceof Error && "code" in error && typeof error.code === "string";
+}
+
+process.exit(await main(process.argv.slice(2)).catch(report));
