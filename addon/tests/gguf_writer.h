@@ -20,7 +20,7 @@ class GgufBytes {
   }
 
   GgufBytes& raw(std::string_view text) {
-    bytes_.insert(bytes_.end(), text.begin(), text.end());
+    bytes_.append(text);
     return *this;
   }
 
@@ -49,10 +49,12 @@ class GgufBytes {
     return *this;
   }
 
-  std::span<const uint8_t> bytes() const { return bytes_; }
+  std::span<const uint8_t> bytes() const {
+    return {reinterpret_cast<const uint8_t*>(bytes_.data()), bytes_.size()};
+  }
 
  private:
-  std::vector<uint8_t> bytes_;
+  std::string bytes_;
 };
 
 // Numbers of GGUF's metadata and tensor types that tests use.
