@@ -45,7 +45,7 @@ CpuKvCache::CpuKvCache(int layers, const AttentionShape& shape, int pages, bool 
       key_bytes_(size_t{kPageTokens} * shape.head_dim * (half ? 2 : 4)),
       head_bytes_(key_bytes_ + size_t{kPageTokens} * padded_dim_ * (half ? 2 : 4)),
       page_bytes_(head_bytes_ * shape.kv_heads * layers),
-      data_(page_bytes_ * pages) {}
+      data_(huge_bytes(page_bytes_ * pages)) {}
 
 std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionShape& shape, int pages) {
   if (shape.head_dim > kMaxHeadDim || shape.head_dim % 2 != 0) {

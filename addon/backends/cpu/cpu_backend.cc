@@ -74,7 +74,7 @@ CpuBackend::CpuBackend(const CpuKernels& kernels, bool fp32_activations, int thr
       threads_(threads) {}
 
 std::unique_ptr<Matrix> CpuBackend::pack(std::span<const MatrixSource> parts) {
-  return std::make_unique<PackedMatrix>(parts, threads_);
+  return std::make_unique<PackedMatrix>(parts, arena_, threads_);
 }
 
 std::unique_ptr<RotaryTable> CpuBackend::make_rotary(const ModelConfig& config, int positions) {

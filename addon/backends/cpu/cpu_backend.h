@@ -74,6 +74,7 @@ class CpuBackend final : public Backend {
   bool fp32_activations_;
   std::string path_;
   ThreadPool threads_;
+  HugeArena arena_;  // of the packed matrices
   // Scratch that grows to the largest step and stays.
   std::vector<int8_t> codes_;               // rows, columns
   std::vector<BlockScale> scales_;          // rows, columns / kBlock

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "backends/backend.h"
-#include "backends/cpu/pack.h"
+#include "core/huge_pages.h"
 
 namespace smore {
 
@@ -30,7 +30,7 @@ class CpuKvCache final : public KvCache {
   size_t key_bytes_;  // of one head
   size_t head_bytes_;
   size_t page_bytes_;
-  AlignedBytes data_;
+  std::shared_ptr<uint8_t> data_;
 };
 
 }  // namespace smore

@@ -224,14 +224,15 @@ void check_source(const MatrixSource& source, int64_t columns) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(std::span<const MatrixSource> sources, ThreadPool& threads) {
+PackedMatrix::PackedMatrix(std::span<const MatrixSource> sources, HugeArena& arena,
+                           ThreadPool& threads) {
   columns_ = sources[0].tensor.shape[1];
   for (const MatrixSource& source : sources) {
     check_source(source, columns_);
     const int outs = static_cast<int>(source.tensor.shape[0]);
     Panels panels = layout(source.tensor.dtype, static_cast<int>(columns_), outs);
     const int64_t count = (outs + kPanel - 1) / kPanel;
-    data_.emplace_back(count * panels.panel_bytes);
+    data_.push_back(arena.take(count * panels.panel_bytes));
     uint8_t* data = data_.back().get();
     panels.data = data;
     threads.for_each(count, [&](int64_t index) {

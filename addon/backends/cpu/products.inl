@@ -180,7 +180,11 @@ void int8_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows&
   const BlockScale* scales_x = x.scales + static_cast<int64_t>(row) * blocks;
   F sums[rows];
   for (int r = 0; r < rows; ++r) sums[r] = Simd::zero();
+  const size_t ahead = w.panel_bytes / blocks;
   for (int block = 0; block < blocks; ++block) {
+    // The next panel comes while this one is used; the hardware's own guess ends with each page.
+    const uint8_t* next = panel + w.panel_bytes + block * ahead;
+    for (size_t line = 0; line < ahead; line += 64) Simd::prefetch(next + line);
     I codes[kGroups];
     load_codes<dtype>(w, panel, block, part, codes);
     if constexpr (code_bits(dtype) == 8) {
