@@ -48,6 +48,11 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
   return { server, port, url, generator, client, logged };
 }
 
+/** The fake model with room for long answers. */
+export function wideContext(generator: FakeGenerator): ApiContext {
+  return fakeContext(generator, { maxModelLen: 1 << 20 });
+}
+
 export function post(url: string, body: unknown, headers: Record<string, string> = {}) {
   return fetch(url, {
     method: "POST",

@@ -41,25 +41,28 @@ export class FakeGenerator implements Generator {
     if (this.running >= (this.#options.capacity ?? Infinity)) throw new ApiError("overloaded");
     this.requests.push(request);
     this.running++;
-    const abort = new AbortController();
-    void this.#run(request, abort.signal);
+    const state = { ended: false };
+    void this.#run(request, state);
     return {
       cachedTokens: this.#options.cachedTokens ?? 0,
       cancel: () => {
-        if (abort.signal.aborted) return;
-        abort.abort();
+        if (state.ended) return;
+        state.ended = true;
         this.running--;
         this.cancelled++;
       },
     };
   }
 
-  async #run(request: GenerateRequest, signal: AbortSignal): Promise<void> {
+  async #run(request: GenerateRequest, state: { ended: boolean }): Promise<void> {
     const { startDelayMs = 0, tokenDelayMs = 0, failure } = this.#options;
     for await (const event of this.#events(request, startDelayMs, tokenDelayMs)) {
-      if (signal.aborted) return;
+      if (state.ended) return;
       const failing = event.kind === "token" && event.position === failure?.after;
-      if (failing || event.kind === "finish") this.running--;
+      if (failing || event.kind === "finish") {
+        state.ended = true;
+        this.running--;
+      }
       if (failing) {
         request.onEvent({ kind: "error", code: failure.code, message: failure.message });
         return;

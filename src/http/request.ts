@@ -133,10 +133,13 @@ export class Exchange {
     if (this.#closed) return;
     this.#response.cork(() => {
       this.writeHead(status, [["Content-Type", contentType], ...headers]);
+      if (this.method === "head") {
+        this.#response.writeHeader("Content-Length", String(Buffer.byteLength(body)));
+        this.#response.endWithoutBody();
+        return;
+      }
       // The rest of a body that did not come in time would be read as the next request.
-      const closeConnection = status === 408;
-      if (this.method !== "head") this.#response.end(body, closeConnection);
-      else this.#response.endWithoutBody(Buffer.byteLength(body), closeConnection);
+      this.#response.end(body, status === 408);
     });
     this.#close();
   }

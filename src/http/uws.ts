@@ -22,7 +22,8 @@ export interface UwsResponse {
   /** False: the socket could not take all of it; the rest is kept and sent by uWS. */
   write(chunk: string): boolean;
   end(body?: string, closeConnection?: boolean): UwsResponse;
-  endWithoutBody(reportedLength?: number, closeConnection?: boolean): UwsResponse;
+  /** Without arguments: with any, 20.30 sends nothing at all. */
+  endWithoutBody(): UwsResponse;
   /** Drops the connection; the abort handler runs. */
   close(): UwsResponse;
   onWritable(handler: (offset: number) => boolean): UwsResponse;
