@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
-import { nativeModule } from "../engine/engine.js";
 import { resolveModel } from "../models/resolve.js";
 import type { Command } from "./command.js";
+import { native } from "./engine.js";
 import { describe } from "./inspect/describe.js";
 import { optionHelp, parseOptions, toggle, UsageError } from "./options.js";
 
@@ -30,7 +30,7 @@ ${optionHelp(OPTIONS)}`,
       throw new UsageError("smore inspect takes one path (smore inspect --help)");
     }
     const path = existsSync(given) ? given : (await resolveModel(given)).path;
-    const text = await nativeModule().inspect(path);
+    const text = await native().inspect(path);
     if (values.json) terminal.print(text);
     else for (const line of describe(JSON.parse(text), values.tensors)) terminal.print(line);
     return 0;

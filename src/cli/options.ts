@@ -212,7 +212,7 @@ function splitOnce(value: string, separator: string): [string, string?] {
   return at < 0 ? [value] : [value.slice(0, at), value.slice(at + separator.length)];
 }
 
-function flagName(key: string): string {
+export function flagName(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
