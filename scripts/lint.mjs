@@ -13,7 +13,7 @@ export function lint(write) {
 
 /** @param {boolean} write */
 function clangFormat(write) {
-  const files = filesBelow(join(root, "addon"), (file) => /\.(cc|h)$/.test(file));
+  const files = filesBelow(join(root, "addon"), (file) => /\.(cc|h|inl)$/.test(file));
   if (files.length === 0) return true;
   return run(clangFormatBinary(), [...(write ? ["-i"] : ["--dry-run", "--Werror"]), ...files]);
 }

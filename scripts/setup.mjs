@@ -73,8 +73,11 @@ function dependencyState() {
 }
 
 function nativeSources() {
-  const code = filesBelow(join(root, "addon"), (file) => /\.(cc|h)$/.test(file));
-  return [...code, ...filesBelow(join(root, "cmake")), join(root, "CMakeLists.txt")];
+  return [
+    ...filesBelow(join(root, "addon")),
+    ...filesBelow(join(root, "cmake")),
+    join(root, "CMakeLists.txt"),
+  ];
 }
 
 function typescriptSources() {
@@ -141,7 +144,8 @@ function checkNativeTools() {
 function buildAddon() {
   checkNativeTools();
   console.error("smore: building the engine (minutes the first time)");
-  const args = [packageBin("cmake-js"), "build", "--log-level", "warn", "--parallel", jobs];
+  const cmakeJs = [packageBin("cmake-js"), "build", "--target", "smore", "--parallel", jobs];
+  const args = [...cmakeJs, "--log-level", "warn"];
   if (!run(process.execPath, args)) {
     throw new SetupError("the native build failed; what it printed is above");
   }
