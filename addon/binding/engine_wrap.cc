@@ -116,7 +116,13 @@ Napi::Value EngineWrap::acquire_adapter(const Napi::CallbackInfo& call) {
 
 Napi::Value EngineWrap::release_adapter(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
-    session_->engine()->adapters().release(handle_of(call));
+    const int handle = handle_of(call);
+    Adapters& adapters = session_->engine()->adapters();
+    if (!adapters.acquired(handle)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "adapter " + std::to_string(handle) + " is not acquired");
+    }
+    adapters.release(handle);
     return call.Env().Undefined();
   });
 }

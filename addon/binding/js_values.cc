@@ -134,4 +134,12 @@ Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info) {
       .frozen();
 }
 
+Napi::Object to_js(Napi::Env env, const VerifyResult& result) {
+  return Fields(env)
+      .set("file", result.file)
+      .set("passed", result.passed)
+      .set("detail", result.detail)
+      .frozen();
+}
+
 }  // namespace smore

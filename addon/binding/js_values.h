@@ -4,6 +4,7 @@
 
 #include "engine/config.h"
 #include "residual/adapters.h"
+#include "residual/verify.h"
 
 namespace smore {
 
@@ -16,5 +17,8 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info);
 
 // NativeAdapterInfo of src/engine/native.ts.
 Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info);
+
+// VerifyResult of src/engine/native.ts.
+Napi::Object to_js(Napi::Env env, const VerifyResult& result);
 
 }  // namespace smore

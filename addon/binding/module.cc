@@ -1,11 +1,17 @@
 #include <napi.h>
 
+#include <algorithm>
+#include <string>
+#include <thread>
+
 #include "backends/backend.h"
 #include "binding/engine_wrap.h"
 #include "binding/js_values.h"
 #include "binding/promise.h"
 #include "core/error.h"
 #include "engine/step.h"
+#include "model/inspect.h"
+#include "residual/verify.h"
 
 // NativeModule of src/engine/native.ts.
 namespace smore {
@@ -34,11 +40,44 @@ Napi::Value load_engine(const Napi::CallbackInfo& call) {
   });
 }
 
+std::string text_argument(const Napi::CallbackInfo& call, size_t index, const char* what) {
+  if (!call[index].IsString()) {
+    throw Error(ErrorCode::kInvalidArgument, std::string(what) + " is not a string");
+  }
+  return call[index].As<Napi::String>();
+}
+
+Napi::Value verify_layer_file(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    const BackendOptions options{
+        .threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
+        .fp32_activations = call[2].ToBoolean(),
+        .path = text_argument(call, 1, "verifyLayer: the kernel path")};
+    return promise_of(
+        call.Env(),
+        [options, file = text_argument(call, 0, "verifyLayer: the file")] {
+          return verify_layer(file, *make_cpu_backend(options));
+        },
+        [](Napi::Env env, const VerifyResult& result) { return to_js(env, result); });
+  });
+}
+
+Napi::Value inspect(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    return promise_of(
+        call.Env(),
+        [path = text_argument(call, 0, "inspect: the path")] { return inspect_json(path); },
+        [](Napi::Env env, const std::string& json) { return Napi::String::New(env, json); });
+  });
+}
+
 Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   EngineWrap::define(env);
   exports.Set("abiVersion", Napi::Function::New<abi_version>(env, "abiVersion"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
+  exports.Set("verifyLayer", Napi::Function::New<verify_layer_file>(env, "verifyLayer"));
+  exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));
   return exports;
 }
 

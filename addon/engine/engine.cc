@@ -118,6 +118,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   check_->check(in);
   prepare_slots(in);
   rows_->build(in, slots_);
+  require_acquired(rows_->model_step().adapters);
   set_statuses(in, llama_->forward(rows_->model_step()), out);
   read_logits(in, out);
 
@@ -144,6 +145,14 @@ void Engine::prepare_slots(const StepInput& in) {
       slot.history.add_prompt(*token);
     }
     for (; token < end; ++token) slot.history.add_sampled(*token);
+  }
+}
+
+void Engine::require_acquired(const AdapterRows& adapters) const {
+  for (const AdapterRows::Group& group : adapters.groups) {
+    if (adapters_->acquired(group.handle)) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                "step: adapter " + std::to_string(group.handle) + " is not acquired");
   }
 }
 

@@ -40,6 +40,7 @@ class Engine {
          const Progress& progress);
 
   void prepare_slots(const StepInput& in);
+  void require_acquired(const AdapterRows& adapters) const;
   void set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
                     const StepOutput& out);
   void read_logits(const StepInput& in, const StepOutput& out);

@@ -245,6 +245,13 @@ void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, double
   changed_.notify_all();
 }
 
+bool ExpertCache::pinned(int adapter) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(adapter);
+  return found != entries_.end() && found->second->pins > 0 &&
+         found->second->trunk_state == State::kResident;
+}
+
 ExpertCache::Resident ExpertCache::resident(int adapter) {
   const std::lock_guard lock(mutex_);
   const Entry& pinned = entry(adapter);

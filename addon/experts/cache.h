@@ -42,6 +42,8 @@ class ExpertCache {
   // thread.
   bool acquire(int adapter);
   void release(int adapter);
+  // Whether it is acquired now.
+  bool pinned(int adapter) const;
 
   // The rest is for the engine's thread and adapters that are acquired.
 

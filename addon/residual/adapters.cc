@@ -64,6 +64,8 @@ bool Adapters::acquire(int handle) { return impl_->cache.acquire(handle); }
 
 void Adapters::release(int handle) { impl_->cache.release(handle); }
 
+bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); }
+
 void Adapters::remove(int handle) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->adapters.erase(handle) > 0) impl_->cache.remove(handle);

@@ -69,6 +69,8 @@ class Adapters {
   // resident adapter is pinned and the budget or max_resident leaves no room: try again later.
   bool acquire(int handle);
   void release(int handle);
+  // Whether a step may use it now.
+  bool acquired(int handle) const;
 
   // Forgets the adapter once its last pin is gone.
   void remove(int handle);

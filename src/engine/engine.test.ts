@@ -32,7 +32,7 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     threads: 2,
     maxModelLen: 128,
     maxBatch: 8,
-    maxBatchTokens: 64,
+    maxBatchTokens: 128,
     kvMemory: 16 * MIB,
     adapterMemory: 16 * MIB,
     maxLoadedAdapters: 8,
@@ -202,7 +202,15 @@ test("several adapters and the base in one batch each say what the reference say
     }
   }
   assert.deepEqual(await generate(engine, jobs, 32), want);
-  for (const { adapter } of jobs) if (adapter !== 0) engine.releaseAdapter(adapter);
+  for (const adapter of new Set(jobs.map((job) => job.adapter))) {
+    if (adapter === 0) continue;
+    assert.ok(engine.routing(adapter).flat().length > 0);
+    engine.releaseAdapter(adapter);
+    assert.throws(() => engine.releaseAdapter(adapter), /is not acquired/);
+    engine.unloadAdapter(adapter);
+  }
+  await rejects(engine.acquireAdapter(1), "invalid_argument", /1/);
+  await rejects(engine.loadAdapter(join(TIED, "model")), "invalid_adapter", /adapter_config/);
   await engine.close();
 });
 
@@ -265,6 +273,17 @@ test("closing waits for the step in flight, and afterwards everything says close
   await engine.close();
   await rejects(engine.step(batch), "invalid_argument", /closed/);
   assert.throws(() => engine.stats(new Float64Array(STATS.length)), /closed/);
+});
+
+test("a single-layer golden file is verified, and a folder inspected, without an engine", async () => {
+  const file = join(FIXTURES, "smore/01-switch-mlp-prelu-child-L2-shared.safetensors");
+  for (const path of nativeModule().cpuPaths()) {
+    const result = await nativeModule().verifyLayer(file, path, true);
+    assert.equal(result.passed, true, result.detail);
+  }
+  await rejects(nativeModule().verifyLayer(file, "abacus", true), "invalid_argument", /abacus/);
+  const described = JSON.parse(await nativeModule().inspect(join(TIED, "model")));
+  assert.equal(described.kind, "model");
 });
 
 test("a process may end while an engine loads, idles or computes", () => {
