@@ -93,6 +93,8 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [completion, { prompt: [1, 258] }, "prompt[1]", /a token id from 0 to 257, not 258/],
     [completion, { prompt: [[1], [-1]] }, "prompt[1][0]", /from 0 to 257/],
     [completion, { prompt: ["a", 1] }, "prompt", /a string, an array/],
+    [completion, { prompt: Array(1025).fill("a") }, "prompt", /at most 1024 prompts/],
+    [completion, { prompt: Array(1000).fill("a"), n: 2 }, "n", /at most 1 for so many prompts/],
     [completion, { prompt: { text: "x" } }, "prompt", /not an object/],
     [completion, { model: undefined }, "model", /GET \/v1\/models/],
     [completion, { model: 5 }, "model", /a string/],

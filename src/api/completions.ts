@@ -15,7 +15,7 @@ import { type Fields, invalid } from "./schema.js";
 /** POST /v1/completions */
 
 const DEFAULT_MAX_TOKENS = 16;
-const MAX_PROMPTS = 1024;
+const MAX_CHOICES = 1024; // of all prompts together
 
 type RawPrompt = string | readonly number[];
 
@@ -37,6 +37,13 @@ async function parseCompletion(
   const echo = fields.boolean("echo") ?? false;
   const maxTokens = fields.integer("max_tokens", { min: 0 });
   const raw = parsePrompts(fields.raw("prompt"), context);
+  if (raw.length * common.n > MAX_CHOICES) {
+    throw invalid(
+      "n",
+      `at most ${Math.floor(MAX_CHOICES / raw.length)} for so many prompts`,
+      common.n,
+    );
+  }
   const prompts = await Promise.all(raw.map((prompt) => tokenize(prompt, maxTokens, context)));
   return { ...common, model, prompts, logprobs, echo };
 }
@@ -63,8 +70,8 @@ function parsePrompts(value: unknown, context: ApiContext): RawPrompt[] {
   const [first] = value;
   if (first === undefined) throw emptyPrompt();
   if (typeof first === "number") return [idPrompt(value, "prompt", context)];
-  if (value.length > MAX_PROMPTS) {
-    throw invalid("prompt", `an array of at most ${MAX_PROMPTS} prompts`, value.length);
+  if (value.length > MAX_CHOICES) {
+    throw invalid("prompt", `an array of at most ${MAX_CHOICES} prompts`, value.length);
   }
   return value.map((item: unknown, i) => {
     if (typeof first === "string" && typeof item === "string") return textPrompt(item, context);

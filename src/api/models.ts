@@ -3,6 +3,8 @@ import type { ApiContext, ServedModel } from "./context.js";
 
 /** GET /v1/models and GET /v1/models/{id} */
 
+const MAX_SHOWN = 100;
+
 function modelObject(model: ServedModel, context: ApiContext) {
   return {
     id: model.name,
@@ -23,8 +25,14 @@ export function listModels(context: ApiContext) {
 }
 
 export function oneModel(name: string, context: ApiContext) {
+  return modelObject(findModel(name, context), context);
+}
+
+/** The model of that name. Throws ApiError when there is none. */
+export function findModel(name: string, context: ApiContext): ServedModel {
   const model = context.models.find(name);
-  if (model !== undefined) return modelObject(model, context);
-  const message = `The model \`${name}\` does not exist.`;
+  if (model !== undefined) return model;
+  const shown = name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}...` : name;
+  const message = `The model \`${shown.replace(/\p{Cc}/gu, "\u{fffd}")}\` does not exist.`;
   throw new ApiError("model_not_found", { message, param: "model" });
 }

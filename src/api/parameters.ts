@@ -2,6 +2,7 @@ import { ApiError } from "../errors.js";
 import type { SamplingParams } from "../scheduler/request.js";
 import type { ApiContext, ServedModel } from "./context.js";
 import type { Job } from "./job.js";
+import { findModel } from "./models.js";
 import { type Fields, invalid, unsupported } from "./schema.js";
 
 /** The fields that completions and chat have in common. */
@@ -17,10 +18,7 @@ export function parseModel(fields: Fields, context: ApiContext): ServedModel {
     const message = `model is missing: name one of GET /v1/models, for example ${context.models.base.name}.`;
     throw new ApiError("invalid_parameter", { message, param: "model" });
   }
-  const model = context.models.find(name);
-  if (model !== undefined) return model;
-  const message = `The model \`${name}\` does not exist.`;
-  throw new ApiError("model_not_found", { message, param: "model" });
+  return findModel(name, context);
 }
 
 type CommonFields = Pick<

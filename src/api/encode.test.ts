@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { FakeGenerator, fakeContext, fakeTokens } from "../engine/fake.js";
+import { ChatEncoder, CompletionEncoder, type Encoder } from "./encode.js";
+import type { Job } from "./job.js";
+import { TokenNames } from "./logprobs.js";
+import { collectJob, streamJob } from "./run.js";
+
+interface Generated {
+  readonly stream: string[];
+  readonly whole: string;
+}
+
+const jobs = fc.record({
+  text: fc.string({ unit: "binary", maxLength: 30 }),
+  prompt: fc.array(fc.nat(255), { minLength: 1, maxLength: 6 }),
+  maxTokens: fc.nat(60),
+  n: fc.integer({ min: 1, max: 3 }),
+  stop: fc.array(fc.string({ unit: "binary", minLength: 1, maxLength: 2 }), { maxLength: 2 }),
+  logprobs: fc.option(fc.nat(3)),
+  echo: fc.boolean(),
+  returnTokenIds: fc.boolean(),
+  tokensAsIds: fc.boolean(),
+  includeUsage: fc.boolean(),
+});
+
+type Case = typeof jobs extends fc.Arbitrary<infer T> ? T : never;
+
+/** Runs one job twice against the same events, streamed and whole. */
+async function generate(
+  { text, prompt, maxTokens, ...rest }: Case,
+  encoder: (job: Job, names: TokenNames) => Encoder,
+): Promise<Generated> {
+  const context = fakeContext(new FakeGenerator({ reply: () => text }));
+  const job: Job = {
+    ...rest,
+    model: context.models.base,
+    prompts: [{ ids: prompt, text: null, maxTokens }],
+    sampling: {
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+      presencePenalty: 0,
+      frequencyPenalty: 0,
+      repetitionPenalty: 1,
+      logitBias: new Map(),
+    },
+    seed: 1n,
+    ignoreEos: false,
+    stream: true,
+  };
+  const names = new TokenNames(context.tokenizer, job.tokensAsIds);
+  const stream: string[] = [];
+  await new Promise<void>((done, fail) => {
+    streamJob(job, context, encoder(job, names), {
+      chunk: (json) => stream.push(json),
+      done,
+      fail,
+    });
+  });
+  const whole = await new Promise<string>((body, fail) => {
+    collectJob(job, context, encoder(job, names), { body, fail });
+  });
+  return { stream, whole };
+}
+
+const envelope = { id: "x", created: 1 };
+
+interface Choice {
+  index: number;
+  text?: string;
+  delta?: { content?: string };
+  message?: { content: string };
+  logprobs: Record<string, unknown[]> | null;
+  finish_reason: string | null;
+  token_ids?: number[];
+}
+
+/** What a client that puts the chunks together ends up with, per choice. */
+function assembled(chunks: readonly { choices: Choice[] }[], n: number) {
+  return Array.from({ length: n }, (_, index) => {
+    const parts = chunks.flatMap(({ choices }) => choices).filter((part) => part.index === index);
+    assert.equal(parts.filter(({ finish_reason }) => finish_reason !== null).length, 1);
+    return {
+      text: parts.map(({ text, delta }) => text ?? delta?.content ?? "").join(""),
+      reason: parts.at(-1)?.finish_reason,
+      tokenIds: parts.flatMap(({ token_ids }) => token_ids ?? []),
+      logprobs: parts.flatMap(({ logprobs }) => logprobs?.tokens ?? logprobs?.content ?? []),
+    };
+  });
+}
+
+for (const [name, encoder] of [
+  ["chat", (job, names) => new ChatEncoder(job, envelope, names)],
+  ["completion", (job, names) => new CompletionEncoder(job, envelope, names)],
+] as [string, (job: Job, names: TokenNames) => Encoder][]) {
+  test(`${name} chunks are JSON on one line and add up to the whole answer`, async () => {
+    await fc.assert(
+      fc.asyncProperty(jobs, async (given) => {
+        const asked = name === "chat" ? { ...given, echo: false } : given;
+        const { stream, whole } = await generate(asked, encoder);
+        assert.ok(stream.every((json) => !/[\r\n]/.test(json)));
+        const chunks = stream.map((json) => JSON.parse(json));
+        const usage = asked.includeUsage ? chunks.pop() : null;
+        for (const chunk of chunks) {
+          assert.equal(Object.hasOwn(chunk, "usage"), asked.includeUsage);
+          assert.equal(chunk.choices.length, 1);
+        }
+        const answer = JSON.parse(whole);
+        assert.deepEqual(
+          assembled(chunks, asked.n),
+          answer.choices.map((choice: Choice) => ({
+            text: choice.text ?? choice.message?.content,
+            reason: choice.finish_reason,
+            tokenIds: choice.token_ids ?? [],
+            logprobs: choice.logprobs?.tokens ?? choice.logprobs?.content ?? [],
+          })),
+        );
+        if (usage !== null) {
+          assert.deepEqual(usage.choices, []);
+          assert.deepEqual(usage.usage, answer.usage);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+}
+
+test("a stop string never shows, and what comes before it is whole", async () => {
+  await fc.assert(
+    fc.asyncProperty(jobs, async (given) => {
+      const asked = { ...given, echo: false, n: 1, maxTokens: 1000 };
+      const { whole } = await generate(
+        asked,
+        (job, names) => new CompletionEncoder(job, envelope, names),
+      );
+      const { text, finish_reason } = JSON.parse(whole).choices[0];
+      const full = Buffer.from(fakeTokens(asked.text)).toString("utf8");
+      const cuts = asked.stop.map((stop) => full.indexOf(stop)).filter((at) => at >= 0);
+      assert.ok(asked.stop.every((stop) => !text.includes(stop)));
+      assert.ok(full.startsWith(text));
+      assert.equal(finish_reason, "stop");
+      if (cuts.length === 0) assert.equal(text, full);
+    }),
+  );
+});

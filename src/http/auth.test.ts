@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ApiError } from "../errors.js";
+import { ApiKeys } from "./auth.js";
+
+function refusal(keys: ApiKeys, authorization: string): string | null {
+  try {
+    keys.check(authorization);
+    return null;
+  } catch (error) {
+    assert.ok(error instanceof ApiError);
+    return error.code;
+  }
+}
+
+test("any of the keys opens, whatever the case of the scheme", () => {
+  const keys = new ApiKeys(["one", "two words"]);
+  assert.equal(refusal(keys, "Bearer one"), null);
+  assert.equal(refusal(keys, "bearer  two words"), null);
+});
+
+test("a missing key and a wrong one are told apart", () => {
+  const keys = new ApiKeys(["one"]);
+  for (const header of ["", "Bearer", "Bearer ", "Basic b25l", "one"]) {
+    assert.equal(refusal(keys, header), "missing_api_key", header);
+  }
+  for (const header of ["Bearer on", "Bearer one ", "Bearer onee", "Bearer ONE"]) {
+    assert.equal(refusal(keys, header), "invalid_api_key", header);
+  }
+});
+
+test("without keys everyone may come", () => {
+  assert.equal(refusal(new ApiKeys([]), ""), null);
+});
