@@ -70,7 +70,7 @@ class Service {
       apiKeys: config.apiKey,
       limits: DEFAULT_LIMITS,
       lifecycle: () => this.#lifecycle,
-      metricsText: () => this.#metrics?.text ?? "",
+      metricsText: () => this.#metrics?.text() ?? "",
       version,
       log: this.#log,
     });
@@ -102,7 +102,6 @@ class Service {
     await this.#server.drain();
     loop.drain();
     await running;
-    this.#metrics?.stop();
     await engine.close();
     this.#server.close();
     return 0;

@@ -27,11 +27,10 @@ export interface RequestRecord {
   readonly decode: number;
 }
 
-const REFRESH_MS = 200;
 /** The tier of experts in host memory. */
 const HOST = { tier: "host" };
 
-/** All metrics of one server. The text is built ahead, so that answering a scrape costs nothing. */
+/** All metrics of one server. Building the text takes under a millisecond, so a scrape is never stale. */
 export class Metrics {
   readonly #modelRegistry = new Registry();
   readonly #serverRegistry = new Registry();
@@ -39,9 +38,6 @@ export class Metrics {
   readonly #server = createInstruments(SERVER_METRICS, this.#serverRegistry);
   readonly #stats = new Float64Array(STATS.length);
   #source: MetricsSource | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #text = "";
-  #changed = true;
   #loraLabels = "";
   #loraChanged = 0;
   #lastPinned: number[] = []; // adapters, latest first
@@ -50,46 +46,28 @@ export class Metrics {
     this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
   }
 
-  /** What /metrics answers, in Prometheus' text format; at most REFRESH_MS old. */
-  get text(): string {
-    return this.#text;
-  }
-
-  readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
-
-  /** Starts to read `source` and to build the text. */
+  /** Starts to read `source`. */
   async watch(source: MetricsSource): Promise<void> {
     this.#source = source;
     const { kvPages } = source.engine.info;
     this.#server.cacheConfig.set({ block_size: PAGE_TOKENS, num_gpu_blocks: kvPages }, 1);
-    await this.refresh();
-    this.#timer = setInterval(() => {
-      if (this.#changed) void this.refresh();
-    }, REFRESH_MS);
-    this.#timer.unref();
+    await this.text(); // the first one is slow
   }
 
-  /** Ends reading the source; the text stays as it is. */
-  stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
-  }
-
-  async refresh(): Promise<void> {
-    this.#changed = false;
+  /** What /metrics answers, in Prometheus' text format. */
+  async text(): Promise<string> {
     const started = performance.now();
     if (this.#source !== null) this.#read(this.#source);
     const texts = await Promise.all([
       this.#modelRegistry.metrics(),
       this.#serverRegistry.metrics(),
     ]);
-    this.#text = texts.join("\n");
-    this.#server.hold.observe({ callback: "metrics" }, (performance.now() - started) / 1000);
+    this.held("metrics", (performance.now() - started) / 1000);
+    return texts.join("\n");
   }
 
   held(callback: string, seconds: number): void {
     this.#server.hold.observe({ callback }, seconds);
-    this.#changed = true;
   }
 
   step(rows: number, seconds: number): void {
@@ -114,7 +92,6 @@ export class Metrics {
 
   requestEnded(record: RequestRecord): void {
     const { prefill, decode, queued, generatedTokens } = record;
-    this.#changed = true;
     this.#model.success.inc({ finished_reason: record.reason });
     this.#model.requestPromptTokens.observe(record.promptTokens);
     this.#model.requestGeneratedTokens.observe(generatedTokens);

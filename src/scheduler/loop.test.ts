@@ -29,7 +29,6 @@ async function start(context: TestContext, options: FakeEngineOptions = {}, maxQ
   context.after(async () => {
     loop.drain();
     await running;
-    metrics.stop();
   });
   return { engine, metrics, loop };
 }
@@ -172,8 +171,8 @@ test("metrics tell what happened in the names that routers read", async (context
   await collect(loop, { adapter: 1 }).done;
   const stopped = collect(loop, {}, () => stopped.generation.cancel("stop"));
   await collect(loop, {}).done;
-  await metrics.refresh();
-  const has = (line: string) => assert.ok(metrics.text.includes(`${line}\n`), line);
+  const text = await metrics.text();
+  const has = (line: string) => assert.ok(text.includes(`${line}\n`), line);
   has('vllm:num_requests_running{model_name="base",engine="0"} 0');
   has('vllm:generation_tokens_total{model_name="base",engine="0"} 17');
   has('vllm:request_success_total{finished_reason="length",model_name="base",engine="0"} 2');
@@ -181,7 +180,7 @@ test("metrics tell what happened in the names that routers read", async (context
   has('vllm:time_to_first_token_seconds_count{model_name="base",engine="0"} 3');
   has('vllm:cache_config_info{block_size="16",num_gpu_blocks="64"} 1');
   has(`smore_base_passes_total ${engine.steps}`);
-  const series = metrics.text.match(/^vllm:lora_requests_info\{.*$/gm);
+  const series = text.match(/^vllm:lora_requests_info\{.*$/gm);
   assert.equal(series?.length, 1);
   assert.match(series[0] ?? "", /max_lora="2",running_lora_adapters="",waiting_lora_adapters=""/);
 });

@@ -25,7 +25,7 @@ test("a short prompt passes a long one that came before it", () => {
 
 test("prompts fill a step alone and take a small part beside running streams", () => {
   assert.equal(prefillBudget(0, 512), 512);
-  assert.equal(prefillBudget(8, 504), 32);
-  assert.equal(prefillBudget(64, 448), 128);
+  assert.equal(prefillBudget(8, 504), 12);
+  assert.equal(prefillBudget(2, 510), 8);
   assert.equal(prefillBudget(60, 4), 4);
 });

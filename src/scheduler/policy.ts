@@ -54,16 +54,20 @@ function isBefore(a: Sequence, b: Sequence): boolean {
   return a.turn !== b.turn ? a.turn < b.turn : a.number < b.number;
 }
 
-/** Prompt rows that always find room beside the rows of running streams. */
-const MIXED_PREFILL_ROWS = 32;
+/** Prompt rows that find room beside any number of running streams. */
+const FEWEST_PROMPT_ROWS = 8;
+/** Prompt rows per row of a running stream. */
+const PROMPT_ROWS_PER_STREAM = 1.5;
 
 /**
- * Prompt rows of a step. Beside running streams they are few, so that the step stays short: a long
- * prompt must not make the others' next token late. Alone they may fill the step.
+ * Prompt rows of a step. Beside running streams they are few: a step costs at most in proportion to its
+ * rows, so a long prompt makes the others' next token at most 2.5 times as late. Alone they may fill
+ * the step.
  */
 export function prefillBudget(decodeRows: number, room: number): number {
   if (decodeRows === 0) return room;
-  return Math.min(room, Math.max(MIXED_PREFILL_ROWS, 2 * decodeRows));
+  const rows = Math.floor(decodeRows * PROMPT_ROWS_PER_STREAM);
+  return Math.min(room, Math.max(FEWEST_PROMPT_ROWS, rows));
 }
 
 /**
