@@ -15,6 +15,7 @@ constexpr double kTolerance = 1e-4;
 struct ModelCase {
   std::string folder;  // below test/fixtures
   std::vector<std::string> variants;
+  std::string model = "model";  // below the folder
 };
 
 const std::vector<ModelCase> kModels = {
@@ -23,6 +24,11 @@ const std::vector<ModelCase> kModels = {
     {"families/qwen2", {"base"}},
     {"families/qwen3", {"base"}},
     {"families/gemma2", {"base"}},
+    {"families/llama3-rope", {"base"}, "../../gguf/llama3-rope.gguf"},
+    {"families/mistral", {"base"}, "../../gguf/mistral.gguf"},
+    {"families/qwen2", {"base"}, "../../gguf/qwen2.gguf"},
+    {"families/qwen3", {"base"}, "../../gguf/qwen3.gguf"},
+    {"families/gemma2", {"base"}, "../../gguf/gemma2.gguf"},
     {"tiny-llama-smore/tied", {"base", "smore-switch", "smore-noisy", "lora"}},
     {"tiny-llama-smore/untied", {"base", "smore-switch", "smore-dense-shared", "lora"}},
     {"tiny-gemma2-smore", {"base", "smore-noisy"}},
@@ -64,11 +70,13 @@ TEST_CASE("tiny models give the reference's logits at every position and its gre
   for (const ModelCase& c : kModels) {
     const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
     const GoldenFile golden(folder + "/golden.safetensors");
-    LlamaHarness model(folder + "/model", {.threads = 2, .fp32_activations = true, .path = ""}, 64, 16);
+    LlamaHarness model(folder + "/" + c.model, {.threads = 2, .fp32_activations = true, .path = ""}, 64,
+                       16);
     for (const std::string& variant : c.variants) {
       const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
       for (const char* prompt : {"p0", "p1"}) {
         CAPTURE(c.folder);
+        CAPTURE(c.model);
         CAPTURE(variant);
         CAPTURE(prompt);
         check_variant(model, golden, std::string(prompt) + "." + variant, adapter);

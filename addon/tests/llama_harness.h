@@ -29,14 +29,14 @@ class LlamaHarness {
                Quantize quantize = Quantize::kNone)
       : source_(open_model(model)), backend_(make_cpu_backend(options)) {
     config_ = source_.config;
-    weights_ = pack_weights(source_, quantize, *backend_,
-                            [](uint64_t, uint64_t, const std::string&) {});
+    weights_ =
+        pack_weights(source_, quantize, *backend_, [](uint64_t, uint64_t, const std::string&) {});
     rotary_ = backend_->make_rotary(config_, config_.max_position);
     kv_ = backend_->make_kv_cache(config_.layers, Llama::attention_shape(config_, 0), kv_pages);
     adapters_ = std::make_unique<Adapters>(
         config_, AdapterOptions{.memory_budget = 64 << 20, .max_resident = 8}, *backend_);
-    llama_ = std::make_unique<Llama>(config_, weights_, *backend_, *kv_, *rotary_, *adapters_,
-                                     max_rows);
+    llama_ =
+        std::make_unique<Llama>(config_, weights_, *backend_, *kv_, *rotary_, *adapters_, max_rows);
   }
 
   const ModelConfig& config() const { return config_; }

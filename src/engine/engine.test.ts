@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { loadEngine, nativeModule } from "./engine.js";
+import { nativeModule } from "./engine.js";
 import {
   type NativeConfig,
   type NativeEngine,
@@ -156,7 +156,9 @@ after(() => rmSync(folder, { recursive: true }));
 
 test("a loaded engine tells what it is, and its progress ends at the whole file", async () => {
   const progress: [number, number][] = [];
-  const engine = await loadEngine(config(), (done, total) => progress.push([done, total]));
+  const engine = await nativeModule().loadEngine(config(), (done, total) =>
+    progress.push([done, total]),
+  );
   const { info } = engine;
   assert.equal(info.family, "llama");
   assert.equal(info.vocab, 320);
@@ -289,9 +291,9 @@ test("a single-layer golden file is verified, and a folder inspected, without an
 test("a process may end while an engine loads, idles or computes", () => {
   const module = new URL("./engine.js", import.meta.url).href;
   const lines = [
-    `import { loadEngine } from ${JSON.stringify(module)};`,
+    `import { nativeModule } from ${JSON.stringify(module)};`,
     `const config = ${JSON.stringify(config())};`,
-    "const load = () => loadEngine(config, () => {});",
+    "const load = () => nativeModule().loadEngine(config, () => {});",
   ];
   const run = (script: string) => {
     const source = [...lines, script].join("\n");

@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { EngineConfig } from "../config.js";
-import { ABI_VERSION, type NativeConfig, type NativeEngine, type NativeModule } from "./native.js";
+import { ABI_VERSION, type NativeModule } from "./native.js";
 
 /** Where `npm run build` leaves the addon, seen from dist/src/engine. */
 const ADDON = fileURLToPath(new URL("../../../build/Release/smore.node", import.meta.url));
@@ -37,30 +36,4 @@ function requireAddon(path: string): NativeModule {
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new Error(`The native engine ${path} cannot be loaded: ${reason}`);
   }
-}
-
-/** What the engine is told of the options; `modelPath` is where the model was found. */
-export function nativeConfig(options: EngineConfig, modelPath: string): NativeConfig {
-  return {
-    modelPath,
-    threads: options.threads,
-    maxModelLen: options.maxModelLen,
-    maxBatch: options.maxBatch,
-    maxBatchTokens: options.maxBatchTokens,
-    kvMemory: options.kvMemory,
-    adapterMemory: options.adapterMemory,
-    maxLoadedAdapters: options.maxLoadedAdapters,
-    fp32Activations: options.activations === "fp32",
-    adapterBf16: options.adapterDtype === "bf16",
-    quantize: options.quantize,
-    kernelPath: options.kernelPath ?? "",
-  };
-}
-
-/** Loads a model; `onProgress` hears the bytes of its file that are packed. */
-export function loadEngine(
-  config: NativeConfig,
-  onProgress: (done: number, total: number, what: string) => void,
-): Promise<NativeEngine> {
-  return nativeModule().loadEngine(config, onProgress);
 }
