@@ -44,7 +44,8 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
   };
 }
 
-const load = (over: Partial<NativeConfig> = {}) => loadEngine(config(over), () => {});
+const load = (over: Partial<NativeConfig> = {}) =>
+  nativeModule().loadEngine(config(over), () => {});
 
 /** One sequence of a step; sampling is greedy unless set afterwards. */
 interface Piece {
