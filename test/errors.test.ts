@@ -223,7 +223,7 @@ test("a failure before the first token has its own status, streamed or not", asy
 
 test("a failure within a stream is an error event and [DONE]; the other choices stop", async (t) => {
   const failure = { after: 3, code: "not_finite", message: "logits are not finite" } as const;
-  const { url, client, generator } = await serve(t, { failure });
+  const { url, client, generator, logged } = await serve(t, { failure });
   const body = { model: "fake", prompt: ["x", "y"] };
   const response = await post(`${url}/v1/completions`, { ...body, stream: true });
   assert.equal(response.status, 200);
@@ -233,6 +233,10 @@ test("a failure within a stream is an error event and [DONE]; the other choices 
     "[DONE]",
   ]);
   assert.equal(generator.running, 0);
+  assert.deepEqual(
+    logged.map(({ message }) => message),
+    ["logits are not finite"],
+  );
   const stream = await client.completions.create({ ...body, stream: true });
   await assert.rejects(
     async () => {

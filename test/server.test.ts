@@ -164,6 +164,7 @@ test("draining lets running answers end and takes no new ones", async (t) => {
   idle.received = "";
   idle.post("/v1/completions", JSON.stringify(completion));
   await until(() => idle.received.includes('"code":"draining"'), "a kept connection is refused");
+  await until(() => idle.closed, "and closed");
   assert.equal(drained, false);
   await draining;
   await until(() => raw.received.includes("[DONE]"), "the stream ended whole");

@@ -22,6 +22,8 @@ export type Header = readonly [name: string, value: string];
 /** What a client may call its request; longer or stranger ids are replaced. */
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
+export const JSON_TYPE = "application/json";
+
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export class Exchange {
@@ -118,18 +120,28 @@ export class Exchange {
     });
   }
 
-  json(status: number, body: unknown, headers: readonly Header[] = []): void {
-    this.send(status, "application/json", JSON.stringify(body), headers);
+  json(status: number, body: unknown): void {
+    this.send(status, JSON_TYPE, JSON.stringify(body));
   }
 
   error(error: ApiError, more: readonly Header[] = []): void {
     const headers: Header[] = [...more];
     if (error.retryAfter !== null) headers.push(["Retry-After", String(error.retryAfter)]);
     if (error.status === 401) headers.push(["WWW-Authenticate", "Bearer"]);
-    this.json(error.status, errorBody(error), headers);
+    // The rest of a body that did not come in time would be read as the next request, and a server
+    // that shuts down has no use for a connection.
+    const last = error.code === "request_timeout" || error.code === "draining";
+    this.send(error.status, JSON_TYPE, JSON.stringify(errorBody(error)), headers, last);
   }
 
-  send(status: number, contentType: string, body: string, headers: readonly Header[] = []): void {
+  /** `last`: the connection is closed after this answer. */
+  send(
+    status: number,
+    contentType: string,
+    body: string,
+    headers: readonly Header[] = [],
+    last = false,
+  ): void {
     if (this.#closed) return;
     this.#response.cork(() => {
       this.writeHead(status, [["Content-Type", contentType], ...headers]);
@@ -138,8 +150,7 @@ export class Exchange {
         this.#response.endWithoutBody();
         return;
       }
-      // The rest of a body that did not come in time would be read as the next request.
-      this.#response.end(body, status === 408);
+      this.#response.end(body, last);
     });
     this.#close();
   }

@@ -8,7 +8,7 @@ import { ApiError, toApiError } from "../errors.js";
 import { ApiKeys } from "./auth.js";
 import { CorsPolicy } from "./cors.js";
 import type { ServerOptions } from "./options.js";
-import { Exchange } from "./request.js";
+import { Exchange, JSON_TYPE } from "./request.js";
 import { EventStream } from "./sse.js";
 import { loadUws, type UwsListenSocket, type UwsRequest, type UwsResponse } from "./uws.js";
 import { WebSocketEndpoint } from "./websocket.js";
@@ -190,9 +190,10 @@ class HttpServer implements Server {
       get gone() {
         return exchange.closed;
       },
-      chunks: () => new EventStream(exchange, limits.waitingBytes),
+      chunks: () =>
+        new EventStream(exchange, limits.waitingBytes, (error) => this.#log(exchange, error)),
       whole: () => ({
-        body: (json) => exchange.send(200, "application/json", json),
+        body: (json) => exchange.send(200, JSON_TYPE, json),
         fail: (error) => this.#fail(exchange, error),
       }),
       unknownFields: (names) => this.#noteFields(names),
@@ -226,11 +227,14 @@ class HttpServer implements Server {
 
   #fail(exchange: Exchange, error: unknown): void {
     const known = toApiError(error);
-    if (known.status === 500) {
-      const { requestId, path } = exchange;
-      this.#options.log.error({ requestId, path, err: known.cause ?? known }, known.message);
-    }
     exchange.error(known);
+    this.#log(exchange, known);
+  }
+
+  /** Faults of the server; those of clients are told to them alone. */
+  #log({ requestId, path }: Exchange, error: ApiError): void {
+    if (error.status !== 500) return;
+    this.#options.log.error({ requestId, path, err: error.cause ?? error }, error.message);
   }
 
   /** Once per name; a client that invents names must not fill the log or the memory. */

@@ -23,13 +23,16 @@ const DONE = event("[DONE]");
 export class EventStream implements ChunkSink {
   readonly #exchange: Exchange;
   readonly #maxWaiting: number;
+  readonly #onFailure: (error: ApiError) => void;
   #begun = false;
   #waiting = "";
   #full = false;
 
-  constructor(exchange: Exchange, maxWaiting: number) {
+  /** `onFailure` hears of every failure, after the client. */
+  constructor(exchange: Exchange, maxWaiting: number, onFailure: (error: ApiError) => void) {
     this.#exchange = exchange;
     this.#maxWaiting = maxWaiting;
+    this.#onFailure = onFailure;
   }
 
   chunk(json: string): void {
@@ -52,12 +55,13 @@ export class EventStream implements ChunkSink {
   }
 
   fail(error: ApiError): void {
-    if (!this.#begun) {
+    if (this.#begun) {
+      this.chunk(JSON.stringify(errorBody(error)));
+      this.done();
+    } else {
       this.#exchange.error(error);
-      return;
     }
-    this.chunk(JSON.stringify(errorBody(error)));
-    this.done();
+    this.#onFailure(error);
   }
 
   #write(text: string): void {
