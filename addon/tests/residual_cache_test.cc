@@ -1,0 +1,210 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/step.h"
+#include "residual/adapters.h"
+#include "residual/weights.h"
+#include "tests/random_adapter.h"
+#include "tests/refusal.h"
+
+namespace smore {
+namespace {
+
+constexpr int kInputs = 24;
+constexpr int kOutputs = 40;
+constexpr int kLayers = 3;
+
+ModelConfig base_config() {
+  ModelConfig base;
+  base.layers = kLayers;
+  base.width = kInputs;
+  base.ffn_width = kOutputs;
+  base.heads = 1;
+  base.kv_heads = 1;
+  base.head_dim = 8;
+  return base;
+}
+
+std::string up(int layer) { return "model.layers." + std::to_string(layer) + ".mlp.up_proj"; }
+
+// Writes an adapter with a tree on up_proj of every layer, all of one configuration.
+void write_many(const std::string& folder, uint32_t seed) {
+  TreeMaker maker(seed);
+  RandomTree tree = maker.tree(kInputs, kOutputs);
+  while (tree.shared || tree.levels() < 2) tree = maker.tree(kInputs, kOutputs);
+  std::map<std::string, reference::Tensor> tensors;
+  for (int layer = 0; layer < kLayers; ++layer) {
+    for (const auto& [name, tensor] : tree.tensors) {
+      const bool slope = name.starts_with("moe_expert_act_param") || name.ends_with("mlp.1.weight");
+      tensors["base_model.model." + up(layer) + "." + name] =
+          slope ? tensor : maker.tensor(tensor.shape, 0.4);
+    }
+  }
+  write_adapter(folder, config_text(tree), tensors, DType::kF32);
+}
+
+// One row per adapter through all layers.
+std::vector<float> run(Adapters& adapters, const std::vector<int>& handles,
+                       std::vector<int>* failed = nullptr) {
+  TreeMaker maker(9);
+  std::vector<float> x;
+  AdapterRows rows;
+  for (size_t i = 0; i < handles.size(); ++i) {
+    rows.groups.push_back({handles[i], {static_cast<int32_t>(i)}});
+    for (int j = 0; j < kInputs; ++j) x.push_back(static_cast<float>(maker.number(1)));
+  }
+  std::vector<float> all;
+  for (int layer = 0; layer < kLayers; ++layer) {
+    std::vector<float> y(handles.size() * kOutputs, 0.0f);
+    for (int handle :
+         adapters.apply(layer, Site::kUp, rows, x.data(), kInputs, y.data(), kOutputs)) {
+      if (failed != nullptr) failed->push_back(handle);
+    }
+    all.insert(all.end(), y.begin(), y.end());
+  }
+  return all;
+}
+
+double stat(const Adapters& adapters, StatIndex index) {
+  double stats[kStatCount] = {};
+  adapters.stats(stats);
+  return stats[index];
+}
+
+}  // namespace
+
+TEST_CASE("with memory for routers and few experts the bits are those of everything resident") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  for (uint32_t seed = 1; seed <= 6; ++seed) {
+    CAPTURE(seed);
+    ScratchFolder folder;
+    write_many(folder / "a", seed);
+    Adapters roomy(base_config(), {.memory_budget = 1 << 24}, *backend);
+    const int whole = roomy.add(folder / "a");
+    REQUIRE(roomy.acquire(whole));
+    const std::vector<float> want = run(roomy, {whole});
+
+    const AdapterInfo info = roomy.info(whole);
+    const AdapterPlan plan =
+        plan_adapter(open_adapter_folder(folder / "a"), base_config(), false);
+    size_t largest = 0;
+    for (int page = 0; page < info.pages; ++page) {
+      largest = std::max(largest, plan.page_level(page).page_bytes);
+    }
+    const uint64_t budget = plan.trunk_bytes + largest;
+    Adapters tight(base_config(), {.memory_budget = budget}, *backend);
+    const int handle = tight.add(folder / "a");
+    REQUIRE(tight.acquire(handle));
+    for (int step = 0; step < 3; ++step) {
+      CHECK(run(tight, {handle}) == want);
+      CHECK(stat(tight, kStatResidentBytes) <= static_cast<double>(budget));
+    }
+    CHECK(stat(tight, kStatExpertEvictions) > 0);
+    CHECK(stat(tight, kStatExpertMisses) > 0);
+    CHECK(stat(tight, kStatResidentAdapters) == 1);
+    tight.release(handle);
+    check_refused(ErrorCode::kOutOfMemory, "the memory for adapters is", [&] {
+      Adapters small(base_config(), {.memory_budget = budget - 1}, *backend);
+      small.add(folder / "a");
+    });
+  }
+}
+
+TEST_CASE("more adapters than fit give the same bits, one after the other") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  ScratchFolder folder;
+  Adapters roomy(base_config(), {.memory_budget = 1 << 24}, *backend);
+  std::vector<int> handles;
+  std::vector<std::vector<float>> want;
+  uint64_t largest = 0;
+  for (uint32_t i = 0; i < 8; ++i) {
+    write_many(folder / std::to_string(i), 50 + i);
+    handles.push_back(roomy.add(folder / std::to_string(i)));
+    REQUIRE(roomy.acquire(handles.back()));
+    largest = std::max(largest, roomy.info(handles.back()).bytes);
+    want.push_back(run(roomy, {handles.back()}));
+  }
+  Adapters tight(base_config(), {.memory_budget = 2 * largest, .max_resident = 3}, *backend);
+  for (uint32_t i = 0; i < 8; ++i) CHECK(tight.add(folder / std::to_string(i)) == handles[i]);
+  for (int round = 0; round < 3; ++round) {
+    for (int i : {0, 5, 2, 7, 1, 6, 3, 4}) {
+      REQUIRE(tight.acquire(handles[i]));
+      CHECK(run(tight, {handles[i]}) == want[i]);
+      tight.release(handles[i]);
+      CHECK(stat(tight, kStatResidentAdapters) <= 3);
+    }
+  }
+}
+
+TEST_CASE("a file that shrinks after registration fails its own rows and no others") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  ScratchFolder folder;
+  write_many(folder / "good", 3);
+  write_many(folder / "bad", 4);
+  Adapters adapters(base_config(), {.memory_budget = 1 << 24}, *backend);
+  const int good = adapters.add(folder / "good");
+  const int bad = adapters.add(folder / "bad");
+  REQUIRE(adapters.acquire(good));
+  const std::vector<float> want = run(adapters, {good});
+  std::filesystem::resize_file(folder / "bad/adapter_model.safetensors", 64);
+  check_refused(ErrorCode::kIo, "it has shrunk", [&] { adapters.acquire(bad); });
+  CHECK(run(adapters, {good}) == want);
+
+  // A budget without room for every page, so that pages are read again during steps.
+  const AdapterPlan plan =
+      plan_adapter(open_adapter_folder(folder / "good"), base_config(), false);
+  Adapters tight(base_config(), {.memory_budget = plan.info.bytes + plan.trunk_bytes}, *backend);
+  std::filesystem::copy(folder / "good", folder / "copy");
+  const int copy = tight.add(folder / "copy");
+  REQUIRE(tight.acquire(copy));
+  const int other = tight.add(folder / "good");
+  REQUIRE(tight.acquire(other));
+  std::filesystem::resize_file(folder / "good/adapter_model.safetensors", 64);
+  std::vector<int> failed;
+  const std::vector<float> got = run(tight, {copy, other}, &failed);
+  CHECK(!failed.empty());
+  for (int handle : failed) CHECK(handle == other);
+  for (int layer = 0; layer < kLayers; ++layer) {
+    CHECK(std::memcmp(got.data() + 2 * layer * kOutputs, want.data() + layer * kOutputs,
+                      kOutputs * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE("steps run while other threads load, acquire and remove adapters") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  ScratchFolder folder;
+  for (uint32_t i = 0; i < 4; ++i) write_many(folder / std::to_string(i), 70 + i);
+  Adapters adapters(base_config(), {.memory_budget = 200000, .max_resident = 3}, *backend);
+  const int mine = adapters.add(folder / "0");
+  REQUIRE(adapters.acquire(mine));
+  const std::vector<float> want = run(adapters, {mine});
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 1; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      while (!stop) {
+        const int handle = adapters.add(folder / std::to_string(i));
+        if (adapters.acquire(handle)) {
+          adapters.routing(handle);
+          adapters.release(handle);
+        }
+        adapters.remove(handle);
+      }
+    });
+  }
+  for (int step = 0; step < 50; ++step) CHECK(run(adapters, {mine}) == want);
+  adapters.remove(mine);
+  CHECK(run(adapters, {mine}) == want);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  adapters.release(mine);
+  CHECK(stat(adapters, kStatResidentBytes) == 0);
+}
+
+}  // namespace smore
