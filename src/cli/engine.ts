@@ -1,8 +1,9 @@
-import type { EngineConfig } from "../config.js";
+import { ENGINE_OPTIONS, type EngineConfig } from "../config.js";
 import { nativeModule } from "../engine/engine.js";
 import type { NativeConfig, NativeEngine, NativeModule } from "../engine/native.js";
 import { createProgress, type Progress } from "../models/progress.js";
 import { CommandError } from "./command.js";
+import { flagName, UsageError } from "./options.js";
 
 /** The addon; what is wrong with it is one line for the user. */
 export function native(): NativeModule {
@@ -26,9 +27,18 @@ export async function loadEngine(
       progress.update(done);
       onProgress(total > 0 ? done / total : 0, what);
     });
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string };
+    throw code === "invalid_argument" ? new UsageError(withFlag(message)) : error;
   } finally {
     (progress as Progress | null)?.end();
   }
+}
+
+/** The engine names an option by its key; the user knows its flag. */
+function withFlag(message: string): string {
+  const key = Object.keys(ENGINE_OPTIONS).find((candidate) => message.startsWith(`${candidate} `));
+  return key === undefined ? message : flagName(key) + message.slice(key.length);
 }
 
 function nativeConfig(config: EngineConfig, modelPath: string): NativeConfig {

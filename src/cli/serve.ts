@@ -121,8 +121,8 @@ class Service {
     const { path, name } = await resolveModel(config.model);
     const baseName = config.servedModelName ?? name;
     const text = loadText(path);
-    if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
+    if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
     const models = new AdapterRegistry(engine, baseName, path);
     await this.#registerAdapters(models);

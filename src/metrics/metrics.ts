@@ -40,7 +40,6 @@ export class Metrics {
   #source: MetricsSource | null = null;
   #loraLabels = "";
   #loraChanged = 0;
-  #lastPinned: number[] = []; // adapters, latest first
 
   constructor(modelName: string) {
     this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
@@ -121,7 +120,7 @@ export class Metrics {
 
     engine.stats(this.#stats);
     this.#readStats();
-    const resident = this.#residentAdapters([...pinned]);
+    const resident = adapters.resident(this.#stats[STATS.indexOf("residentAdapters")] ?? 0);
     const names = new Map(source.adapters().map(({ name, adapter }) => [adapter, name]));
     this.#server.registeredAdapters.set(names.size);
     this.#readAdapters(source, names, resident, new Set(deferred.map(({ adapter }) => adapter)));
@@ -147,14 +146,6 @@ export class Metrics {
     server.adapterBudget.set(HOST, value("adapterBudgetBytes"));
     server.weightBytes.set(value("weightBytes"));
     server.kvBytes.set(value("kvBytes"));
-  }
-
-  /** The engine counts its resident adapters; it evicts the least recently pinned first. */
-  #residentAdapters(pinned: readonly number[]): number[] {
-    const earlier = this.#lastPinned.filter((adapter) => !pinned.includes(adapter));
-    const resident = this.#stats[STATS.indexOf("residentAdapters")] ?? 0;
-    this.#lastPinned = [...pinned, ...earlier].slice(0, Math.max(resident, pinned.length));
-    return this.#lastPinned;
   }
 
   #readAdapters(

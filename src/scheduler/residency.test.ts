@@ -44,3 +44,14 @@ test("a refused adapter waits for a release, and has no hope when nothing else i
   assert.deepEqual(residency.toAcquire, [1, 2, 2]);
   assert.equal(residency.refused(2), false);
 });
+
+test("of the resident adapters those without a pin are the latest granted", () => {
+  const residency = new Residency();
+  for (const adapter of [1, 2, 3]) {
+    residency.want(adapter);
+    residency.granted(adapter);
+  }
+  residency.releaseUnused((adapter) => adapter === 1);
+  assert.deepEqual(residency.resident(2), [1, 3]);
+  assert.deepEqual(residency.resident(3), [1, 3], "what was evicted does not come back by itself");
+});

@@ -10,6 +10,7 @@ type Pin = { state: "absent" | "loading" | "refused" | "pinned"; users: number; 
  */
 export class Residency {
   readonly #pins = new Map<number, Pin>();
+  readonly #granted = new Set<number>(); // latest last
   #releases = 0;
   /** Adapters that the engine shall make resident and pin. The loop empties it. */
   readonly toAcquire: number[] = [];
@@ -38,6 +39,8 @@ export class Residency {
 
   granted(adapter: number): void {
     this.#pin(adapter).state = "pinned";
+    this.#granted.delete(adapter);
+    this.#granted.add(adapter);
   }
 
   /** There was no room. False when there never will be: nothing else is pinned or being loaded. */
@@ -72,6 +75,18 @@ export class Residency {
 
   pinned(): number[] {
     return [...this.#pins].filter(([, pin]) => pin.state === "pinned").map(([adapter]) => adapter);
+  }
+
+  /**
+   * Which adapters are resident when the engine says that `count` are: it evicts the one whose pin was
+   * asked for longest ago, and never a pinned one.
+   */
+  resident(count: number): number[] {
+    const pinned = this.pinned();
+    const others = [...this.#granted].filter((adapter) => !pinned.includes(adapter)).reverse();
+    const forgotten = others.splice(Math.max(count - pinned.length, 0));
+    for (const adapter of forgotten) this.#granted.delete(adapter);
+    return [...pinned, ...others];
   }
 
   #retryRefused(): void {

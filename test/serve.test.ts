@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+/** The command as users run it, with the real engine on the tiny models. */
+
+const MAIN = fileURLToPath(new URL("../src/main.js", import.meta.url));
+const TINY = fileURLToPath(new URL("../../test/fixtures/tiny-llama-smore/tied", import.meta.url));
+const TINY_ARGS = ["--model", join(TINY, "model"), "--served-model-name", "tiny"];
+const SMALL = ["--threads", "2", "--kv-memory", "16MiB", "--adapter-memory", "16MiB"];
+
+interface Golden {
+  readonly prompts: readonly (readonly number[])[];
+  readonly variants: Readonly<Record<string, { readonly greedy_tokens: readonly number[][] }>>;
+}
+const golden: Golden = JSON.parse(readFileSync(join(TINY, "index.json"), "utf8"));
+
+function smore(args: readonly string[]): { process: ChildProcess; output: () => string } {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      text += chunk;
+    });
+  }
+  return { process: child, output: () => text };
+}
+
+async function exitOf(args: readonly string[]): Promise<{ code: number; output: string }> {
+  const { process: child, output } = smore(args);
+  const [code] = (await once(child, "close")) as [number];
+  return { code, output: output() };
+}
+
+/** A ready server and its address. */
+async function serve(context: TestContext, args: readonly string[]) {
+  const { process: child, output } = smore([
+    "serve",
+    "--port",
+    "0",
+    ...TINY_ARGS,
+    ...SMALL,
+    ...args,
+  ]);
+  context.after(() => child.kill("SIGKILL"));
+  let url: string | undefined;
+  while (url === undefined) {
+    url = /ready on (http:\S+)/.exec(output())?.[1];
+    assert.equal(child.exitCode, null, output());
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return { child, url, output };
+}
+
+function complete(url: string, body: object): Promise<Response> {
+  return fetch(`${url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ temperature: 0, ignore_eos: true, ...body }),
+  });
+}
+
+async function greedyTokens(url: string, model: string, prompt: readonly number[]) {
+  const response = await complete(url, { model, prompt, max_tokens: 32, return_token_ids: true });
+  const body = (await response.json()) as { choices: { token_ids: number[] }[] };
+  return body.choices[0]?.token_ids;
+}
+
+const ADAPTERS = ["--adapters-dir", join(TINY, "adapters"), "--activations", "fp32"];
+
+test("several adapters and the base in one batch give the recorded tokens", async (context) => {
+  const { url } = await serve(context, ADAPTERS);
+  const jobs = Object.entries(golden.variants).flatMap(([variant, { greedy_tokens }]) =>
+    [0, 1, 0, 1].map((prompt) => ({ variant, prompt, want: greedy_tokens[prompt] })),
+  );
+  const got = await Promise.all(
+    jobs.map(({ variant, prompt }) =>
+      greedyTokens(url, variant === "base" ? "tiny" : variant, golden.prompts[prompt]!),
+    ),
+  );
+  assert.deepEqual(
+    got,
+    jobs.map(({ want }) => want),
+  );
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const total = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1]);
+  assert.equal(total("smore_base_passes_total"), total("smore_steps_total"));
+  assert.match(metrics, /running_lora_adapters="lora,smore-noisy,smore-switch"/);
+});
+
+test("32 streams over 8 adapters with room for 3 take turns and give the same tokens", async (context) => {
+  const folders = ["lora", "smore-noisy", "smore-switch"] as const;
+  const adapters = Array.from({ length: 8 }, (_, index) => folders[index % folders.length]!);
+  const { url } = await serve(context, [
+    ...["--activations", "fp32", "--max-loaded-adapters", "3"],
+    ...adapters.flatMap((folder, index) => [
+      "--adapter",
+      `a${index}=${join(TINY, "adapters", folder)}`,
+    ]),
+  ]);
+  const got = await Promise.all(
+    Array.from({ length: 32 }, (_, job) => greedyTokens(url, `a${job % 8}`, golden.prompts[0]!)),
+  );
+  assert.deepEqual(
+    got,
+    got.map((_, job) => golden.variants[adapters[job % 8]!]!.greedy_tokens[0]),
+  );
+});
+
+test("an adapter larger than its memory is served page by page with the same tokens", async (context) => {
+  const { url } = await serve(context, [...ADAPTERS, "--adapter-memory", "150KiB"]);
+  const got = await greedyTokens(url, "smore-switch", golden.prompts[0]!);
+  assert.deepEqual(got, golden.variants["smore-switch"]!.greedy_tokens[0]);
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const evictions = /^smore_expert_evictions_total\{tier="host"\} (\S+)$/m.exec(metrics)?.[1];
+  assert.ok(Number(evictions) > 0, "pages leave for others");
+});
+
+test("an adapter that cannot be loaded costs itself alone", async (context) => {
+  const { url, output } = await serve(context, ["--adapter", `broken=${join(TINY, "model")}`]);
+  assert.match(output(), /adapter "broken": .*adapter_config\.json/);
+  assert.equal((await complete(url, { model: "broken", prompt: [1] })).status, 404);
+  assert.equal((await complete(url, { model: "tiny", prompt: [1], max_tokens: 1 })).status, 200);
+});
+
+test("SIGTERM finishes what runs and exits with 0", async (context) => {
+  const { child, url } = await serve(context, []);
+  const body = { model: "tiny", prompt: [1, 2, 3], max_tokens: 100, stream: true };
+  const response = await complete(url, body);
+  child.kill("SIGTERM");
+  assert.match(await response.text(), /data: \[DONE\]/);
+  const [code] = (await once(child, "exit")) as [number];
+  assert.equal(code, 0);
+});
+
+test("a second signal ends at once", async (context) => {
+  const { child, url } = await serve(context, ["--drain-delay", "60"]);
+  child.kill("SIGTERM");
+  while ((await fetch(`${url}/readyz`)).status !== 503);
+  child.kill("SIGTERM");
+  const [code] = (await once(child, "exit")) as [number];
+  assert.equal(code, 128 + 15);
+});
+
+test("what cannot be obeyed exits with 2 and one line that names it", async () => {
+  assert.deepEqual(await exitOf(["serve", "--prot", "1"]), {
+    code: 2,
+    output: "smore: unknown option --prot; did you mean --port?\n",
+  });
+  assert.deepEqual(await exitOf(["serv"]), {
+    code: 2,
+    output: 'smore: unknown command "serv"; did you mean serve? (smore --help lists them)\n',
+  });
+});
+
+test("a model that is not there exits with 1 and one line", async () => {
+  const { code, output } = await exitOf(["serve", "--port", "0", "--model", "/nonsense"]);
+  assert.equal(code, 1);
+  assert.match(output, /^smore: no model "\/nonsense": .*\n$/);
+});
+
+test("verify prints a line per golden file and the sum last", async () => {
+  const folder = fileURLToPath(new URL("../../test/fixtures/smore", import.meta.url));
+  const { code, output } = await exitOf(["verify", folder, "--backend", "all"]);
+  const lines = output.trimEnd().split("\n");
+  assert.match(lines.at(-1)!, /^[0-9]+ passed, 0 failed$/);
+  assert.equal(code, 0);
+});
+
+test("bench shows one pass over the base weights per step, whatever the adapters", async () => {
+  const { code, output } = await exitOf([
+    ...["bench", "--model", join(TINY, "model"), ...SMALL, "--repeat", "1", "--json"],
+    ...["--adapter", join(TINY, "adapters", "smore-switch"), "--copies", "8"],
+    ...["--prompt", "32", "--tokens", "8"],
+  ]);
+  assert.equal(code, 0, output);
+  const { results } = JSON.parse(output.slice(output.indexOf("{"))) as {
+    results: { name: string; basePassesPerStep: number; rowsPerStep: number }[];
+  };
+  const mixed = results.find(({ name }) => name === "16 streams, base and 8 adapters")!;
+  assert.deepEqual([mixed.basePassesPerStep, mixed.rowsPerStep], [1, 16]);
+});
