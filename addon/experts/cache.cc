@@ -40,8 +40,7 @@ ExpertCache::ExpertCache(CacheLimits limits) : limits_(limits) {}
 
 ExpertCache::~ExpertCache() = default;
 
-void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source,
-                      const std::string& name) {
+void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source, const std::string& name) {
   auto added = std::make_unique<Entry>();
   added->adapter = adapter;
   added->name = name;
@@ -185,9 +184,8 @@ void ExpertCache::load_trunk(Entry& wanted) {
 void ExpertCache::prefetch(Lock& lock, Entry& wanted) {
   std::vector<int> order(wanted.pages.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return wanted.pages[a].uses > wanted.pages[b].uses;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return wanted.pages[a].uses > wanted.pages[b].uses; });
   std::vector<int> started;
   for (int page : order) {
     if (wanted.pages[page].state != State::kAbsent) continue;
@@ -339,9 +337,8 @@ bool ExpertCache::evict_idle(uint64_t bytes) {
   for (int page = 0; page < static_cast<int>(idle->pages.size()); ++page) {
     if (idle->pages[page].state == State::kResident) resident.push_back(page);
   }
-  std::stable_sort(resident.begin(), resident.end(), [&](int a, int b) {
-    return idle->pages[a].heat < idle->pages[b].heat;
-  });
+  std::stable_sort(resident.begin(), resident.end(),
+                   [&](int a, int b) { return idle->pages[a].heat < idle->pages[b].heat; });
   for (int page : resident) {
     if (stats_.resident_bytes + bytes <= limits_.bytes) return true;
     evict_page(*idle, page);

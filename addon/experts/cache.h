@@ -36,9 +36,9 @@ class ExpertCache {
   // Forgets the adapter once its last pin is gone.
   void remove(int adapter);
 
-  // Loads the trunk (single flight), prefetches pages into what idle adapters leave, pins the trunk.
-  // Waits for these loads. False when pinned adapters leave no room. Throws Error(kIo) when the
-  // trunk cannot be read, Error(kInvalidArgument) when the adapter is not known (any more). Any
+  // Loads the trunk (single flight), prefetches pages into what idle adapters leave, pins the
+  // trunk. Waits for these loads. False when pinned adapters leave no room. Throws Error(kIo) when
+  // the trunk cannot be read, Error(kInvalidArgument) when the adapter is not known (any more). Any
   // thread.
   bool acquire(int adapter);
   void release(int adapter);
@@ -54,8 +54,9 @@ class ExpertCache {
   // Also of an adapter that was removed but is still pinned.
   Resident resident(int adapter);
 
-  // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page, and
-  // waits until it is loaded. blocks[i] is null where a page could not be read. Returns its length.
+  // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page,
+  // and waits until it is loaded. blocks[i] is null where a page could not be read. Returns its
+  // length.
   size_t pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks);
   // Ends what pin() returned for the same keys.
   void unpin(std::span<const PageKey> keys);
@@ -69,9 +70,9 @@ class ExpertCache {
   struct Page {
     BlockMemory memory;
     State state = State::kAbsent;
-    int32_t users = 0;   // pins of the step in progress
-    float heat = 0;      // uses since it came, halved now and then
-    uint64_t uses = 0;   // since registration: the order of prefetch
+    int32_t users = 0;  // pins of the step in progress
+    float heat = 0;     // uses since it came, halved now and then
+    uint64_t uses = 0;  // since registration: the order of prefetch
   };
 
   // How one load of a trunk ended, for everyone who waits for it.
@@ -90,7 +91,7 @@ class ExpertCache {
     std::shared_ptr<TrunkLoad> trunk_load;
     std::vector<Page> pages;
     int pins = 0;
-    int loading = 0;         // blocks on their way
+    int loading = 0;  // blocks on their way
     int resident_pages = 0;
     uint64_t last_used = 0;  // tick of the last release
     bool removed = false;
@@ -122,7 +123,7 @@ class ExpertCache {
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // a load ended, a pin ended, memory was freed
   std::unordered_map<int, std::unique_ptr<Entry>> entries_;
-  std::vector<Entry*> holders_;      // entries with memory: what eviction looks through
+  std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
   uint64_t tick_ = 0;
   Loader loader_;  // last: its thread ends before the rest goes

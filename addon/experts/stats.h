@@ -12,9 +12,9 @@ struct CacheStats {
   uint64_t evictions = 0;   // pages
   uint64_t load_bytes = 0;  // pages and trunks
   double load_seconds = 0;
-  uint64_t resident_bytes = 0;  // now, with what is being loaded
-  uint64_t resident_pages = 0;  // now
-  uint64_t resident_trunks = 0; // now
+  uint64_t resident_bytes = 0;   // now, with what is being loaded
+  uint64_t resident_pages = 0;   // now
+  uint64_t resident_trunks = 0;  // now
 };
 
 }  // namespace smore

@@ -6,8 +6,8 @@
 
 namespace smore {
 
-// What an adapter's memory is made of, as the cache sees it: a trunk and pages of known sizes, and a
-// way to fill them. What the bytes mean is the owner's affair.
+// What an adapter's memory is made of, as the cache sees it: a trunk and pages of known sizes, and
+// a way to fill them. What the bytes mean is the owner's affair.
 class BlockSource {
  public:
   virtual ~BlockSource() = default;

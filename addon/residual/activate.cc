@@ -5,8 +5,8 @@
 namespace smore {
 namespace {
 
-// Odd rational minimax approximation, within 3 ulp of tanh; exact to float beyond the clamp. Without
-// branches, so that the compiler makes vector code of the loop.
+// Odd rational minimax approximation, within 3 ulp of tanh; exact to float beyond the clamp.
+// Without branches, so that the compiler makes vector code of the loop.
 inline float tanh_rational(float v) {
   const float x = std::clamp(v, -7.90531110763549805f, 7.90531110763549805f);
   const float s = x * x;

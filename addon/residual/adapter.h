@@ -15,7 +15,8 @@ class Adapter : public BlockSource {
     for (const SitePlan& site : plan_.sites) {
       const auto& levels = site.mixture.levels;
       if (widths_.size() < levels.size()) widths_.resize(levels.size());
-      for (size_t l = 0; l < levels.size(); ++l) widths_[l] = std::max(widths_[l], levels[l].experts);
+      for (size_t l = 0; l < levels.size(); ++l)
+        widths_[l] = std::max(widths_[l], levels[l].experts);
     }
     for (int width : widths_) routed_.emplace_back(width);
   }
@@ -43,7 +44,7 @@ class Adapter : public BlockSource {
  private:
   int handle_;
   AdapterPlan plan_;
-  std::vector<int> widths_;                                // experts per level, most over the sites
+  std::vector<int> widths_;  // experts per level, most over the sites
   std::vector<std::vector<std::atomic<uint64_t>>> routed_;  // [level][expert]
 };
 

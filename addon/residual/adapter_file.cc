@@ -41,8 +41,9 @@ AdapterFile open_adapter_folder(const std::string& folder) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
     throw Error(ErrorCode::kInvalidAdapter,
-                folder + ": not a folder; an adapter is a folder with adapter_config.json and "
-                         "adapter_model.safetensors");
+                folder +
+                    ": not a folder; an adapter is a folder with adapter_config.json and "
+                    "adapter_model.safetensors");
   }
   AdapterFile adapter;
   adapter.where = folder + "/adapter_config.json";

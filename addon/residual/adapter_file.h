@@ -36,7 +36,7 @@ struct AdapterFile {
   std::string tensors_path;  // of the tensors, for messages
   Json config;
   std::vector<TensorView> tensors;
-  bool whole = true;         // holds every linear that target_modules names
+  bool whole = true;                          // holds every linear that target_modules names
   std::shared_ptr<const MappedFile> mapping;  // keeps the views alive
   std::shared_ptr<const FileReader> reader;
 

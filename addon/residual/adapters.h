@@ -19,12 +19,12 @@ struct AdapterFile;
 
 // What registration tells about an adapter. [engine.adapters.load -> TypeScript]
 struct AdapterInfo {
-  std::string kind;        // "smore", "lora"
+  std::string kind;  // "smore", "lora"
   int64_t parameters = 0;
-  uint64_t bytes = 0;      // resident size when all of it is loaded
-  int sites = 0;           // adapted linears
-  int pages = 0;           // experts over all sites
-  int levels = 0;          // L of the largest tree; 1 for plain LoRA
+  uint64_t bytes = 0;  // resident size when all of it is loaded
+  int sites = 0;       // adapted linears
+  int pages = 0;       // experts over all sites
+  int levels = 0;      // L of the largest tree; 1 for plain LoRA
 };
 
 // The rows of a step that one adapted linear must change, grouped by adapter ahead of the layers.
@@ -33,7 +33,7 @@ struct AdapterRows {
     int handle = 0;             // adapter
     std::vector<int32_t> rows;  // rows of the step, ascending
   };
-  std::vector<Group> groups;    // adapters in use; empty = the step is base only
+  std::vector<Group> groups;  // adapters in use; empty = the step is base only
 };
 
 // Where the delta of one linear goes.
@@ -44,9 +44,9 @@ struct SiteOutput {
 };
 
 struct AdapterOptions {
-  uint64_t memory_budget = 0;   // bytes for everything resident: routers, W, W_final, expert pages
-  int max_resident = 0;         // adapters whose trunk may be resident at once
-  bool experts_as_bf16 = false; // --adapter-dtype bf16; otherwise as stored
+  uint64_t memory_budget = 0;    // bytes for everything resident: routers, W, W_final, expert pages
+  int max_resident = 0;          // adapters whose trunk may be resident at once
+  bool experts_as_bf16 = false;  // --adapter-dtype bf16; otherwise as stored
 };
 
 // All adapters of a server on the CPU tier: registered (mapped file, validated), resident (trunk in
@@ -58,15 +58,16 @@ class Adapters {
   Adapters(const ModelConfig& base, const AdapterOptions& options, Backend& backend);
   ~Adapters();
 
-  // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never reused).
-  // Throws Error(kInvalidAdapter, ...) naming file and tensor.
+  // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never
+  // reused). Throws Error(kInvalidAdapter, ...) naming file and tensor.
   int add(const std::string& folder);
   int add(const AdapterFile& file);
   AdapterInfo info(int handle) const;
 
-  // Makes the adapter resident (evicting idle ones), prefetches its pages as far as the budget goes,
-  // and pins its trunk until release(). Blocks until loaded; single flight. Returns false when every
-  // resident adapter is pinned and the budget or max_resident leaves no room: try again later.
+  // Makes the adapter resident (evicting idle ones), prefetches its pages as far as the budget
+  // goes, and pins its trunk until release(). Blocks until loaded; single flight. Returns false
+  // when every resident adapter is pinned and the budget or max_resident leaves no room: try again
+  // later.
   bool acquire(int handle);
   void release(int handle);
   // Whether a step may use it now.

@@ -17,30 +17,32 @@ constexpr int64_t kLargestWidth = int64_t{1} << 20;
 constexpr int kDefaultProjection = 32;
 
 // Fields that training or bookkeeping writes and inference does not read, in either format.
-constexpr std::string_view kUnread[] = {
-    "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision",
-    "task_type"};
+constexpr std::string_view kUnread[] = {"auto_mapping",   "base_model_name_or_path",
+                                        "inference_mode", "peft_version",
+                                        "revision",       "task_type"};
 
 // The same of S'MoRE.
 constexpr std::string_view kUnreadSmore[] = {
-    "balance_loss_weight", "bias", "init_method", "init_moe_weights", "layer_forward_mode",
-    "lora_scaling", "moe_dropout"};
+    "balance_loss_weight", "bias",         "init_method", "init_moe_weights",
+    "layer_forward_mode",  "lora_scaling", "moe_dropout"};
 
 // The same of LoRA; the last ones are arguments of features whose switch is refused when it is on.
 constexpr std::string_view kUnreadLora[] = {
-    "ensure_weight_tying", "layers_pattern", "lora_dropout", "megatron_config", "megatron_core",
-    "corda_config", "eva_config", "loftq_config", "lora_ga_config", "qalora_group_size",
-    "runtime_config"};
+    "ensure_weight_tying", "layers_pattern",    "lora_dropout",  "megatron_config",
+    "megatron_core",       "corda_config",      "eva_config",    "loftq_config",
+    "lora_ga_config",      "qalora_group_size", "runtime_config"};
 
 constexpr std::string_view kReadCommon[] = {"peft_type", "target_modules", "exclude_modules",
                                             "layers_to_transform"};
 constexpr std::string_view kReadSmore[] = {
-    "activation_position", "dim_downproj_x", "expert_act_fn", "expert_dims", "gate_act_fn",
-    "gate_arch", "gate_dims", "gate_type", "is_shared_expert_pool", "lora_alpha", "moe_arch",
-    "num_active", "num_experts"};
-constexpr std::string_view kReadLora[] = {"alpha_pattern", "bias", "init_lora_weights",
-                                          "lora_alpha", "lora_bias", "r", "rank_pattern",
-                                          "use_rslora"};
+    "activation_position", "dim_downproj_x", "expert_act_fn",
+    "expert_dims",         "gate_act_fn",    "gate_arch",
+    "gate_dims",           "gate_type",      "is_shared_expert_pool",
+    "lora_alpha",          "moe_arch",       "num_active",
+    "num_experts"};
+constexpr std::string_view kReadLora[] = {"alpha_pattern", "bias",      "init_lora_weights",
+                                          "lora_alpha",    "lora_bias", "r",
+                                          "rank_pattern",  "use_rslora"};
 
 bool contains(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -59,7 +61,8 @@ bool is_off(const Json& value) {
 // A setting that is on and that nothing above reads would silently change nothing here although it
 // changes the adapter's output: modules_to_save, use_dora, a misspelt field.
 void refuse_unread(const Json& json, const JsonFields& fields,
-                   std::span<const std::string_view> read, std::span<const std::string_view> unread) {
+                   std::span<const std::string_view> read,
+                   std::span<const std::string_view> unread) {
   for (const auto& [name, value] : *json.object()) {
     if (contains(kReadCommon, name) || contains(kUnread, name) || contains(read, name) ||
         contains(unread, name) || is_off(value)) {
@@ -70,7 +73,8 @@ void refuse_unread(const Json& json, const JsonFields& fields,
   }
 }
 
-std::vector<int> list(const JsonFields& fields, std::string_view name, int64_t least, int64_t most) {
+std::vector<int> list(const JsonFields& fields, std::string_view name, int64_t least,
+                      int64_t most) {
   const std::vector<int64_t> values = fields.integers(name, least, most);
   return {values.begin(), values.end()};
 }
@@ -86,8 +90,9 @@ Curve parse_curve(const JsonFields& fields, std::string_view name) {
     const auto parsed = std::from_chars(text.data() + 6, end, initial);
     if (parsed.ec == std::errc() && parsed.ptr == end) return Curve::kPrelu;
   }
-  fields.refuse(name, "is '" + text +
-                          "', not identity, relu, tanh or prelu|V (V is the initial slope, a number)");
+  fields.refuse(
+      name,
+      "is '" + text + "', not identity, relu, tanh or prelu|V (V is the initial slope, a number)");
 }
 
 Combine parse_position(const JsonFields& fields) {
@@ -117,8 +122,8 @@ void parse_alpha(const JsonFields& fields, SmoreConfig& config) {
   if (!fields.has("lora_alpha")) return;
   config.alpha = fields.numbers("lora_alpha");
   if (config.alpha.size() != config.experts.size()) {
-    fields.refuse("lora_alpha", "has " + std::to_string(config.alpha.size()) +
-                                    " entries for " + std::to_string(config.levels()) +
+    fields.refuse("lora_alpha", "has " + std::to_string(config.alpha.size()) + " entries for " +
+                                    std::to_string(config.levels()) +
                                     " levels (num_experts); one number per level or null");
   }
 }

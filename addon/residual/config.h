@@ -17,17 +17,17 @@ namespace smore {
 enum class GateType { kNoisyTopK, kSwitch, kDense };
 
 struct SmoreConfig {
-  std::vector<int> experts;    // num_experts, leaves first as in every list
-  std::vector<int> active;     // num_active
-  std::vector<int> ranks;      // expert_dims
+  std::vector<int> experts;  // num_experts, leaves first as in every list
+  std::vector<int> active;   // num_active
+  std::vector<int> ranks;    // expert_dims
   std::vector<int> gate_dims;
   GateType gate_type = GateType::kNoisyTopK;
-  bool gate_mlp = true;        // gate_arch "mlp": every level has a two-layer router
+  bool gate_mlp = true;  // gate_arch "mlp": every level has a two-layer router
   Curve gate_curve = Curve::kRelu;
   Curve expert_curve = Curve::kRelu;
   Combine combine = Combine::kTreeAll;
-  int projection = 0;          // dim_downproj_x; 0 = as wide as the linear's input
-  std::vector<double> alpha;   // lora_alpha; empty = scale 1
+  int projection = 0;         // dim_downproj_x; 0 = as wide as the linear's input
+  std::vector<double> alpha;  // lora_alpha; empty = scale 1
   bool shared_pool = false;
 
   int levels() const { return static_cast<int>(experts.size()); }
@@ -36,19 +36,19 @@ struct SmoreConfig {
 struct LoraConfig {
   int rank = 0;
   double alpha = 0;
-  bool rank_stabilized = false;  // use_rslora: alpha / sqrt(r)
-  bool biased = false;           // lora_bias: B has a bias
+  bool rank_stabilized = false;                           // use_rslora: alpha / sqrt(r)
+  bool biased = false;                                    // lora_bias: B has a bias
   std::vector<std::pair<std::string, int>> rank_pattern;  // regular expression of a module's path
   std::vector<std::pair<std::string, double>> alpha_pattern;
 };
 
 // Which linears the configuration says are adapted; the tensors must agree.
 struct TargetModules {
-  std::vector<std::string> names;     // a module's path or the end of one; empty with expression
-  std::string expression;             // a regular expression of the whole path
+  std::vector<std::string> names;  // a module's path or the end of one; empty with expression
+  std::string expression;          // a regular expression of the whole path
   std::vector<std::string> excluded;
   std::string excluded_expression;
-  std::vector<int> layers;            // layers_to_transform; empty = all
+  std::vector<int> layers;  // layers_to_transform; empty = all
 
   bool known() const { return !names.empty() || !expression.empty(); }
   bool matches(const std::string& module, int layer) const;

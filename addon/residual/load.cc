@@ -22,7 +22,8 @@ class Loader {
     if (!to.exists()) return;
     std::byte* target = block_ + to.offset;
     if (from.dtype == to.dtype) {
-      reader_.read(from.offset + row_bytes(from.dtype, first), row_bytes(from.dtype, count), target);
+      reader_.read(from.offset + row_bytes(from.dtype, first), row_bytes(from.dtype, count),
+                   target);
     } else if (to.dtype == DType::kF32) {
       read_floats(from, first, count, reinterpret_cast<float*>(target));
     } else {
@@ -78,7 +79,8 @@ void multiply(Operand a, int a_rows, Operand b, int b_rows, int depth, float* ta
 std::vector<float> transposed(const std::vector<float>& values, int rows, int columns) {
   std::vector<float> result(values.size());
   for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < columns; ++j) result[int64_t{j} * rows + i] = values[int64_t{i} * columns + j];
+    for (int j = 0; j < columns; ++j)
+      result[int64_t{j} * rows + i] = values[int64_t{i} * columns + j];
   }
   return result;
 }
@@ -91,8 +93,8 @@ class RouterLoader {
     const auto& levels = site_.mixture.levels;
     for (size_t l = 0; l < levels.size(); ++l) {
       const Router& router = levels[l].router;
-      keys_.push_back(loader_.floats(site_.sources.levels[l].keys,
-                                     int64_t{levels[l].experts} * router.keys));
+      keys_.push_back(
+          loader_.floats(site_.sources.levels[l].keys, int64_t{levels[l].experts} * router.keys));
       if (router.score == Score::kCosine) normalise_rows(keys_.back(), router.keys);
     }
     for (size_t l = 0; l < levels.size(); ++l) {
@@ -124,8 +126,8 @@ class RouterLoader {
     for (size_t i = 0; i < to.tables.size(); ++i) {
       const size_t m = site_.mixture.levels.size() - 1 - i;
       const Level& above = site_.mixture.levels[m];
-      multiply({keys_[m], above.router.keys}, above.experts, {first, router.inputs, column}, to.rows,
-               above.router.keys, loader_.target(to.tables[i]));
+      multiply({keys_[m], above.router.keys}, above.experts, {first, router.inputs, column},
+               to.rows, above.router.keys, loader_.target(to.tables[i]));
       column += above.router.keys;
     }
   }

@@ -184,7 +184,8 @@ void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const st
     activate(level.activation, own, int64_t{count} * level.width);
   } else {
     const float* w_bias = floats_at(work.trunk, slots.w_bias);
-    for (int i = 0; i < count; ++i) add_scaled(1, w_bias, level.width, own + int64_t{i} * level.width);
+    for (int i = 0; i < count; ++i)
+      add_scaled(1, w_bias, level.width, own + int64_t{i} * level.width);
   }
 }
 

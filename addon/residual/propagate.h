@@ -6,9 +6,9 @@ namespace smore {
 
 // Bottom-up half of a tree, and the products of its experts.
 
-// Computes `own` of pairs [first, first + count) of one expert, whose page is given: for trees up to
-// what the nodes gather (leaves of kTreeAll are activated, W's bias is added above them), for sums
-// A x + a.
+// Computes `own` of pairs [first, first + count) of one expert, whose page is given: for trees up
+// to what the nodes gather (leaves of kTreeAll are activated, W's bias is added above them), for
+// sums A x + a.
 void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const std::byte* page,
                   int64_t first, int count, Arena& scratch);
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-// The formulas of a S'MoRE tree and of LoRA, one token at a time, in double precision, straight from
-// the names that an adapter file uses. Slow on purpose: the truth that tests compare with.
+// The formulas of a S'MoRE tree and of LoRA, one token at a time, in double precision, straight
+// from the names that an adapter file uses. Slow on purpose: the truth that tests compare with.
 namespace smore::reference {
 
 struct Tensor {

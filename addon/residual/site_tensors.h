@@ -9,8 +9,8 @@
 
 namespace smore {
 
-// The tensors of one adapted linear while it is validated. Whatever is never asked for is refused at
-// the end, so a misspelt or surplus tensor cannot pass unnoticed.
+// The tensors of one adapted linear while it is validated. Whatever is never asked for is refused
+// at the end, so a misspelt or surplus tensor cannot pass unnoticed.
 class SiteTensors {
  public:
   SiteTensors(const AdapterFile& file, std::string module, int layer, Site site)

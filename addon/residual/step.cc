@@ -125,7 +125,8 @@ void ResidualStep::project_all() {
 int ResidualStep::rows_per_block(const Work& work) const {
   const int share = (work.count + threads_.size() - 1) / threads_.size();
   const int64_t most = kPairsPerTreeBlock / work.mixture().levels[0].pairs;
-  return static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(share, most), 1, kRowsPerTreeBlock));
+  return static_cast<int>(
+      std::clamp<int64_t>(std::min<int64_t>(share, most), 1, kRowsPerTreeBlock));
 }
 
 void ResidualStep::route_all() {
@@ -133,8 +134,7 @@ void ResidualStep::route_all() {
   for (int w = 0; w < static_cast<int>(works_.size()); ++w) {
     const int block = rows_per_block(works_[w]);
     for (int row = 0; row < works_[w].count; row += block) {
-      chunks_.push_back(
-          {.work = w, .first = row, .count = std::min(block, works_[w].count - row)});
+      chunks_.push_back({.work = w, .first = row, .count = std::min(block, works_[w].count - row)});
     }
   }
   for_each_chunk([this](const Chunk& chunk, Arena& scratch) {
@@ -227,8 +227,7 @@ void ResidualStep::propagate_all() {
     if (!works_[w].is_tree() || works_[w].failed) continue;
     const int block = rows_per_block(works_[w]);
     for (int row = 0; row < works_[w].count; row += block) {
-      chunks_.push_back(
-          {.work = w, .first = row, .count = std::min(block, works_[w].count - row)});
+      chunks_.push_back({.work = w, .first = row, .count = std::min(block, works_[w].count - row)});
     }
   }
   for_each_chunk([this](const Chunk& chunk, Arena& scratch) {

@@ -72,7 +72,7 @@ class ResidualStep {
   std::vector<Arena> scratch_;  // per thread, of a chunk
   std::vector<Work> works_;
   std::vector<Chunk> chunks_;
-  std::vector<PageUse> uses_;    // beside keys_ and blocks_
+  std::vector<PageUse> uses_;  // beside keys_ and blocks_
   std::vector<PageKey> keys_;
   std::vector<const std::byte*> blocks_;
 };

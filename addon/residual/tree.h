@@ -53,15 +53,16 @@ struct Router {
 };
 
 struct Level {
-  int experts = 0;  // s
-  int chosen = 0;   // F
-  int rank = 0;     // r
-  int width = 0;    // d of this level's output
-  float scale = 1;  // own = scale (B (A x + a) + b)
+  int experts = 0;      // s
+  int chosen = 0;       // F
+  int rank = 0;         // r
+  int width = 0;        // d of this level's output
+  float scale = 1;      // own = scale (B (A x + a) + b)
   bool biased = false;  // a and b exist
   Nonlinearity activation;
   Router router;
-  int64_t pairs = 0;  // (node, child) pairs of one token: F of this level and of all above, multiplied
+  int64_t pairs =
+      0;  // (node, child) pairs of one token: F of this level and of all above, multiplied
 };
 
 // The mixture on one linear. Trees end in W_final; sums have neither projection nor W_final.

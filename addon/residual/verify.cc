@@ -28,11 +28,11 @@ struct Golden {
   int inputs = 0;
   int outputs = 0;
   int tokens = 0;
-  std::vector<float> x;       // [tokens, in]
-  std::vector<float> y;       // [tokens, out]
-  std::vector<float> base_y;  // [tokens, out]
-  std::vector<float> bias;    // [out] or empty
-  MatrixSource weight;        // [out, in]
+  std::vector<float> x;                   // [tokens, in]
+  std::vector<float> y;                   // [tokens, out]
+  std::vector<float> base_y;              // [tokens, out]
+  std::vector<float> bias;                // [out] or empty
+  MatrixSource weight;                    // [out, in]
   std::vector<std::vector<int32_t>> ids;  // per level, [tokens, pairs]
 };
 

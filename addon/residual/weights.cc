@@ -64,8 +64,7 @@ Address parse_name(const AdapterFile& file, const ModelConfig& base, const std::
   };
   Address address;
   if (skip(kPrefix) && skip(kLayers)) {
-    const auto parsed =
-        std::from_chars(text.data(), text.data() + text.size(), address.layer);
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), address.layer);
     if (parsed.ec == std::errc() && address.layer >= 0) {
       text.remove_prefix(parsed.ptr - text.data());
       for (address.site = 0; address.site < kSites; ++address.site) {
@@ -104,8 +103,9 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base) {
     const auto key = std::make_pair(address.layer, address.site);
     auto found = sites.find(key);
     if (found == sites.end()) {
-      found = sites.emplace(key, SiteTensors(file, module_path(address.layer, address.site),
-                                             address.layer, static_cast<Site>(address.site)))
+      found = sites
+                  .emplace(key, SiteTensors(file, module_path(address.layer, address.site),
+                                            address.layer, static_cast<Site>(address.site)))
                   .first;
     }
     found->second.add(address.rest, tensor);

@@ -21,7 +21,8 @@ struct Stored {
   DType dtype = DType::kF32;
 };
 
-// Where a matrix or a vector starts in its block of memory: the adapter's trunk, or an expert's page.
+// Where a matrix or a vector starts in its block of memory: the adapter's trunk, or an expert's
+// page.
 struct Slot {
   static constexpr size_t kNone = SIZE_MAX;
 
@@ -43,28 +44,29 @@ inline const float* floats_at(const std::byte* block, Slot slot) {
 // one product for all levels, the part of each key is a table made once at load. Keys of a softmax
 // router are multiplied into its second layer.
 struct RouterSlots {
-  int first_row = 0;         // of this level's rows in SiteSlots::routers
-  int rows = 0;              // g with two layers, else s
-  std::vector<Slot> tables;  // root first, one per level m above: [s_m, rows] what a chosen key adds
-  Slot second;               // two layers: [k, g] before a cosine, else [s, g]
+  int first_row = 0;  // of this level's rows in SiteSlots::routers
+  int rows = 0;       // g with two layers, else s
+  std::vector<Slot>
+      tables;   // root first, one per level m above: [s_m, rows] what a chosen key adds
+  Slot second;  // two layers: [k, g] before a cosine, else [s, g]
   Slot second_bias;
-  Slot keys;                 // cosine only: [s, k], rows of length 1
+  Slot keys;  // cosine only: [s, k], rows of length 1
 };
 
 struct LevelSlots {
   RouterSlots router;
-  Slot w, w_bias;        // trunk: [d_{l+1}, d_l], [d_{l+1}]; none at the leaves and in sums
-  Slot a, a_bias;        // page: [r, in], [r]
-  Slot b, b_bias;        // page: [d_{l+1}, r], [d_{l+1}]
+  Slot w, w_bias;  // trunk: [d_{l+1}, d_l], [d_{l+1}]; none at the leaves and in sums
+  Slot a, a_bias;  // page: [r, in], [r]
+  Slot b, b_bias;  // page: [d_{l+1}, r], [d_{l+1}]
   size_t page_bytes = 0;
-  int first_page = 0;    // of expert 0; the levels of a shared pool have the same pages
+  int first_page = 0;  // of expert 0; the levels of a shared pool have the same pages
 };
 
 struct SiteSlots {
   Slot projection, projection_bias;  // [u, in], [u]
-  Slot routers, router_bias;         // [sum of rows, u], [sum of rows]: first products of all levels
+  Slot routers, router_bias;  // [sum of rows, u], [sum of rows]: first products of all levels
   int router_rows = 0;
-  Slot final_w, final_bias;          // [out, d_L], [out]
+  Slot final_w, final_bias;  // [out, d_L], [out]
   std::vector<LevelSlots> levels;
 };
 
@@ -111,8 +113,8 @@ struct AdapterPlan {
   }
 };
 
-// Validates every tensor of the file against its configuration and the base. With `as_bf16`, experts
-// and W are planned as bfloat16 whatever they are stored in. Throws Error(kInvalidAdapter,
+// Validates every tensor of the file against its configuration and the base. With `as_bf16`,
+// experts and W are planned as bfloat16 whatever they are stored in. Throws Error(kInvalidAdapter,
 // kUnsupported) naming file and tensor.
 AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16);
 

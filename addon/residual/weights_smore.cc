@@ -57,9 +57,9 @@ class SmoreBuilder {
     int stored = 0;
     while (tensors_.has(at_level("moe_A", stored))) ++stored;
     if (stored == config_.levels() || stored == 0) return;
-    tensors_.refuse(at_level("moe_A", stored - 1),
-                    "is the last of " + std::to_string(stored) + " levels, but num_experts lists " +
-                        std::to_string(config_.levels()));
+    tensors_.refuse(at_level("moe_A", stored - 1), "is the last of " + std::to_string(stored) +
+                                                       " levels, but num_experts lists " +
+                                                       std::to_string(config_.levels()));
   }
 
   void experts(int l) {
@@ -67,7 +67,8 @@ class SmoreBuilder {
     LevelSources& from = sources_.levels[l];
     const std::string a_name = at_level("moe_A", l);
     const TensorView& a = tensors_.view(a_name);
-    if (a.rank != 3) tensors_.refuse(a_name, "has shape " + shape_text(a) + ", expected [s, r, in]");
+    if (a.rank != 3)
+      tensors_.refuse(a_name, "has shape " + shape_text(a) + ", expected [s, r, in]");
     compare(a_name, a.shape[0], config_.experts[l], "num_experts", l);
     compare(a_name, a.shape[1], config_.ranks[l], "expert_dims", l);
     const int s = config_.experts[l];
@@ -203,8 +204,8 @@ class SmoreBuilder {
     const int width = mixture_.root().width;
     sources_.final_w = tensors_.take("moe_W_final", {mixture_.outputs, width});
     sources_.final_bias = tensors_.take("moe_W_final_bias", {mixture_.outputs});
-    slots_.final_w = trunk_.add(builder_.weight_type(sources_.final_w),
-                                int64_t{mixture_.outputs} * width);
+    slots_.final_w =
+        trunk_.add(builder_.weight_type(sources_.final_w), int64_t{mixture_.outputs} * width);
     slots_.final_bias = trunk_.floats(mixture_.outputs);
   }
 

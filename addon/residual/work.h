@@ -16,12 +16,12 @@ namespace smore {
 // of its nodes chose: what is computed once and gathered by the nodes. Pairs lie expert by expert,
 // rows ascending, so that an expert's weights are read once for all its rows.
 struct WorkLevel {
-  int32_t* ids = nullptr;         // [count, Level::pairs] chosen experts, node by node
-  float* scores = nullptr;        // same shape
-  int32_t* pair_of = nullptr;     // [count, s] index of the pair, -1 = not chosen by this row
-  int32_t* expert_start = nullptr;// [s + 1] into the pairs
-  int32_t* pair_row = nullptr;    // [pairs] row of the step
-  float* own = nullptr;           // [pairs, d] what each pair contributes (in a sum: [pairs, r], A x + a)
+  int32_t* ids = nullptr;           // [count, Level::pairs] chosen experts, node by node
+  float* scores = nullptr;          // same shape
+  int32_t* pair_of = nullptr;       // [count, s] index of the pair, -1 = not chosen by this row
+  int32_t* expert_start = nullptr;  // [s + 1] into the pairs
+  int32_t* pair_row = nullptr;      // [pairs] row of the step
+  float* own = nullptr;  // [pairs, d] what each pair contributes (in a sum: [pairs, r], A x + a)
 };
 
 // One adapted linear with those rows of a step that belong to one adapter.
@@ -31,13 +31,13 @@ struct Work {
   const std::byte* trunk = nullptr;
   const int32_t* rows = nullptr;  // [count] rows of the step, ascending
   int count = 0;
-  const float* x = nullptr;       // [T, x_stride]
+  const float* x = nullptr;  // [T, x_stride]
   int64_t x_stride = 0;
   SiteOutput output{};
-  WorkLevel* levels = nullptr;    // [L]
-  float* token = nullptr;         // [count, u]
-  float* top = nullptr;           // [count, d_L]
-  bool failed = false;            // a page could not be read; y is left as it is
+  WorkLevel* levels = nullptr;  // [L]
+  float* token = nullptr;       // [count, u]
+  float* top = nullptr;         // [count, d_L]
+  bool failed = false;          // a page could not be read; y is left as it is
 
   const Mixture& mixture() const { return site->mixture; }
   const SiteSlots& slots() const { return site->slots; }

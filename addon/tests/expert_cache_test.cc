@@ -1,5 +1,3 @@
-#include "experts/cache.h"
-
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -9,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "experts/cache.h"
 #include "tests/refusal.h"
 
 namespace smore {

@@ -114,7 +114,8 @@ class TreeMaker {
       if (tree.config.gate_act_fn.starts_with("prelu")) put(tree, gate + "mlp.1.weight", {1});
     }
     if (tree.config.gate_type == "noisy_topk") put(tree, gate + "weight_noise.weight", {s, 3});
-    if (tree.config.expert_act_fn.starts_with("prelu")) put(tree, "moe_expert_act_param" + dot, {1});
+    if (tree.config.expert_act_fn.starts_with("prelu"))
+      put(tree, "moe_expert_act_param" + dot, {1});
   }
 
   void fill(RandomTree& tree) {
@@ -189,8 +190,7 @@ inline void write_adapter(const std::string& folder, const std::string& config,
     std::vector<std::byte>& data = bytes.emplace_back(row_bytes(dtype, tensor.values.size()));
     for (size_t i = 0; i < tensor.values.size(); ++i) {
       const auto value = static_cast<float>(tensor.values[i]);
-      const uint16_t half =
-          dtype == DType::kF16 ? float_to_half(value) : float_to_bfloat16(value);
+      const uint16_t half = dtype == DType::kF16 ? float_to_half(value) : float_to_bfloat16(value);
       if (dtype == DType::kF32) std::memcpy(data.data() + 4 * i, &value, 4);
       if (dtype != DType::kF32) std::memcpy(data.data() + 2 * i, &half, 2);
     }

@@ -123,8 +123,7 @@ TEST_CASE("a S'MoRE configuration that is unknown or contradicts itself is refus
 }
 
 TEST_CASE("settings that would change the result and are not computed are refused by field") {
-  const auto refused = [](const char* fixture, const char* from, const char* to,
-                          const char* part) {
+  const auto refused = [](const char* fixture, const char* from, const char* to, const char* part) {
     check_config_refused(fixture, from, to, part, ErrorCode::kUnsupported);
   };
   refused(kSmore, "\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]",
@@ -193,12 +192,11 @@ TEST_CASE("tensors that are missing, misshapen, unread or of another kind are re
     tensors.push_back(find(tensors, kUp + "moe_A.0"));
     tensors.back().name = "base_model.model.model.layers.2.mlp.up_proj.moe_A.0";
   });
-  check_tensors_refused(kSmore, "has no tensors, but target_modules names it",
-                        [](Tensors& tensors) {
-                          std::erase_if(tensors, [](const TensorView& tensor) {
-                            return tensor.name.starts_with(kUp);
-                          });
-                        });
+  check_tensors_refused(
+      kSmore, "has no tensors, but target_modules names it", [](Tensors& tensors) {
+        std::erase_if(tensors,
+                      [](const TensorView& tensor) { return tensor.name.starts_with(kUp); });
+      });
   check_tensors_refused(kSmore, kUp + "moe_W_final_bias: has shape", [](Tensors& tensors) {
     TensorView& bias = find(tensors, kUp + "moe_W_final_bias");
     bias.shape[0] -= 1;

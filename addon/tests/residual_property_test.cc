@@ -88,8 +88,7 @@ class Scene {
       const RandomTree& tree = trees_[owner_[row]];
       CAPTURE(config_text(tree));
       const std::vector<double> x(x_.begin() + row * kInputs, x_.begin() + (row + 1) * kInputs);
-      const std::vector<double> want =
-          reference::tree_delta(tree.config, tree.tensors, x).delta;
+      const std::vector<double> want = reference::tree_delta(tree.config, tree.tensors, x).delta;
       double largest = 0;
       double worst = 0;
       for (int i = 0; i < kOutputs; ++i) {
@@ -159,9 +158,10 @@ TEST_CASE("a row's delta has the same bits in every batch, on any number of thre
       TreeMaker random(seed);
       std::vector<int> order = all_rows(scene);
       for (size_t first = 0; first < order.size();) {
-        std::rotate(order.begin() + first,
-                    order.begin() + first + random.between(0, static_cast<int>(order.size() - first) - 1),
-                    order.end());
+        std::rotate(
+            order.begin() + first,
+            order.begin() + first + random.between(0, static_cast<int>(order.size() - first) - 1),
+            order.end());
         const size_t count = random.between(1, static_cast<int>(order.size() - first));
         const std::vector<int> rows(order.begin() + first, order.begin() + first + count);
         const std::vector<float> got = scene.run(parts, handles, rows);
@@ -252,10 +252,10 @@ TEST_CASE("linears that share an input give the same bits in one call as in one 
                                 {Site::kUp, together.data() + kOutputs, 2 * kOutputs}};
   CHECK(adapters.apply(0, outputs, rows, x.data(), kInputs).empty());
   std::vector<float> alone(3 * 2 * kOutputs, 0.0f);
-  CHECK(adapters.apply(0, Site::kUp, rows, x.data(), kInputs, alone.data() + kOutputs,
-                       2 * kOutputs).empty());
-  CHECK(adapters.apply(0, Site::kGate, rows, x.data(), kInputs, alone.data(), 2 * kOutputs)
+  CHECK(adapters.apply(0, Site::kUp, rows, x.data(), kInputs, alone.data() + kOutputs, 2 * kOutputs)
             .empty());
+  CHECK(
+      adapters.apply(0, Site::kGate, rows, x.data(), kInputs, alone.data(), 2 * kOutputs).empty());
   CHECK(together == alone);
   CHECK(together[0] != together[kOutputs]);
 }
