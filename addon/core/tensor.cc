@@ -1,6 +1,14 @@
 #include "core/tensor.h"
 
+#include <algorithm>
+
 namespace smore {
+
+bool is_plain_name(std::string_view name) {
+  const bool printable = std::ranges::none_of(
+      name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return printable && !name.empty() && name.size() <= 65535;
+}
 
 std::string shape_text(const TensorView& tensor) {
   std::string text = "[";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
@@ -24,6 +25,10 @@ struct TensorView {
   int64_t columns() const { return rank == 0 ? 1 : shape[rank - 1]; }
   size_t bytes() const { return row_bytes(dtype, columns()) * (elements() / columns()); }
 };
+
+// Whether a name from a file can stand in a message and a listing: 1 to 65535 bytes, none of them a
+// control character.
+bool is_plain_name(std::string_view name);
 
 // "[576, 1536]" for messages.
 std::string shape_text(const TensorView& tensor);

@@ -16,7 +16,6 @@ static_assert(std::endian::native == std::endian::little, "stored tensors are li
 
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMaxAlignment = 1 << 20;
-constexpr uint64_t kMaxNameBytes = 65535;
 constexpr uint64_t kMaxExtent = uint64_t{1} << 40;
 constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 60;
 
@@ -160,9 +159,9 @@ GgufValue read_value(Reader& reader, const std::string& key) {
 
 std::string read_name(Reader& reader, const char* what) {
   const std::string_view name = reader.string(what);
-  if (name.empty() || name.size() > kMaxNameBytes) {
-    reader.refuse(std::string(what) + " has " + std::to_string(name.size()) +
-                  " bytes; expected 1 to " + std::to_string(kMaxNameBytes));
+  if (!is_plain_name(name)) {
+    reader.refuse(std::string(what) + " of " + std::to_string(name.size()) +
+                  " bytes is empty, too long or not printable");
   }
   return std::string(name);
 }

@@ -30,6 +30,10 @@ std::optional<DType> dtype_by_name(const std::string& name) {
 
 TensorView parse_entry(const std::string& name, const Json& entry, std::span<const uint8_t> data,
                        const std::string& where) {
+  if (!is_plain_name(name)) {
+    refuse(where, "a tensor name of " + std::to_string(name.size()) +
+                      " bytes is empty, too long or not printable");
+  }
   const JsonFields fields(entry, where + ": tensor " + name, ErrorCode::kInvalidFile);
   TensorView tensor;
   tensor.name = name;

@@ -80,7 +80,10 @@ TEST_CASE("damaged GGUF metadata is refused by key") {
                      GgufBytes(0, 1).entry("k", kGgufBool, uint8_t{2}));
   check_file_refused("k: 18446744073709551615 is out of range",
                      GgufBytes(0, 1).entry("k", kGgufUint64, UINT64_MAX));
-  check_file_refused("a metadata key has 0 bytes", GgufBytes(0, 1).entry("", kGgufUint32, 1u));
+  check_file_refused("a metadata key of 0 bytes is empty",
+                     GgufBytes(0, 1).entry("", kGgufUint32, 1u));
+  check_file_refused("a metadata key of 3 bytes is empty, too long or not printable",
+                     GgufBytes(0, 1).entry("a\nb", kGgufUint32, 1u));
   check_file_refused("k: is truncated or damaged: an array", [] {
     GgufBytes file(0, 1);
     return file.string("k").put(kGgufArray).put(kGgufUint32).put(UINT64_MAX).put(0u);

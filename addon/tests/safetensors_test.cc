@@ -91,6 +91,8 @@ TEST_CASE("damaged safetensors headers are refused by tensor and fault") {
                      "{" + entry("t", "F32", "[1,1,1,1,1]", "[0,4]") + "}", 4);
   check_file_refused("tensor t: dtype: is missing", R"({"t":{"shape":[1],"data_offsets":[0,4]}})",
                      4);
+  check_file_refused("a tensor name of 3 bytes is empty, too long or not printable",
+                     "{" + entry("a\\nb", "F32", "[1]", "[0,4]") + "}", 4);
   check_file_refused("__metadata__: a: expected a string", R"({"__metadata__":{"a":1}})", 0);
 }
 
