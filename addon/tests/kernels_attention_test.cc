@@ -120,7 +120,7 @@ std::vector<Sequence> random_sequences(const Case& c, std::mt19937& random) {
   std::shuffle(pages.begin(), pages.end(), random);
   std::vector<Sequence> sequences;
   int next = 0;
-  for (int length : {1, 16, 17, 75}) {
+  for (int length : {1, 16, 17, 75, 150}) {
     const int used = (length + kPageTokens - 1) / kPageTokens;
     sequences.push_back({length, random_floats(size_t(length) * width, random),
                          {pages.begin() + next, pages.begin() + next + used}});
@@ -193,7 +193,7 @@ TEST_CASE("attention of a row has the same bits whatever the chunking") {
 
 TEST_CASE("a head dimension that the kernels cannot hold is refused") {
   const auto cpu = backend("generic", true);
-  CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 514, 1, 0, 0}, 1), Error);
+  CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 258, 1, 0, 0}, 1), Error);
   CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 7, 1, 0, 0}, 1), Error);
 }
 

@@ -1,142 +1,215 @@
-// Attention of a tile of queries over the pages of one KV head. A query sees its pages in the order
-// of their positions and keeps a running maximum (online softmax), so the order of its sums depends
-// on its position alone, never on its tile.
+// Attention of a tile of queries over the pages of one KV head. A query goes through its tokens in
+// spans of kSpan, aligned to positions and in their order, and keeps a running maximum (online
+// softmax); within a span it sums token by token. So the order of its sums depends on its position
+// alone, never on its tile. Tokens that one query of a tile does not see weigh exactly zero.
 
 #include "backends/cpu/kernels.h"
 
 namespace smore {
 namespace {
 
-struct PageScratch {
-  alignas(64) float keys[kMaxHeadDim * kPageTokens];
-  alignas(64) float values[kPageTokens * kMaxHeadDim];
+constexpr int kSpanPages = 4;
+constexpr int kSpan = kSpanPages * kPageTokens;
+constexpr int kQueryBlock = Simd::kFloatTile / 2;  // queries that share loaded keys or values
+constexpr float kHidden = -3e38f;                  // no finite score is below
+
+// One span as floats, and what the queries have of it.
+struct AttentionScratch {
+  alignas(64) float keys[kMaxHeadDim * kSpan];    // d, kSpan
+  alignas(64) float values[kSpan * kMaxHeadDim];  // kSpan, padded d
+  alignas(64) float scores[kQueryTile][kSpan];
+  alignas(64) float sums[kQueryTile][kMaxHeadDim];
 };
 
 struct QueryState {
-  float most;   // largest score so far
-  float total;  // sum of exp(score - most)
+  float most;    // largest score so far
+  float total;   // sum of exp(score - most)
+  float factor;  // of the last span, for what was summed before it
 };
 
-void to_floats(const uint16_t* from, int count, float* to) {
-  for (int i = 0; i < count; i += Simd::N) Simd::store(to + i, Simd::load_half(from + i));
+template <bool half>
+F load_cached(const uint8_t* from, int64_t index) {
+  if constexpr (half) return Simd::load_half(reinterpret_cast<const uint16_t*>(from) + index);
+  return Simd::load(reinterpret_cast<const float*>(from) + index);
 }
 
-// scores[query][token] = q . k for the tokens of one page.
-template <int queries>
-void page_scores(const float* const* q, const float* keys, int head_dim, float* scores) {
-  for (int part = 0; part < kPageTokens / Simd::N; ++part) {
-    F acc[queries];
-    for (int i = 0; i < queries; ++i) acc[i] = Simd::zero();
-    for (int d = 0; d < head_dim; ++d) {
-      const F key = Simd::load(keys + d * kPageTokens + part * Simd::N);
-#pragma GCC unroll 4
-      for (int i = 0; i < queries; ++i) acc[i] = Simd::fma(Simd::set(q[i][d]), key, acc[i]);
+template <bool half>
+void load_page(const AttentionTile& t, int page, int slot, AttentionScratch& s) {
+  const uint8_t* keys = t.keys + t.pages[page] * t.page_stride;
+  for (int d = 0; d < t.head_dim; ++d) {
+    for (int i = 0; i < kPageTokens; i += Simd::N) {
+      Simd::store(s.keys + d * kSpan + slot * kPageTokens + i,
+                  load_cached<half>(keys, d * kPageTokens + i));
     }
-    for (int i = 0; i < queries; ++i) {
-      Simd::store(scores + i * kPageTokens + part * Simd::N, acc[i]);
-    }
+  }
+  const uint8_t* values = t.values + t.pages[page] * t.page_stride;
+  float* to = s.values + slot * kPageTokens * t.padded_dim;
+  for (int i = 0; i < kPageTokens * t.padded_dim; i += Simd::N) {
+    Simd::store(to + i, load_cached<half>(values, i));
   }
 }
 
-// Turns the scores of tokens [first, end) of a page into weights; the others become zero. Returns
-// the factor for what was summed before.
-float page_weights(const AttentionTile& t, int first, int end, float* scores, QueryState& state) {
-  for (int i = 0; i < kPageTokens; i += Simd::N) {
+// scores = q . k for `vectors` vectors of tokens from `token` on.
+template <int queries, int vectors>
+void score_tokens(const float* const* q, const float* keys, int head_dim, float (*scores)[kSpan],
+                  int token) {
+  F acc[queries][vectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < queries; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::zero();
+  }
+  for (int d = 0; d < head_dim; ++d) {
+    F key[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) key[v] = Simd::load(keys + d * kSpan + token + v * Simd::N);
+#pragma GCC unroll 4
+    for (int i = 0; i < queries; ++i) {
+      const F value = Simd::set(q[i][d]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::fma(value, key[v], acc[i][v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < queries; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) Simd::store(scores[i] + token + v * Simd::N, acc[i][v]);
+  }
+}
+
+// Turns the scores of tokens [first, end) of a span into weights; those of the others are zero.
+void weigh_span(const AttentionTile& t, int first, int end, float* scores, QueryState& state) {
+  for (int i = 0; i < first; ++i) scores[i] = -__builtin_inff();
+  for (int i = end; i < kSpan; ++i) scores[i] = -__builtin_inff();
+  const int from = first / Simd::N * Simd::N;
+  F most = Simd::set(state.most);
+  for (int i = from; i < end; i += Simd::N) {
     F s = Simd::mul(Simd::load(scores + i), Simd::set(t.query_scale));
     if (t.softcap > 0) {
       const F cap = Simd::set(t.softcap);
-      s = Simd::mul(cap, tanh(Simd::div(s, cap)));
+      const F seen = Simd::load(scores + i);
+      s = Simd::select_less(seen, Simd::set(kHidden), seen, Simd::mul(cap, tanh(Simd::div(s, cap))));
     }
     Simd::store(scores + i, s);
+    most = Simd::max(most, s);
   }
-  for (int i = 0; i < first; ++i) scores[i] = -__builtin_inff();
-  for (int i = end; i < kPageTokens; ++i) scores[i] = -__builtin_inff();
-  F most = Simd::set(state.most);
-  for (int i = 0; i < kPageTokens; i += Simd::N) most = Simd::max(most, Simd::load(scores + i));
   const float new_most = Simd::max_of(most);
   F total = Simd::zero();
-  for (int i = 0; i < kPageTokens; i += Simd::N) {
-    const F weight = exp(Simd::sub(Simd::load(scores + i), Simd::set(new_most)));
-    Simd::store(scores + i, weight);
-    total = Simd::add(total, weight);
+  for (int i = 0; i < kSpan; i += Simd::N) {
+    const F s = Simd::load(scores + i);
+    const F weight = exp(Simd::sub(s, Simd::set(new_most)));
+    const F seen = Simd::select_less(s, Simd::set(kHidden), Simd::zero(), weight);
+    Simd::store(scores + i, seen);
+    total = Simd::add(total, seen);
   }
   float factor[Simd::N];
   Simd::store(factor, exp(Simd::sub(Simd::set(state.most), Simd::set(new_most))));
-  state.total = state.total * factor[0] + Simd::sum(total);
+  state.factor = factor[0];
+  state.total = state.total * state.factor + Simd::sum(total);
   state.most = new_most;
-  return factor[0];
 }
 
-// y = y * factor + weights * values over tokens [first, end).
-template <int vectors>
-void add_values(const float* weights, const float* values, int padded_dim, int first, int end,
-                F factor, float* y) {
-  F acc[vectors];
+// sums = sums * factor + weights * values over tokens [first, end), for `vectors` vectors of d.
+template <int queries, int vectors>
+void add_values(const AttentionScratch& s, const QueryState* states, int query, int padded_dim, int d,
+                int first, int end, float (*sums)[kMaxHeadDim]) {
+  F acc[queries][vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) acc[v] = Simd::mul(Simd::load(y + v * Simd::N), factor);
-  for (int token = first; token < end; ++token) {
-    const F weight = Simd::set(weights[token]);
-    const float* from = values + token * padded_dim;
+  for (int i = 0; i < queries; ++i) {
+    const F factor = Simd::set(states[query + i].factor);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      acc[v] = Simd::fma(weight, Simd::load(from + v * Simd::N), acc[v]);
+      acc[i][v] = Simd::mul(Simd::load(sums[query + i] + d + v * Simd::N), factor);
+    }
+  }
+  for (int token = first; token < end; ++token) {
+    F value[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      value[v] = Simd::load(s.values + token * padded_dim + d + v * Simd::N);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < queries; ++i) {
+      const F weight = Simd::set(s.scores[query + i][token]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::fma(weight, value[v], acc[i][v]);
     }
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) Simd::store(y + v * Simd::N, acc[v]);
+  for (int i = 0; i < queries; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) Simd::store(sums[query + i] + d + v * Simd::N, acc[i][v]);
+  }
 }
 
-void attend_page(const AttentionTile& t, int page, const float* keys, const float* values,
-                 QueryState* states, float (*sums)[kMaxHeadDim]) {
-  alignas(64) float scores[kQueryTile][kPageTokens];
-  for_row_tiles<4>(0, t.queries, [&]<int queries>(int i) {
-    page_scores<queries>(t.q + i, keys, t.head_dim, scores[i]);
+// Tokens [first, end) of the span that begins at `start`, as a query sees them.
+struct Seen {
+  int first;
+  int end;
+};
+
+Seen seen_tokens(const AttentionTile& t, int query, int start) {
+  const int oldest = t.window > 0 ? t.position[query] - t.window + 1 : 0;
+  const int after = t.position[query] + 1 - start;
+  return {oldest > start ? oldest - start : 0, after < kSpan ? after : kSpan};
+}
+
+// Queries [begin, end), each of which sees something of the span at `start`.
+void attend_span(const AttentionTile& t, int begin, int end, int start, int pages, AttentionScratch& s,
+                 QueryState* states) {
+  constexpr int kVectors = 4;
+  const int tokens = pages * kPageTokens;
+  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
+    int token = 0;
+    for (; token + kVectors * Simd::N <= tokens; token += kVectors * Simd::N) {
+      score_tokens<queries, kVectors>(t.q + i, s.keys, t.head_dim, s.scores + i, token);
+    }
+    for (; token < tokens; token += Simd::N) {
+      score_tokens<queries, 1>(t.q + i, s.keys, t.head_dim, s.scores + i, token);
+    }
   });
-  const int start = page * kPageTokens;
-  for (int i = 0; i < t.queries; ++i) {
-    const int oldest = t.window > 0 ? t.position[i] - t.window + 1 : 0;
-    const int first = oldest > start ? oldest - start : 0;
-    const int end = t.position[i] + 1 - start < kPageTokens ? t.position[i] + 1 - start : kPageTokens;
-    if (first >= end) continue;
-    const F factor = Simd::set(page_weights(t, first, end, scores[i], states[i]));
+  Seen any{kSpan, 0};
+  for (int i = begin; i < end; ++i) {
+    const Seen seen = seen_tokens(t, i, start);
+    weigh_span(t, seen.first, seen.end, s.scores[i], states[i]);
+    any.first = seen.first < any.first ? seen.first : any.first;
+    any.end = seen.end > any.end ? seen.end : any.end;
+  }
+  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
     int d = 0;
-    for (; d + 4 * Simd::N <= t.padded_dim; d += 4 * Simd::N) {
-      add_values<4>(scores[i], values + d, t.padded_dim, first, end, factor, sums[i] + d);
+    for (; d + kVectors * Simd::N <= t.padded_dim; d += kVectors * Simd::N) {
+      add_values<queries, kVectors>(s, states, i, t.padded_dim, d, any.first, any.end, s.sums);
     }
     for (; d < t.padded_dim; d += Simd::N) {
-      add_values<1>(scores[i], values + d, t.padded_dim, first, end, factor, sums[i] + d);
+      add_values<queries, 1>(s, states, i, t.padded_dim, d, any.first, any.end, s.sums);
     }
-  }
+  });
 }
 
 template <bool half>
 void attention(const AttentionTile& t) {
-  PageScratch scratch;
-  alignas(64) float sums[kQueryTile][kMaxHeadDim];
+  AttentionScratch scratch;
   QueryState states[kQueryTile];
-  int last = 0;
-  int oldest = t.position[0];
   for (int i = 0; i < t.queries; ++i) {
-    for (int d = 0; d < t.padded_dim; ++d) sums[i][d] = 0;
-    states[i] = {-__builtin_inff(), 0};
-    last = t.position[i] > last ? t.position[i] : last;
-    oldest = t.position[i] < oldest ? t.position[i] : oldest;
+    for (int d = 0; d < t.padded_dim; ++d) scratch.sums[i][d] = 0;
+    states[i] = {-__builtin_inff(), 0, 0};
   }
-  const int visible = t.window > 0 && oldest + 1 > t.window ? oldest + 1 - t.window : 0;
-  for (int page = visible / kPageTokens; page <= last / kPageTokens; ++page) {
-    const uint8_t* keys = t.keys + t.pages[page] * t.page_stride;
-    const uint8_t* values = t.values + t.pages[page] * t.page_stride;
-    if constexpr (half) {
-      to_floats(reinterpret_cast<const uint16_t*>(keys), t.head_dim * kPageTokens, scratch.keys);
-      to_floats(reinterpret_cast<const uint16_t*>(values), kPageTokens * t.padded_dim, scratch.values);
-      attend_page(t, page, scratch.keys, scratch.values, states, sums);
-    } else {
-      attend_page(t, page, reinterpret_cast<const float*>(keys),
-                  reinterpret_cast<const float*>(values), states, sums);
-    }
+  // Positions rise with the queries, so those that see a span are neighbours.
+  const int last = t.position[t.queries - 1];
+  const int oldest = t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
+  for (int start = oldest / kSpan * kSpan; start <= last; start += kSpan) {
+    const int first_page = start / kPageTokens;
+    const int left = last / kPageTokens + 1 - first_page;
+    const int pages = left < kSpanPages ? left : kSpanPages;
+    for (int i = 0; i < pages; ++i) load_page<half>(t, first_page + i, i, scratch);
+    int begin = 0;
+    while (begin < t.queries && t.position[begin] < start) ++begin;
+    int end = t.queries;
+    while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan) --end;
+    attend_span(t, begin, end, start, pages, scratch, states);
   }
   for (int i = 0; i < t.queries; ++i) {
-    for (int d = 0; d < t.head_dim; ++d) t.y[i][d] = sums[i][d] / states[i].total;
+    for (int d = 0; d < t.head_dim; ++d) t.y[i][d] = scratch.sums[i][d] / states[i].total;
   }
 }
 

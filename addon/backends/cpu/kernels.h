@@ -18,7 +18,7 @@ inline constexpr int kPanel = 16;
 inline constexpr int kBlock = 32;
 // Queries that walk over the pages of one KV head together.
 inline constexpr int kQueryTile = 16;
-inline constexpr int kMaxHeadDim = 512;
+inline constexpr int kMaxHeadDim = 256;
 
 // Rows of one type, packed in panels of kPanel outputs. A panel is contiguous: codes, high bits,
 // scales, super-block scales, each block after block (see pack.cc for the bits).
@@ -73,7 +73,7 @@ struct AttentionTile {
   int queries;               // at most kQueryTile
   const float* q[kQueryTile];
   float* y[kQueryTile];
-  int position[kQueryTile];
+  int position[kQueryTile];  // rising
 };
 
 // Rows of unpacked weights (see dense.h).
