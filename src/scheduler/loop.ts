@@ -127,7 +127,9 @@ export class EngineLoop implements Generator {
   async #land({ step, launched, failure }: Flight): Promise<void> {
     const error = await failure;
     const landed = performance.now();
-    this.#metrics.step(step.rows, (landed - Math.max(launched, this.#lastLanding)) / 1000);
+    const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
+    this.#metrics.step(step.rows, seconds);
+    this.scheduler.pace.observe(step.rows, seconds);
     this.#lastLanding = landed;
     if (error !== null) this.#log.error({ err: error, rows: step.rows }, "a step failed");
     const events =

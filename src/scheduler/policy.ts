@@ -54,20 +54,16 @@ function isBefore(a: Sequence, b: Sequence): boolean {
   return a.turn !== b.turn ? a.turn < b.turn : a.number < b.number;
 }
 
-/** Prompt rows that find room beside any number of running streams. */
-const FEWEST_PROMPT_ROWS = 8;
-/** Prompt rows per row of a running stream. */
-const PROMPT_ROWS_PER_STREAM = 1.5;
+/** A long prompt may make the running streams' next token so many times as late. */
+const MOST_SLOWDOWN = 2.5;
 
 /**
- * Prompt rows of a step. Beside running streams they are few: a step costs at most in proportion to its
- * rows, so a long prompt makes the others' next token at most 2.5 times as late. Alone they may fill
- * the step.
+ * Prompt rows of a step. Alone they may fill it; beside running streams they are so few that the step
+ * takes at most MOST_SLOWDOWN times as long. `fixedRows`: what a step costs besides its rows, in rows.
  */
-export function prefillBudget(decodeRows: number, room: number): number {
+export function prefillBudget(decodeRows: number, room: number, fixedRows: number): number {
   if (decodeRows === 0) return room;
-  const rows = Math.floor(decodeRows * PROMPT_ROWS_PER_STREAM);
-  return Math.min(room, Math.max(FEWEST_PROMPT_ROWS, rows));
+  return Math.min(room, Math.ceil((MOST_SLOWDOWN - 1) * (decodeRows + fixedRows)));
 }
 
 /**

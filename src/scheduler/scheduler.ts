@@ -1,6 +1,7 @@
 import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
 import { ApiError, type ErrorCode } from "../errors.js";
 import { KvBlocks } from "./kv-blocks.js";
+import { StepPace } from "./pace.js";
 import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
 import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
 import { Residency } from "./residency.js";
@@ -33,6 +34,7 @@ export interface SchedulerTotals {
  */
 export class Scheduler {
   readonly adapters = new Residency();
+  readonly pace = new StepPace();
   readonly kv: KvBlocks;
   readonly totals: SchedulerTotals = { preemptions: 0, prefixQueries: 0, prefixHits: 0 };
   readonly #limits: StepLimits;
@@ -88,7 +90,8 @@ export class Scheduler {
       if (sequence.phase !== "running" || sequence.remaining !== 1) continue;
       if (this.#reserve(sequence)) draft.add(sequence, 1);
     }
-    const budget = prefillBudget(draft.rows, this.#limits.rows - draft.rows);
+    const room = this.#limits.rows - draft.rows;
+    const budget = prefillBudget(draft.rows, room, this.pace.fixedRows);
     this.#admit(draft);
     const prompts = this.#running.filter(
       (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
