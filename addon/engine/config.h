@@ -22,7 +22,7 @@ struct EngineConfig {
   bool fp32_activations = false;
   bool adapter_bf16 = false;
   Quantize quantize = Quantize::kNone;
-  std::string kernel_path;  // empty = the machine's best
+  std::string kernel_path{};  // empty = the machine's best
 };
 
 // What the engine tells once it is loaded; never changes.

@@ -1,0 +1,164 @@
+#include "engine/engine.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/engine_harness.h"
+#include "tests/golden_file.h"
+#include "tests/refusal.h"
+
+namespace smore {
+
+namespace {
+
+const std::string kModel = SMORE_FIXTURES "/tiny-llama-smore/tied";
+
+EngineConfig config() {
+  return {.model_path = kModel + "/model",
+          .threads = 2,
+          .max_model_len = 128,
+          .max_batch = 4,
+          .max_batch_tokens = 64,
+          .kv_memory = 8 << 20,
+          .adapter_memory = 8 << 20,
+          .max_loaded_adapters = 4,
+          .fp32_activations = true};
+}
+
+std::unique_ptr<Engine> load(const EngineConfig& config) {
+  return Engine::load(config, [](uint64_t, uint64_t, const std::string&) {});
+}
+
+HandMadeStep run(Engine& engine, const std::vector<Sequence>& sequences) {
+  HandMadeStep step(sequences);
+  const StepInput input = step.input();
+  engine.step(input, step.output());
+  return step;
+}
+
+const std::vector<int32_t> kPrompt = {204, 274, 36, 252, 235};
+
+}  // namespace
+
+TEST_CASE("log probabilities of a prompt are those of its logits, row by row") {
+  const std::unique_ptr<Engine> engine = load(config());
+  const GoldenFile golden(kModel + "/golden.safetensors");
+  const std::vector<int32_t> prompt = golden.ints("p0.prompt");
+  const std::vector<float> logits = golden.floats("p0.base.logits");
+  const size_t vocab = engine->info().vocab;
+  std::vector<int32_t> next(prompt.begin() + 1, prompt.end());
+  const HandMadeStep step = run(*engine, {{.tokens = prompt,
+                                           .next_tokens = next,
+                                           .flags = kSample | kLogprobs | kPromptLogprobs,
+                                           .top_logprobs = 3}});
+  for (size_t t = 0; t + 1 < prompt.size(); ++t) {
+    double total = 0;
+    for (size_t v = 0; v < vocab; ++v) total += std::exp(double{logits[t * vocab + v]});
+    const double want = logits[t * vocab + next[t]] - std::log(total);
+    CHECK(step.row_logprob[t] == doctest::Approx(want).epsilon(1e-3));
+    CHECK(step.row_top_logprobs[t * kMaxTopLogprobs] >= step.row_logprob[t]);
+  }
+  CHECK(step.sampled[0] == golden.ints("p0.base.greedy_tokens")[0]);
+  CHECK(step.top_tokens[0] == step.sampled[0]);
+  CHECK(step.top_logprobs_out[0] == step.sampled_logprob[0]);
+  CHECK(step.top_tokens[3] == -1);  // no more than asked
+}
+
+TEST_CASE("seed and index alone decide a draw, whatever slot, batch and pages it runs in") {
+  const std::unique_ptr<Engine> engine = load(config());
+  const Sequence drawn = {
+      .tokens = kPrompt, .sample_index = 3, .seed = uint64_t{7} << 40, .temperature = 1.5f};
+  const int32_t want = run(*engine, {drawn}).sampled[0];
+  Sequence moved = drawn;
+  moved.slot = 5;
+  moved.first_page = 9;
+  const HandMadeStep step =
+      run(*engine, {{.tokens = {1, 2, 3}, .slot = 1, .first_page = 3}, moved});
+  CHECK(step.sampled[1] == want);
+  bool differs = false;
+  for (int32_t index = 4; index < 12; ++index) {
+    moved.sample_index = index;
+    differs = differs || run(*engine, {moved}).sampled[0] != want;
+  }
+  CHECK(differs);
+}
+
+TEST_CASE("penalties follow the tokens that the slot has sampled and those it was given") {
+  const std::unique_ptr<Engine> engine = load(config());
+  Sequence s = {.tokens = kPrompt, .flags = kSample | kPenalties, .presence = 50};
+  std::vector<int32_t> seen;
+  for (int k = 0; k < 20; ++k) {
+    const int32_t token = run(*engine, {s}).sampled[0];
+    CHECK(std::find(seen.begin(), seen.end(), token) == seen.end());
+    seen.push_back(token);
+    s.context += static_cast<int>(s.tokens.size());
+    s.tokens = {0};
+    s.flags |= kTokenFromSlot;
+  }
+  // Another slot that is told the same history goes on the same way.
+  Sequence restored = {.tokens = kPrompt,
+                       .slot = 1,
+                       .flags = kSample | kPenalties,
+                       .first_page = 16,
+                       .presence = 50};
+  restored.tokens.insert(restored.tokens.end(), seen.begin(), seen.end());
+  restored.history = restored.tokens;
+  restored.history_prompt = static_cast<int32_t>(kPrompt.size());
+  CHECK(run(*engine, {restored}).sampled[0] == run(*engine, {s}).sampled[0]);
+}
+
+TEST_CASE("a bias forbids and forces tokens, and leaves the reported probabilities alone") {
+  const std::unique_ptr<Engine> engine = load(config());
+  const HandMadeStep plain =
+      run(*engine, {{.tokens = kPrompt, .flags = kSample | kLogprobs, .top_logprobs = 2}});
+  const int32_t best = plain.sampled[0];
+  const HandMadeStep step =
+      run(*engine, {{.tokens = kPrompt, .biases = {{best, -100}}, .flags = kSample | kLogprobs},
+                    {.tokens = kPrompt, .biases = {{17, 100}}, .slot = 1, .first_page = 4}});
+  CHECK(step.sampled[0] == plain.top_tokens[1]);
+  CHECK(step.sampled_logprob[0] == plain.top_logprobs_out[1]);
+  CHECK(step.sampled[1] == 17);
+}
+
+TEST_CASE("an engine counts its work") {
+  const std::unique_ptr<Engine> engine = load(config());
+  run(*engine, {{.tokens = kPrompt}, {.tokens = {1}, .slot = 1, .flags = 0, .first_page = 4}});
+  double stats[kStatCount];
+  engine->stats(stats);
+  CHECK(stats[kStatSteps] == 1);
+  CHECK(stats[kStatBasePasses] == 1);
+  CHECK(stats[kStatRows] == 6);
+  CHECK(stats[kStatSampledRows] == 1);
+  CHECK(stats[kStatAdapterRows] == 0);
+  CHECK(stats[kStatKvBytes] > 0);
+  CHECK(stats[kStatKvBytes] <= 8 << 20);
+  CHECK(stats[kStatWeightBytes] > 0);
+}
+
+TEST_CASE("the longest sequence is what the model, the option and the pages allow") {
+  EngineConfig c = config();
+  const uint64_t page_bytes = load(c)->info().page_bytes;
+  c.max_model_len = 0;
+  c.kv_memory = 3 * page_bytes + 1;
+  CHECK(load(c)->info().max_model_len == 3 * kPageTokens);
+  c.max_model_len = 3 * kPageTokens;
+  CHECK(load(c)->info().kv_pages == 3);
+  c.max_model_len += 1;
+  check_refused(ErrorCode::kOutOfMemory, "raise --kv-memory", [&] { load(c); });
+  c.kv_memory = 0;
+  c.max_model_len = 0;
+  check_refused(ErrorCode::kOutOfMemory, "holds 0 tokens", [&] { load(c); });
+}
+
+TEST_CASE("a load that its progress gives up leaves nothing behind") {
+  check_refused(ErrorCode::kInvalidArgument, "enough", [] {
+    Engine::load(config(), [](uint64_t, uint64_t, const std::string&) {
+      throw Error(ErrorCode::kInvalidArgument, "enough");
+    });
+  });
+}
+
+}  // namespace smore

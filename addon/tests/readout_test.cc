@@ -1,0 +1,74 @@
+#include "engine/readout.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "tests/engine_harness.h"
+#include "tests/refusal.h"
+
+namespace smore {
+
+TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed") {
+  HandMadeStep step({{.tokens = {1}}, {.tokens = {2}, .slot = 1}});
+  step.status = {0, 0};
+  std::vector<Slot> slots(2);
+  std::vector<float> logits = {1, 3, 2, 0};
+  read_sampled_row(step.input(), 0, logits, slots[0], step.output());
+  logits[2] = NAN;
+  read_sampled_row(step.input(), 1, logits, slots[1], step.output());
+  CHECK(step.status == std::vector<int32_t>{0, 1});
+  CHECK(step.sampled == std::vector<int32_t>{1, -1});
+
+  // A step that was planned before the failure was known still runs, on any token.
+  const StepLimits limits = {.rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0};
+  StepRows rows(limits);
+  const HandMadeStep next(
+      {{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1},
+       {.tokens = {0}, .slot = 1, .flags = kSample | kTokenFromSlot, .context = 1}});
+  rows.build(next.input(), slots);
+  CHECK(rows.model_step().tokens[0] == 1);
+  CHECK(rows.model_step().tokens[1] == 0);
+}
+
+TEST_CASE("a token cannot come from a slot that has none") {
+  const StepLimits limits = {.rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0};
+  StepRows rows(limits);
+  const std::vector<Slot> slots(2);
+  const HandMadeStep step({{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1}});
+  check_refused(ErrorCode::kInvalidArgument, "slot 0 of sequence 0",
+                [&] { rows.build(step.input(), slots); });
+}
+
+TEST_CASE("rows are grouped by adapter, and prompt rows are wanted where a token follows") {
+  const StepLimits limits = {.rows = 16, .sequences = 4, .blocks = 8, .history = 0, .biases = 0};
+  StepRows rows(limits);
+  const std::vector<Slot> slots(4);
+  const HandMadeStep step({{.tokens = {1, 2}, .slot = 0, .adapter = 7},
+                           {.tokens = {3, 4, 5},
+                            .next_tokens = {4, 5, 6},
+                            .slot = 1,
+                            .flags = kPromptLogprobs,
+                            .context = 20},
+                           {.tokens = {6}, .slot = 2, .adapter = 9},
+                           {.tokens = {7, 8},
+                            .next_tokens = {8},
+                            .slot = 3,
+                            .flags = kSample | kPromptLogprobs,
+                            .adapter = 7}});
+  rows.build(step.input(), slots);
+  const ModelStep& model = rows.model_step();
+  REQUIRE(model.adapters.groups.size() == 2);
+  CHECK(model.adapters.groups[0].handle == 7);
+  CHECK(model.adapters.groups[0].rows == std::vector<int32_t>{0, 1, 6, 7});
+  CHECK(model.adapters.groups[1].rows == std::vector<int32_t>{5});
+  CHECK(rows.adapter_rows() == 5);
+  CHECK(model.attention.positions[2] == 20);
+  CHECK(model.attention.row_sequence[7] == 3);
+  std::vector<int32_t> wanted;
+  for (const WantedRow& row : rows.wanted()) wanted.push_back(row.sample ? row.row : -row.row);
+  CHECK(wanted == std::vector<int32_t>{1, -2, -3, -4, 5, -6, 7});
+}
+
+}  // namespace smore

@@ -1,0 +1,79 @@
+#include "engine/step_check.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/engine_harness.h"
+#include "tests/refusal.h"
+
+namespace smore {
+
+namespace {
+
+const StepBounds kBounds = {
+    .limits = {.rows = 8, .sequences = 3, .blocks = 6, .history = 4, .biases = 2},
+    .vocab = 100,
+    .kv_pages = 10,
+    .max_model_len = 64,
+    .slots = 6};
+
+Sequence good(int32_t slot) {
+  return {.tokens = {1, 2}, .slot = slot, .flags = kSample | kLogprobs | kPenalties, .seed = 1};
+}
+
+}  // namespace
+
+TEST_CASE("a step within its bounds passes, and the check keeps nothing of it") {
+  StepCheck check(kBounds);
+  HandMadeStep step({good(0), good(5)});
+  check.check(step.input());
+  check.check(step.input());
+}
+
+TEST_CASE("every number that TypeScript could get wrong is refused by its array's name") {
+  using Change = std::function<void(HandMadeStep&)>;
+  const std::vector<std::pair<std::string, Change>> cases = {
+      {"counts[0]", [](HandMadeStep& s) { s.counts.rows = 9; }},
+      {"counts[0]", [](HandMadeStep& s) { s.counts.rows = 0; }},
+      {"counts[1]", [](HandMadeStep& s) { s.counts.sequences = 4; }},
+      {"row_start[0]", [](HandMadeStep& s) { s.row_start[0] = 1; }},
+      {"row_start[1]", [](HandMadeStep& s) { s.row_start[1] = -1; }},
+      {"row_start[1]", [](HandMadeStep& s) { s.row_start[1] = 0; }},
+      {"row_start[2]", [](HandMadeStep& s) { s.row_start[2] = 3; }},
+      {"block_start[2]", [](HandMadeStep& s) { s.block_start[2] = 7; }},
+      {"history_start[1]", [](HandMadeStep& s) { s.history_start[1] = 5; }},
+      {"bias_start[2]", [](HandMadeStep& s) { s.bias_start[2] = 3; }},
+      {"tokens[3]", [](HandMadeStep& s) { s.tokens[3] = 100; }},
+      {"tokens[0]", [](HandMadeStep& s) { s.tokens[0] = -1; }},
+      {"slot[1]", [](HandMadeStep& s) { s.slot[1] = 6; }},
+      {"which another sequence of the step has", [](HandMadeStep& s) { s.slot[1] = 0; }},
+      {"adapter[0]", [](HandMadeStep& s) { s.adapter[0] = -1; }},
+      {"context[0]", [](HandMadeStep& s) { s.context[0] = 63; }},
+      {"context[0]", [](HandMadeStep& s) { s.context[0] = -1; }},
+      {"1 blocks for 18 positions", [](HandMadeStep& s) { s.context[0] = 16; }},
+      {"blocks[1]", [](HandMadeStep& s) { s.blocks[1] = 10; }},
+      {"token in the slot", [](HandMadeStep& s) { s.flags[0] |= kTokenFromSlot; }},
+      {"top_logprobs[1]", [](HandMadeStep& s) { s.top_logprobs[1] = 21; }},
+      {"history_prompt[0]", [](HandMadeStep& s) { s.history_prompt[0] = 1; }},
+      {"sample_index[0]", [](HandMadeStep& s) { s.sample_index[0] = -1; }},
+      {"top_k[0]", [](HandMadeStep& s) { s.top_k[0] = -1; }},
+      {"temperature[0]", [](HandMadeStep& s) { s.temperature[0] = -0.1f; }},
+      {"temperature[0]", [](HandMadeStep& s) { s.temperature[0] = NAN; }},
+      {"top_p[0]", [](HandMadeStep& s) { s.top_p[0] = 1.5f; }},
+      {"min_p[1]", [](HandMadeStep& s) { s.min_p[1] = 2; }},
+      {"repetition[0]", [](HandMadeStep& s) { s.repetition[0] = 0; }},
+      {"presence[1]", [](HandMadeStep& s) { s.presence[1] = INFINITY; }},
+  };
+  StepCheck check(kBounds);
+  for (const auto& [part, change] : cases) {
+    HandMadeStep step({good(0), good(1)});
+    change(step);
+    check_refused(ErrorCode::kInvalidArgument, part, [&] { check.check(step.input()); });
+  }
+}
+
+}  // namespace smore
