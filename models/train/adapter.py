@@ -34,8 +34,11 @@ class Adapter:
                 self.modules[name] = tree_linear
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"base_model.model.{name}.{key}": value.detach()
-                for name, module in self.modules.items() for key, value in module.tensors().items()}
+        return {
+            f"base_model.model.{name}.{key}": value.detach()
+            for name, module in self.modules.items()
+            for key, value in module.tensors().items()
+        }
 
     def copy_from(self, tensors: dict[str, Tensor]) -> None:
         own = self.tensors()
@@ -46,11 +49,19 @@ class Adapter:
 
     def save(self, folder: Path, base_name: str, dtype: torch.dtype = torch.bfloat16) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        shape = {key: list(value) if isinstance(value, tuple) else value
-                 for key, value in dataclasses.asdict(self.tree).items()}
+        shape = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self.tree).items()
+        }
         config = {
-            "peft_type": "HIER_MOE", "moe_arch": "smore", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_name,
-            "inference_mode": True, "target_modules": list(TARGETS), "layers_to_transform": self.layers, **shape,
+            "peft_type": "HIER_MOE",
+            "moe_arch": "smore",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_name,
+            "inference_mode": True,
+            "target_modules": list(TARGETS),
+            "layers_to_transform": self.layers,
+            **shape,
         }
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
         stored = {key: value.to(dtype).contiguous() for key, value in self.tensors().items()}
@@ -60,8 +71,9 @@ class Adapter:
 def load(model: Llama, folder: Path) -> Adapter:
     config = json.loads((folder / "adapter_config.json").read_text())
     fields = {field.name for field in dataclasses.fields(Tree)}
-    tree = Tree(**{key: tuple(value) if isinstance(value, list) else value
-                   for key, value in config.items() if key in fields})
+    tree = Tree(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in config.items() if key in fields}
+    )
     adapter = Adapter(model, tree, config["layers_to_transform"])
     adapter.copy_from(load_file(folder / "adapter_model.safetensors"))
     return adapter

@@ -27,8 +27,11 @@ class Chat:
         self._tokenizer.decoder = decoders.ByteLevel()
         types = source.value("tokenizer.ggml.token_type")
         self._tokenizer.add_special_tokens(
-            [AddedToken(token, special=True, normalized=False)
-             for token, kind in zip(tokens, types) if kind == CONTROL_TOKEN]
+            [
+                AddedToken(token, special=True, normalized=False)
+                for token, kind in zip(tokens, types)
+                if kind == CONTROL_TOKEN
+            ]
         )
         self.end_id: int = source.value("tokenizer.ggml.eos_token_id")
         environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)

@@ -1,6 +1,6 @@
 """Examples of the function-call task, and the held-out file.
 
-    python -m models.train.data          writes models/eval/function-calls.jsonl
+python -m models.train.data          writes models/eval/function-calls.jsonl
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from .templates import CLOSERS, OPENERS, TEMPLATES, WORDS
 HELDOUT_FILE = Path(__file__).parents[1] / "eval" / "function-calls.jsonl"
 HELDOUT_CASES = 240
 HELDOUT_SEED = 135
-NUMBERS = {"minutes": range(2, 100), "people": range(2, 16), "brightness": range(1, 101), "quantity": range(2, 25),
-           "amount": range(3, 2000)}
+NUMBERS = {
+    "minutes": range(2, 100),
+    "people": range(2, 16),
+    "brightness": range(1, 101),
+    "quantity": range(2, 25),
+    "amount": range(3, 2000),
+}
 INVENTED_SHARE = 0.35
 ONSETS = "b br c ch d dr f fl g gr h j k l m n p pl qu r s sh sl st t th tr v w y z".split()
 VOWELS = "a e i o u ai ea ee ie oa ou".split()

@@ -27,8 +27,16 @@ from .data import example
 from .smore import Tree
 
 TREE = Tree(
-    num_experts=(4, 4), num_active=(2, 2), expert_dims=(2, 2), gate_dims=(8, 8), dim_downproj_x=8, gate_type="switch",
-    gate_act_fn="relu", expert_act_fn="tanh", activation_position="all", lora_alpha=(2.0, 2.0),
+    num_experts=(4, 4),
+    num_active=(2, 2),
+    expert_dims=(2, 2),
+    gate_dims=(8, 8),
+    dim_downproj_x=8,
+    gate_type="switch",
+    gate_act_fn="relu",
+    expert_act_fn="tanh",
+    activation_position="all",
+    lora_alpha=(2.0, 2.0),
 )
 LAYERS = list(range(12, 30))
 ROWS = 16
@@ -138,8 +146,11 @@ def train(args: argparse.Namespace) -> None:
         log.append({"loss": round(answer_loss.item(), 5), "balance": round(balance.item(), 4), "tokens": count})
         elapsed = time.monotonic() - began
         left = elapsed / (step + 1 - first) * (args.steps - step - 1)
-        print(f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
-              f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left", flush=True)
+        print(
+            f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
+            f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
+            flush=True,
+        )
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
             torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
             adapter.save(args.out / "adapter", source.value("general.name"))

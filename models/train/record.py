@@ -43,12 +43,17 @@ def main() -> None:
     for text in PROMPTS:
         prompt = chat.prompt([{"role": "user", "content": text}])
         [answer] = greedy(model, [prompt], chat.end_id, LIMIT, adapter)
-        cases.append({
-            "kind": "chat", "text": text, "prompt_ids": prompt,
-            "first_top10_logprobs": [[token, round(value, 5)] for token, value in answer.first_top10],
-            "greedy_ids": answer.ids, "greedy_gap": [round(gap, 4) for gap in answer.gaps],
-            "greedy_text": chat.decode(answer.ids),
-        })
+        cases.append(
+            {
+                "kind": "chat",
+                "text": text,
+                "prompt_ids": prompt,
+                "first_top10_logprobs": [[token, round(value, 5)] for token, value in answer.first_top10],
+                "greedy_ids": answer.ids,
+                "greedy_gap": [round(gap, 4) for gap in answer.gaps],
+                "greedy_text": chat.decode(answer.ids),
+            }
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     fixture = {"model": args.model.name, "adapter": args.adapter.name, "cases": cases}
     args.out.write_text(json.dumps(fixture, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Exact-match scores on the held-out cases, in float32, of the base and of an adapter.
 
-    python -m models.train.score --model MODEL.gguf --adapter DIR [--json FILE]
+python -m models.train.score --model MODEL.gguf --adapter DIR [--log RUN/log.json] [--json FILE]
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def same_call(text: str, expected: str) -> bool:
 
 
 def load_shares(adapter: Adapter) -> list[list[float]]:
-    """Per level, the share of choices of each expert index, over all trees; and the fewest busy experts of any tree."""
+    """Per level, the share of choices of each expert index, over all trees."""
     shares = []
     for level in range(adapter.tree.levels):
         total = sum(load for (_, at), load in adapter.routing.loads.items() if at == level)
@@ -59,22 +59,36 @@ def load_shares(adapter: Adapter) -> list[list[float]]:
 
 def fewest_busy(adapter: Adapter, share: float = 0.05) -> list[int]:
     """Per level, the number of experts with at least `share` of the choices, in the tree where it is smallest."""
-    return [min(int((load / load.sum() >= share).sum()) for (_, at), load in adapter.routing.loads.items() if at == level)
-            for level in range(adapter.tree.levels)]
+    loads = adapter.routing.loads.items()
+    return [
+        min(int((load / load.sum() >= share).sum()) for (_, at), load in loads if at == level)
+        for level in range(adapter.tree.levels)
+    ]
+
+
+def summary(log: list[dict[str, float]], stride: int = 50) -> dict[str, object]:
+    """Length of a training run, and its losses as means over `stride` steps."""
+    parts = [log[i : i + stride] for i in range(0, len(log), stride)]
+    means = {
+        key: [round(sum(step[key] for step in part) / len(part), 4) for part in parts] for key in ("loss", "balance")
+    }
+    return {"steps": len(log), "tokens": sum(step["tokens"] for step in log), "mean_over_steps": stride, **means}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores base and adapter on the held-out cases.")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
-    parser.add_argument("--json", type=Path, help="also write the scores here")
+    parser.add_argument("--log", type=Path, help="training log to summarise beside the scores")
+    parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     source = Gguf(args.model)
     model = Llama(source).eval()
     scorer = Scorer(model, Chat(source))
-    result = {"cases": len(scorer.cases)}
+    result: dict[str, object] = {"training": summary(json.loads(args.log.read_text()))} if args.log else {}
+    result["cases"] = len(scorer.cases)
     result["base"] = scorer.exact()
     result["base_told_the_functions"] = scorer.exact(system=FUNCTIONS_FILE.read_text().strip())
     adapter = load(model, args.adapter)

@@ -234,8 +234,12 @@ class SmoreLinear(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """The tree's tensors under the official names; views of the parameters, so copying into them loads a file."""
-        named = {"moe_downproj_x.weight": self.downproj_x.weight, "moe_downproj_x.bias": self.downproj_x.bias,
-                 "moe_W_final": self.W_final, "moe_W_final_bias": self.W_final_bias}
+        named = {
+            "moe_downproj_x.weight": self.downproj_x.weight,
+            "moe_downproj_x.bias": self.downproj_x.bias,
+            "moe_W_final": self.W_final,
+            "moe_W_final_bias": self.W_final_bias,
+        }
         named |= {f"moe_gate.{key}": value for key, value in self.gate.named_parameters()}
         for level in range(self.tree.levels):
             pool = 0 if self.tree.is_shared_expert_pool else level

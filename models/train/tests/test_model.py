@@ -27,8 +27,11 @@ class RandomWeights:
     def tensor(self, name):
         c, kv = CONFIG, CONFIG.kv_heads * CONFIG.head_width
         rows, columns = {
-            "token_embd": (VOCABULARY, c.hidden), "attn_k": (kv, c.hidden), "attn_v": (kv, c.hidden),
-            "ffn_gate": (c.intermediate, c.hidden), "ffn_up": (c.intermediate, c.hidden),
+            "token_embd": (VOCABULARY, c.hidden),
+            "attn_k": (kv, c.hidden),
+            "attn_v": (kv, c.hidden),
+            "ffn_gate": (c.intermediate, c.hidden),
+            "ffn_up": (c.intermediate, c.hidden),
             "ffn_down": (c.hidden, c.intermediate),
         }.get(name.split(".")[-2], (c.hidden, c.hidden))
         if "norm" in name:

@@ -55,8 +55,18 @@ class SmoreTest(unittest.TestCase):
         for gate_type, position in [("switch", "all"), ("noisy_topk", "child"), ("dense", "child_v2")]:
             with self.subTest(gate_type=gate_type, position=position):
                 torch.manual_seed(0)
-                tree = Tree((3, 3), (2, 2), (2, 1), (4, 3), dim_downproj_x=3, gate_type=gate_type, gate_act_fn="tanh",
-                            expert_act_fn="tanh", activation_position=position, lora_alpha=(2.0, 3.0))
+                tree = Tree(
+                    (3, 3),
+                    (2, 2),
+                    (2, 1),
+                    (4, 3),
+                    dim_downproj_x=3,
+                    gate_type=gate_type,
+                    gate_act_fn="tanh",
+                    expert_act_fn="tanh",
+                    activation_position=position,
+                    lora_alpha=(2.0, 3.0),
+                )
                 routing = Routing()
                 base = FixedLinear(torch.randn(4, 5).double())
                 linear = SmoreLinear(base, 5, 4, tree, "tiny", routing).double().eval()
