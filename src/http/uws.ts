@@ -90,13 +90,13 @@ export interface Uws {
 const require = createRequire(import.meta.url);
 
 /** Folder of each build's native files; a package's `exports` may hide them from `require`. */
-const builds: readonly (() => string)[] = [
+const BUILDS: readonly (() => string)[] = [
   () => dirname(require.resolve("uws-current")),
   () => join(dirname(require.resolve("uws-glibc236/package.json")), "binaries"),
 ];
 
 /** Throws one line that says what is needed when no build runs here. */
-export function loadUws(): Uws {
+export function loadUws(builds = BUILDS): Uws {
   const { platform, arch, versions } = process;
   const file = `uws_${platform}_${arch}_${versions.modules}.node`;
   const reasons: string[] = [];
