@@ -24,7 +24,6 @@ export interface ApiContext {
   readonly maxModelLen: number;
   readonly vocab: number;
   readonly stopTokens: ReadonlySet<number>;
-  readonly bosToken: number | null;
   /** null: the model has no tokenizer this server can build; prompts are token ids, text is empty. */
   readonly tokenizer: Tokenizer | null;
   readonly noTokenizerReason: string | null; // one line for the client, names the missing pre-type or file

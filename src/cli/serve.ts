@@ -177,7 +177,6 @@ function apiContext(
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
     stopTokens: new Set(info.stopTokens),
-    bosToken: info.bosToken < 0 ? null : info.bosToken,
     tokenizer,
     noTokenizerReason: text.reason,
     decoder: () => (tokenizer === null ? noText : new TokenStreamDecoder(tokenizer)),

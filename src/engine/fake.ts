@@ -169,7 +169,6 @@ export function fakeContext(
     maxModelLen: 512,
     vocab: FAKE_VOCAB,
     stopTokens: new Set([FAKE_EOS]),
-    bosToken: FAKE_BOS,
     tokenizer,
     noTokenizerReason: null,
     decoder: byteDecoder,
