@@ -131,7 +131,8 @@ export class KvBlocks {
   }
 }
 
-function pageKey(before: PrefixId, tokens: readonly number[], start: number): string {
+/** What a page is cached as: the prefix before it and its tokens. */
+export function pageKey(before: PrefixId, tokens: readonly number[], start: number): string {
   const units = new Array<number>(2 * PAGE_TOKENS);
   for (let index = 0; index < PAGE_TOKENS; index++) {
     const token = tokens[start + index]!;

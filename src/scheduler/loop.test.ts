@@ -71,7 +71,7 @@ test("requests for several adapters get the same tokens together as alone", asyn
 
 test("a full queue refuses with a retry time", async (context) => {
   const { loop } = await start(context, { maxBatch: 1 }, 2);
-  const taken = [collect(loop, {}), collect(loop, {})];
+  const taken = [collect(loop, {}), collect(loop, {}), collect(loop, {})]; // one runs, two wait
   assert.throws(
     () => loop.submit(requestOf(plain)),
     (error) => error instanceof ApiError && error.code === "overloaded" && error.retryAfter === 1,

@@ -43,6 +43,7 @@ export class EngineLoop implements Generator {
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #maxQueue: number;
+  readonly #maxBatch: number;
   readonly #batches: readonly [Batch, Batch];
   readonly #clocks = new Map<Sequence, RequestClock>(); // of requests that may still get events
   #nextBatch = 0;
@@ -57,6 +58,7 @@ export class EngineLoop implements Generator {
     this.#metrics = metrics;
     this.#log = log;
     this.#maxQueue = maxQueue;
+    this.#maxBatch = limits.sequences;
     const createBatch = (): Batch => {
       const arrays = allocateStepArrays(limits);
       return { arrays, number: engine.createBatch(arrays) };
@@ -77,7 +79,9 @@ export class EngineLoop implements Generator {
 
   submit(request: GenerateRequest): Generation {
     if (this.#draining) throw new ApiError("draining");
-    if (this.scheduler.waiting.length >= this.#maxQueue) throw new ApiError("overloaded");
+    const { waiting, running } = this.scheduler;
+    const free = this.#maxBatch - running.length; // some wait for the next plan only
+    if (waiting.length >= this.#maxQueue + free) throw new ApiError("overloaded");
     const sequence = this.scheduler.submit(request);
     this.#clocks.set(sequence, new RequestClock(this.#metrics, performance.now()));
     this.#awake();

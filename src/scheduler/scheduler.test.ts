@@ -156,6 +156,18 @@ test("a second prompt computes only what its shared prefix lacks", () => {
   assert.equal(other.cachedTokens, 0, "another adapter's pages are not shared");
 });
 
+test("equal prompts that come together are computed once", () => {
+  const simulation = new Simulation(roomy);
+  const prompt = Array.from({ length: 50 }, (_, index) => index % 7);
+  const choices = [0, 1, 2, 3].map((seed) => simulation.submit({ ...plain, prompt, seed }));
+  simulation.drain();
+  assert.deepEqual(
+    choices.map(({ sequence }) => sequence.cachedTokens),
+    [0, 48, 48, 48],
+  );
+  checkOutcomes(simulation);
+});
+
 test("decoding keeps a step queued behind the one that runs", () => {
   const simulation = new Simulation(roomy);
   simulation.submit(plain);

@@ -1,6 +1,6 @@
 import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
 import { ApiError, type ErrorCode } from "../errors.js";
-import { KvBlocks } from "./kv-blocks.js";
+import { type CachedPrefix, KvBlocks, pageKey } from "./kv-blocks.js";
 import { StepPace } from "./pace.js";
 import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
 import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
@@ -173,12 +173,14 @@ export class Scheduler {
   /**
    * Lets sequences in, in fair order, while slots and pages last. One whose adapter is not resident is
    * passed by, `maxBatch` times at most: then no other adapter's sequence gets in before it, so pins
-   * drain until there is room.
+   * drain until there is room. One whose next page a running sequence is about to compute waits for
+   * that page, and shares it.
    */
   #admit(draft: StepDraft): void {
     const patience = this.#limits.sequences;
     const wanted = new Set<number>();
     const missed: Sequence[] = [];
+    const inWork = new Set(this.#running.map(nextPage));
     let overdue: Sequence | undefined;
     let full = false;
     for (const sequence of this.#queue.head(this.#limits.sequences)) {
@@ -191,8 +193,12 @@ export class Scheduler {
         if (sequence.passedBy >= patience) overdue ??= sequence;
         continue;
       }
-      full ||= !this.#start(sequence);
       if (full) continue;
+      const cached = this.kv.find(adapter, sequence.tokens, reusablePages(sequence));
+      if (lacksPageIn(inWork, sequence, cached)) continue;
+      full = !this.#start(sequence, cached);
+      if (full) continue;
+      inWork.add(nextPage(sequence));
       draft.admitted.push(sequence);
       for (const other of missed) other.passedBy += 1;
     }
@@ -200,11 +206,8 @@ export class Scheduler {
   }
 
   /** Gives a waiting sequence pages for all its tokens, and a slot; false when there is no room. */
-  #start(sequence: Sequence): boolean {
+  #start(sequence: Sequence, cached: CachedPrefix): boolean {
     if (this.#running.length >= this.#limits.sequences || this.#slots.length === 0) return false;
-    const { tokens } = sequence;
-    const reusable = sequence.promptLogprobs === null ? pagesFor(tokens.length) - 1 : 0;
-    const cached = this.kv.find(sequence.adapter, tokens, reusable);
     const needed = pagesFor(sequence.remaining) - cached.blocks.length;
     // Running streams will each need a page soon: without a margin the newest would be preempted at once.
     const margin = this.#running.length;
@@ -220,7 +223,7 @@ export class Scheduler {
     sequence.cachedTokens ??= sequence.planned;
     sequence.slot = this.#slots.shift()!;
     sequence.phase = "running";
-    this.totals.prefixQueries += tokens.length;
+    this.totals.prefixQueries += sequence.tokens.length;
     this.totals.prefixHits += sequence.planned;
     this.adapters.addUser(sequence.adapter);
     this.#queue.admit(sequence);
@@ -336,4 +339,24 @@ export class Scheduler {
     sequence.phase = "waiting";
     this.#queue.add(sequence);
   }
+}
+
+/** At least one token is always computed: its logits are what is asked for. */
+function reusablePages({ tokens, promptLogprobs }: Sequence): number {
+  return promptLogprobs === null ? pagesFor(tokens.length) - 1 : 0;
+}
+
+/** What the next page that a running sequence publishes will be cached as; null: it is not known yet. */
+function nextPage({ prefix, tokens, published }: Sequence): string | null {
+  const start = published * PAGE_TOKENS;
+  return start + PAGE_TOKENS <= tokens.length ? pageKey(prefix, tokens, start) : null;
+}
+
+function lacksPageIn(
+  inWork: ReadonlySet<string | null>,
+  sequence: Sequence,
+  { blocks, prefix }: CachedPrefix,
+): boolean {
+  if (blocks.length >= reusablePages(sequence)) return false;
+  return inWork.has(pageKey(prefix, sequence.tokens, blocks.length * PAGE_TOKENS));
 }
