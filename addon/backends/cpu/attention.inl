@@ -13,10 +13,15 @@ constexpr int kSpan = kSpanPages * kPageTokens;
 constexpr int kQueryBlock = Simd::kFloatTile / 2;  // queries that share loaded keys or values
 constexpr float kHidden = -3e38f;                  // no finite score is below
 
-// One span as floats, and what the queries have of it.
+// Where the pages of a span lie, as the cache has them or unpacked.
+struct Span {
+  const void* keys[kSpanPages];    // d, kPageTokens
+  const void* values[kSpanPages];  // kPageTokens, padded d
+};
+
 struct AttentionScratch {
-  alignas(64) float keys[kMaxHeadDim * kSpan];    // d, kSpan
-  alignas(64) float values[kSpan * kMaxHeadDim];  // kSpan, padded d
+  alignas(64) float keys[kSpanPages][kMaxHeadDim * kPageTokens];
+  alignas(64) float values[kSpanPages][kPageTokens * kMaxHeadDim];
   alignas(64) float scores[kQueryTile][kSpan];
   alignas(64) float sums[kQueryTile][kMaxHeadDim];
 };
@@ -28,30 +33,22 @@ struct QueryState {
 };
 
 template <bool half>
-F load_cached(const uint8_t* from, int64_t index) {
-  if constexpr (half) return Simd::load_half(reinterpret_cast<const uint16_t*>(from) + index);
-  return Simd::load(reinterpret_cast<const float*>(from) + index);
+[[gnu::always_inline]] inline F load_cached(const void* from, int64_t index) {
+  if constexpr (half) return Simd::load_half(static_cast<const uint16_t*>(from) + index);
+  return Simd::load(static_cast<const float*>(from) + index);
 }
 
-template <bool half>
-void load_page(const AttentionTile& t, int page, int slot, AttentionScratch& s) {
-  const uint8_t* keys = t.keys + t.pages[page] * t.page_stride;
-  for (int d = 0; d < t.head_dim; ++d) {
-    for (int i = 0; i < kPageTokens; i += Simd::N) {
-      Simd::store(s.keys + d * kSpan + slot * kPageTokens + i,
-                  load_cached<half>(keys, d * kPageTokens + i));
-    }
-  }
-  const uint8_t* values = t.values + t.pages[page] * t.page_stride;
-  float* to = s.values + slot * kPageTokens * t.padded_dim;
-  for (int i = 0; i < kPageTokens * t.padded_dim; i += Simd::N) {
-    Simd::store(to + i, load_cached<half>(values, i));
-  }
+void unpack(const void* from, int count, float* to) {
+  for (int i = 0; i < count; i += Simd::N) Simd::store(to + i, load_cached<true>(from, i));
+}
+
+void prefetch(const uint8_t* at, int bytes) {
+  for (int i = 0; i < bytes; i += 64) Simd::prefetch(at + i);
 }
 
 // scores = q . k for `vectors` vectors of tokens from `token` on.
-template <int queries, int vectors>
-void score_tokens(const float* const* q, const float* keys, int head_dim, float (*scores)[kSpan],
+template <bool half, int queries, int vectors>
+void score_tokens(const float* const* q, const Span& span, int head_dim, float (*scores)[kSpan],
                   int token) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
@@ -62,7 +59,10 @@ void score_tokens(const float* const* q, const float* keys, int head_dim, float 
   for (int d = 0; d < head_dim; ++d) {
     F key[vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) key[v] = Simd::load(keys + d * kSpan + token + v * Simd::N);
+    for (int v = 0; v < vectors; ++v) {
+      const int at = token + v * Simd::N;
+      key[v] = load_cached<half>(span.keys[at / kPageTokens], d * kPageTokens + at % kPageTokens);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < queries; ++i) {
       const F value = Simd::set(q[i][d]);
@@ -110,27 +110,28 @@ void weigh_span(const AttentionTile& t, int first, int end, float* scores, Query
 }
 
 // sums = sums * factor + weights * values over tokens [first, end), for `vectors` vectors of d.
-template <int queries, int vectors>
-void add_values(const AttentionScratch& s, const QueryState* states, int query, int padded_dim, int d,
-                int first, int end, float (*sums)[kMaxHeadDim]) {
+template <bool half, int queries, int vectors>
+void add_values(const Span& span, const QueryState* states, int padded_dim, int d, int first, int end,
+                const float (*weights)[kSpan], float (*sums)[kMaxHeadDim]) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
-    const F factor = Simd::set(states[query + i].factor);
+    const F factor = Simd::set(states[i].factor);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      acc[i][v] = Simd::mul(Simd::load(sums[query + i] + d + v * Simd::N), factor);
+      acc[i][v] = Simd::mul(Simd::load(sums[i] + d + v * Simd::N), factor);
     }
   }
   for (int token = first; token < end; ++token) {
+    const void* page = span.values[token / kPageTokens];
     F value[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      value[v] = Simd::load(s.values + token * padded_dim + d + v * Simd::N);
+      value[v] = load_cached<half>(page, token % kPageTokens * padded_dim + d + v * Simd::N);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < queries; ++i) {
-      const F weight = Simd::set(s.scores[query + i][token]);
+      const F weight = Simd::set(weights[i][token]);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::fma(weight, value[v], acc[i][v]);
     }
@@ -138,7 +139,7 @@ void add_values(const AttentionScratch& s, const QueryState* states, int query, 
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) Simd::store(sums[query + i] + d + v * Simd::N, acc[i][v]);
+    for (int v = 0; v < vectors; ++v) Simd::store(sums[i] + d + v * Simd::N, acc[i][v]);
   }
 }
 
@@ -155,17 +156,18 @@ Seen seen_tokens(const AttentionTile& t, int query, int start) {
 }
 
 // Queries [begin, end), each of which sees something of the span at `start`.
-void attend_span(const AttentionTile& t, int begin, int end, int start, int pages, AttentionScratch& s,
-                 QueryState* states) {
+template <bool half>
+void attend_span(const AttentionTile& t, int begin, int end, int start, int pages, const Span& span,
+                 AttentionScratch& s, QueryState* states) {
   constexpr int kVectors = 4;
   const int tokens = pages * kPageTokens;
   for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
     int token = 0;
     for (; token + kVectors * Simd::N <= tokens; token += kVectors * Simd::N) {
-      score_tokens<queries, kVectors>(t.q + i, s.keys, t.head_dim, s.scores + i, token);
+      score_tokens<half, queries, kVectors>(t.q + i, span, t.head_dim, s.scores + i, token);
     }
     for (; token < tokens; token += Simd::N) {
-      score_tokens<queries, 1>(t.q + i, s.keys, t.head_dim, s.scores + i, token);
+      score_tokens<half, queries, 1>(t.q + i, span, t.head_dim, s.scores + i, token);
     }
   });
   Seen any{kSpan, 0};
@@ -176,14 +178,43 @@ void attend_span(const AttentionTile& t, int begin, int end, int start, int page
     any.end = seen.end > any.end ? seen.end : any.end;
   }
   for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
+    const auto add = [&]<int vectors>(int d) {
+      add_values<half, queries, vectors>(span, states + i, t.padded_dim, d, any.first, any.end,
+                                         s.scores + i, s.sums + i);
+    };
     int d = 0;
     for (; d + kVectors * Simd::N <= t.padded_dim; d += kVectors * Simd::N) {
-      add_values<queries, kVectors>(s, states, i, t.padded_dim, d, any.first, any.end, s.sums);
+      add.template operator()<kVectors>(d);
     }
-    for (; d < t.padded_dim; d += Simd::N) {
-      add_values<queries, 1>(s, states, i, t.padded_dim, d, any.first, any.end, s.sums);
-    }
+    for (; d < t.padded_dim; d += Simd::N) add.template operator()<1>(d);
   });
+}
+
+// Finds the span's pages and unpacks those of float16 when several blocks of queries will read them.
+void open_span(const AttentionTile& t, int first_page, int pages, bool unpacked, AttentionScratch& s,
+               Span& span) {
+  for (int i = 0; i < pages; ++i) {
+    const int64_t offset = t.pages[first_page + i] * static_cast<int64_t>(t.page_stride);
+    span.keys[i] = t.keys + offset;
+    span.values[i] = t.values + offset;
+    if (!unpacked) continue;
+    unpack(span.keys[i], t.head_dim * kPageTokens, s.keys[i]);
+    unpack(span.values[i], kPageTokens * t.padded_dim, s.values[i]);
+    span.keys[i] = s.keys[i];
+    span.values[i] = s.values[i];
+  }
+}
+
+// Pages are nowhere near each other: ask for those of the span at `start` while the one before is used.
+template <bool half>
+void prefetch_span(const AttentionTile& t, int start, int last) {
+  const int width = half ? 2 : 4;
+  for (int page = start / kPageTokens; page < start / kPageTokens + kSpanPages; ++page) {
+    if (page > last / kPageTokens) return;
+    const int64_t offset = t.pages[page] * static_cast<int64_t>(t.page_stride);
+    prefetch(t.keys + offset, t.head_dim * kPageTokens * width);
+    prefetch(t.values + offset, kPageTokens * t.padded_dim * width);
+  }
 }
 
 template <bool half>
@@ -194,19 +225,27 @@ void attention(const AttentionTile& t) {
     for (int d = 0; d < t.padded_dim; ++d) scratch.sums[i][d] = 0;
     states[i] = {-__builtin_inff(), 0, 0};
   }
+  const bool unpacked = half && t.queries > kQueryBlock;
   // Positions rise with the queries, so those that see a span are neighbours.
   const int last = t.position[t.queries - 1];
   const int oldest = t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
+  Span span{};
+  prefetch_span<half>(t, oldest / kSpan * kSpan, last);
   for (int start = oldest / kSpan * kSpan; start <= last; start += kSpan) {
+    prefetch_span<half>(t, start + kSpan, last);
     const int first_page = start / kPageTokens;
     const int left = last / kPageTokens + 1 - first_page;
     const int pages = left < kSpanPages ? left : kSpanPages;
-    for (int i = 0; i < pages; ++i) load_page<half>(t, first_page + i, i, scratch);
+    open_span(t, first_page, pages, unpacked, scratch, span);
     int begin = 0;
     while (begin < t.queries && t.position[begin] < start) ++begin;
     int end = t.queries;
     while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan) --end;
-    attend_span(t, begin, end, start, pages, scratch, states);
+    if (unpacked) {
+      attend_span<false>(t, begin, end, start, pages, span, scratch, states);
+    } else {
+      attend_span<half>(t, begin, end, start, pages, span, scratch, states);
+    }
   }
   for (int i = 0; i < t.queries; ++i) {
     for (int d = 0; d < t.head_dim; ++d) t.y[i][d] = scratch.sums[i][d] / states[i].total;

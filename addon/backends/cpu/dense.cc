@@ -4,6 +4,8 @@
 
 namespace smore {
 
+static_assert(kDensePanel == kPanel);
+
 const DenseKernels& dense_kernels(const Backend& backend) {
   return static_cast<const CpuBackend&>(backend).dense();
 }
@@ -11,6 +13,7 @@ const DenseKernels& dense_kernels(const Backend& backend) {
 void dense_rows(const DenseKernels& kernels, const DenseProduct& p) {
   kernels.kernels->dense({.w = p.w,
                           .dtype = p.dtype,
+                          .panels = p.panels,
                           .out = p.out,
                           .in = p.in,
                           .bias = p.bias,

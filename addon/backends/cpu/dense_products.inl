@@ -1,5 +1,5 @@
-// Products with row-major weights: lanes run along the columns and are summed at the end, in one
-// chain per (row, output).
+// Products with weights as float types, in one chain per (row, output). Row-major: lanes run along the
+// columns and are summed at the end. In panels: lanes are outputs, and nothing is left to sum.
 
 #include "backends/cpu/kernels.h"
 
@@ -85,7 +85,63 @@ void dense_typed(const DenseTile& t) {
   });
 }
 
+// Outputs [vec * N, (vec + vecs) * N) of `rows` rows.
+template <DType dtype, int vecs, int rows>
+void panel_tile(const DenseTile& t, int vec, int row) {
+  const float* x[rows];
+  for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
+  int64_t base[vecs];
+  F acc[vecs][rows];
+#pragma GCC unroll 8
+  for (int v = 0; v < vecs; ++v) {
+    const int out = (vec + v) * Simd::N;
+    base[v] = static_cast<int64_t>(out / kPanel) * kPanel * t.in + out % kPanel;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
+  }
+  for (int k = 0; k < t.in; ++k) {
+    F w[vecs];
+#pragma GCC unroll 8
+    for (int v = 0; v < vecs; ++v) w[v] = load_weights<dtype>(t.w, base[v] + k * kPanel);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      const F value = Simd::set(x[r][k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < vecs; ++v) acc[v][r] = Simd::fma(w[v], value, acc[v][r]);
+    }
+  }
+  const F scale = Simd::set(t.scale);
+  for (int v = 0; v < vecs; ++v) {
+    const int out = (vec + v) * Simd::N;
+    const F bias = t.bias ? load_outputs(t.bias + out, t.out - out) : Simd::zero();
+    for (int r = 0; r < rows; ++r) {
+      float* y = output_row(t, row + r) + out;
+      const F sum = Simd::add(acc[v][r], bias);
+      const F value = t.accumulate ? Simd::fma(scale, sum, load_outputs(y, t.out - out))
+                                   : Simd::mul(scale, sum);
+      store_outputs(y, value, t.out - out);
+    }
+  }
+}
+
+template <DType dtype>
+void panels_typed(const DenseTile& t) {
+  const int total = (t.out + Simd::N - 1) / Simd::N;
+  for_row_tiles<Simd::kFloatTile>(0, t.rows, [&]<int rows>(int row) {
+    // Few rows take more outputs at a time, so that the sums' latency stays hidden.
+    constexpr int kVecs = rows * 2 <= Simd::kFloatTile ? 4 : 2;
+    int vec = 0;
+    for (; vec + kVecs <= total; vec += kVecs) panel_tile<dtype, kVecs, rows>(t, vec, row);
+    for (; vec < total; ++vec) panel_tile<dtype, 1, rows>(t, vec, row);
+  });
+}
+
 void dense(const DenseTile& t) {
+  if (t.panels) {
+    if (t.dtype == DType::kF32) return panels_typed<DType::kF32>(t);
+    if (t.dtype == DType::kF16) return panels_typed<DType::kF16>(t);
+    return panels_typed<DType::kBF16>(t);
+  }
   if (t.dtype == DType::kF32) return dense_typed<DType::kF32>(t);
   if (t.dtype == DType::kF16) return dense_typed<DType::kF16>(t);
   dense_typed<DType::kBF16>(t);

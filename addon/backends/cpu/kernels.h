@@ -80,6 +80,7 @@ struct AttentionTile {
 struct DenseTile {
   const void* w;
   DType dtype;
+  bool panels;
   int out;
   int in;
   const float* bias;

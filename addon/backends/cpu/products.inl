@@ -213,11 +213,15 @@ void int8_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int 
   }
 }
 
-// Runs tile.operator()<n>(row) over [begin, end) with n = most, most / 2, ... 1 rows at a time.
+// Runs tile.operator()<n>(row) over [begin, end): `most` rows at a time, and the rest at once or in
+// halves of that.
 template <int most, class Tile>
 [[gnu::always_inline]] inline void for_row_tiles(int begin, int end, Tile&& tile) {
   int row = begin;
   for (; row + most <= end; row += most) tile.template operator()<most>(row);
+  if constexpr (most == 4) {
+    if (row + 3 == end) return tile.template operator()<3>(row);
+  }
   if constexpr (most > 1) for_row_tiles<most / 2>(row, end, tile);
 }
 
