@@ -109,6 +109,7 @@ test("a request id is taken or given, and comes back with every answer", async (
   assert.match((await ids("x".repeat(200))).header!, /^[0-9a-f]{32}$/);
   const refused = await post(`${url}/v1/completions`, "{", { "x-request-id": "bad" });
   assert.equal(refused.headers.get("x-request-id"), "bad");
+  assert.equal(refused.headers.get("keep-alive"), "timeout=8");
 });
 
 test("API keys are asked for below /v1 only, and not of OPTIONS", async (t) => {

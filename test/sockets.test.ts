@@ -93,18 +93,19 @@ test("a client that left while its body was read costs nothing", async (t) => {
   assert.equal(generator.requests.length, 1);
 });
 
-test("a slow reader gets every event, in order", async (t) => {
-  const reply = "0123456789".repeat(2000);
-  const { port } = await serve(t, {
+test("a slow reader gets every event, in order, also those that had to wait", async (t) => {
+  const reply = "0123456789".repeat(6000);
+  const { port, generator } = await serve(t, {
     reply: () => reply,
     context: wideContext,
+    options: { limits: { ...DEFAULT_LIMITS, waitingBytes: 64 << 20 } },
   });
   const raw = new RawClient(port).post(
     "/v1/completions",
     completion({ stream: true, max_tokens: reply.length }),
   );
   raw.socket.pause();
-  await new Promise((resolve) => setTimeout(resolve, 400));
+  await until(() => generator.requests.length === 1 && generator.running === 0, "all is said");
   raw.socket.resume();
   await until(() => raw.received.includes("[DONE]"), "the end of the stream", 20_000);
   const texts = [...raw.received.matchAll(/"text":"(\d?)"/g)].map(([, text]) => text);

@@ -3,7 +3,7 @@ import type { SamplingParams } from "../scheduler/request.js";
 import type { ApiContext, ServedModel } from "./context.js";
 import type { Job } from "./job.js";
 import { findModel } from "./models.js";
-import { type Fields, invalid, unsupported } from "./schema.js";
+import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
 
 /** The fields that completions and chat have in common. */
 
@@ -122,7 +122,7 @@ function parseIncludeUsage(fields: Fields, stream: boolean): boolean {
 const UNSERVED: Readonly<Record<string, (value: unknown, n: number) => boolean>> = {
   best_of: (value, n) => value === n,
   suffix: (value) => value === "",
-  response_format: (value) => (value as { type?: unknown }).type === "text",
+  response_format: (value) => isJsonObject(value) && value.type === "text",
   tools: isEmptyArray,
   tool_choice: (value) => value === "none" || value === "auto",
   functions: isEmptyArray,
@@ -148,6 +148,10 @@ const UNSERVED: Readonly<Record<string, (value: unknown, n: number) => boolean>>
   continue_final_message: (value) => value === false,
   add_generation_prompt: (value) => value === true,
   include_stop_str_in_output: (value) => value === false,
+  skip_special_tokens: (value) => value === true,
+  chat_template: () => false,
+  chat_template_kwargs: (value) => isJsonObject(value) && Object.keys(value).length === 0,
+  documents: isEmptyArray,
   adapters: isEmptyArray,
 };
 

@@ -22,6 +22,9 @@ export type Header = readonly [name: string, value: string];
 /** What a client may call its request; longer or stranger ids are replaced. */
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
+/** uWS closes a connection that has been idle for 8 to 12 seconds; clients had better not reuse it then. */
+const KEEP_ALIVE: Header = ["Keep-Alive", "timeout=8"];
+
 export const JSON_TYPE = "application/json";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -56,7 +59,7 @@ export class Exchange {
     this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
     this.#announcedLength = Number(request.getHeader("content-length"));
     this.#response = response;
-    this.#headers = [["X-Request-Id", this.requestId], ...headers];
+    this.#headers = [["X-Request-Id", this.requestId], KEEP_ALIVE, ...headers];
     this.#onClosed = onClosed;
     response.onAborted(() => {
       this.#close();
