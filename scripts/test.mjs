@@ -2,14 +2,12 @@
 // line for each. The sanitizers have a build of their own. Nothing is downloaded but packages.
 
 import { existsSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { lint } from "./lint.mjs";
 import { afterSetUp, filesBelow, jobs, root, run } from "./setup.mjs";
 
-const DEFAULT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf";
-
-/** @type {Record<string, () => boolean | string>} true, false, or why it could not run here */
+/** @type {Record<string, () => boolean | string | Promise<boolean | string>>} true, false, or why it could not run here */
 const parts = {
   lint: () => lint(false),
   cpp: () => nativeTests("build", ["-DSMORE_SANITIZE="]),
@@ -37,35 +35,41 @@ function hasDoctest(build) {
   return /^DOCTEST_INCLUDE_DIR:PATH=(?!.*NOTFOUND)/m.test(cache);
 }
 
-function nodeTests() {
+async function nodeTests() {
   const files = filesBelow(join(root, "dist"), (file) => file.endsWith(".test.js"));
-  const cache = process.env.SMORE_MODEL_CACHE ?? join(homedir(), ".cache/smore/models");
-  const model = process.env.SMORE_TEST_MODEL ?? join(cache, DEFAULT_MODEL);
-  const env = existsSync(model) ? { SMORE_TEST_MODEL: model } : {};
-  if (!existsSync(model)) {
-    console.log(`tests with the default model are skipped: ${model} is not there (smore pull)`);
-  }
-  return run(process.execPath, ["--test", "--enable-source-maps", ...files], env);
+  const model = process.env.SMORE_TEST_MODEL ?? (await defaultModelPath());
+  const found = existsSync(model);
+  if (!found) console.log(`tests of the default model are skipped: ${model} is not there`);
+  const options = ["--test", "--test-reporter=spec", "--enable-source-maps"];
+  const env = found ? { SMORE_TEST_MODEL: model } : {};
+  return run(process.execPath, [...options, ...files], env);
 }
 
-await afterSetUp(() => {
+/** Where `smore pull` leaves it. */
+async function defaultModelPath() {
+  const catalog = await import(pathToFileURL(join(root, "dist/src/models/catalog.js")).href);
+  const { source } = catalog.readCatalog().get(catalog.DEFAULT_MODEL);
+  return catalog.cachedPath(catalog.parseSource(source), catalog.cacheFolder());
+}
+
+await afterSetUp(async () => {
   const asked = process.argv.slice(2);
   const unknown = asked.find((name) => !Object.hasOwn(parts, name));
   if (unknown !== undefined) {
     console.error(`no such part: ${unknown}; parts are ${Object.keys(parts).join(", ")}`);
     process.exit(2);
   }
-  const results = Object.entries(parts)
-    .filter(([name]) => asked.length === 0 || asked.includes(name))
-    .map(([name, check]) => {
-      console.log(`\n== ${name}`);
-      const started = performance.now();
-      const result = check();
-      const seconds = ((performance.now() - started) / 1000).toFixed(0);
-      const verdict = result === true ? "passed" : result === false ? "FAILED" : "skipped";
-      const reason = typeof result === "string" ? `: ${result}` : "";
-      return { failed: result === false, line: `${name}: ${verdict}${reason} (${seconds} s)` };
-    });
-  console.log(`\n${results.map(({ line }) => line).join("\n")}`);
-  process.exitCode = results.some(({ failed }) => failed) ? 1 : 0;
+  const lines = [];
+  for (const [name, check] of Object.entries(parts)) {
+    if (asked.length > 0 && !asked.includes(name)) continue;
+    console.log(`\n== ${name}`);
+    const started = performance.now();
+    const result = await check();
+    const seconds = ((performance.now() - started) / 1000).toFixed(0);
+    const verdict = result === true ? "passed" : result === false ? "FAILED" : "skipped";
+    const reason = typeof result === "string" ? `: ${result}` : "";
+    if (result === false) process.exitCode = 1;
+    lines.push(`${name}: ${verdict}${reason} (${seconds} s)`);
+  }
+  console.log(`\n${lines.join("\n")}`);
 });
