@@ -93,13 +93,16 @@ export class Exchange {
       }
       const chunks: Buffer[] = [];
       let size = 0;
-      const late = () => reject(new ApiError("request_timeout"));
-      const silence = setTimeout(late, limits.bodyIdleMs);
-      const deadline = setTimeout(late, limits.bodyTotalMs);
       const stop = () => {
         clearTimeout(silence);
         clearTimeout(deadline);
       };
+      const late = () => {
+        stop();
+        reject(new ApiError("request_timeout"));
+      };
+      const silence = setTimeout(late, limits.bodyIdleMs);
+      const deadline = setTimeout(late, limits.bodyTotalMs);
       this.#onAborted = stop;
       this.#response.onData((chunk, isLast) => {
         if (this.#closed) return;
@@ -181,8 +184,14 @@ export class Exchange {
     for (const [name, value] of this.#headers) this.#response.writeHeader(name, value);
   }
 
-  /** The caller has made the last write, or has turned the connection into a WebSocket. */
+  /** The caller has made the last write of a stream. */
   settled(): void {
+    this.#close();
+  }
+
+  /** The caller has turned the connection into a WebSocket. */
+  upgraded(): void {
+    this.status = 101;
     this.#close();
   }
 

@@ -86,7 +86,7 @@ export class WebSocketEndpoint {
       request.getHeader("sec-websocket-extensions"),
       context,
     );
-    exchange.settled();
+    exchange.upgraded();
   }
 
   #opened(socket: UwsWebSocket<UserData>): void {
