@@ -2,6 +2,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/dense.h"
 #include "residual/weights.h"
 
 namespace smore {
@@ -31,6 +32,33 @@ class Loader {
       read_floats(from, first, count, converted_.data());
       auto* bits = reinterpret_cast<uint16_t*>(target);
       for (int64_t i = 0; i < count; ++i) bits[i] = float_to_bfloat16(converted_[i]);
+    }
+  }
+
+  // Rows [first, first + outputs) of a stored matrix, into panels.
+  void copy_matrix(Stored from, int64_t first, int64_t outputs, int64_t inputs, Slot to) {
+    converted_.resize(outputs * inputs);
+    read_floats(from, first * inputs, outputs * inputs, converted_.data());
+    put_matrix(converted_, outputs, inputs, to);
+  }
+
+  // The values are exact in the slot's type, or to be rounded to bfloat16.
+  void put_matrix(const std::vector<float>& values, int64_t outputs, int64_t inputs, Slot to) {
+    std::byte* target = block_ + to.offset;
+    const int64_t panels = (outputs + kDensePanel - 1) / kDensePanel;
+    std::memset(target, 0, row_bytes(to.dtype, panels * kDensePanel * inputs));
+    for (int64_t out = 0; out < outputs; ++out) {
+      const int64_t start = out / kDensePanel * kDensePanel * inputs + out % kDensePanel;
+      for (int64_t k = 0; k < inputs; ++k) {
+        const float value = values[out * inputs + k];
+        const int64_t at = start + k * kDensePanel;
+        if (to.dtype == DType::kF32) {
+          reinterpret_cast<float*>(target)[at] = value;
+        } else {
+          reinterpret_cast<uint16_t*>(target)[at] =
+              to.dtype == DType::kF16 ? float_to_half(value) : float_to_bfloat16(value);
+        }
+      }
     }
   }
 
@@ -101,6 +129,8 @@ class RouterLoader {
       first_layer(static_cast<int>(l));
       if (levels[l].router.two_layer) second_layer(static_cast<int>(l));
     }
+    loader_.put_matrix(routers_, site_.slots.router_rows, site_.mixture.projection,
+                       site_.slots.routers);
   }
 
  private:
@@ -111,10 +141,9 @@ class RouterLoader {
     const int u = site_.mixture.projection;
     const std::vector<float> first =
         router.two_layer ? loader_.floats(from.first, int64_t{to.rows} * router.inputs) : keys_[l];
-    float* routers = loader_.target(site_.slots.routers) + int64_t{to.first_row} * u;
     for (int row = 0; row < to.rows; ++row) {
-      std::memcpy(routers + int64_t{row} * u, first.data() + int64_t{row} * router.inputs,
-                  u * sizeof(float));
+      const auto start = first.begin() + int64_t{row} * router.inputs;
+      routers_.insert(routers_.end(), start, start + u);
     }
     float* bias = loader_.target(site_.slots.router_bias) + to.first_row;
     std::fill(bias, bias + to.rows, 0.0f);
@@ -141,19 +170,21 @@ class RouterLoader {
     const std::vector<float> second = loader_.floats(from.second, int64_t{k} * g);
     const std::vector<float> bias = loader_.floats(from.second_bias, k);
     if (level.router.score == Score::kCosine) {
-      std::copy(second.begin(), second.end(), loader_.target(to.second));
+      loader_.put_matrix(second, k, g, to.second);
       std::copy(bias.begin(), bias.end(), loader_.target(to.second_bias));
-      std::copy(keys_[l].begin(), keys_[l].end(), loader_.target(to.keys));
+      loader_.put_matrix(keys_[l], level.experts, k, to.keys);
       return;
     }
-    multiply({keys_[l], k}, level.experts, {transposed(second, k, g), k}, g, k,
-             loader_.target(to.second));
+    std::vector<float> folded(int64_t{level.experts} * g);
+    multiply({keys_[l], k}, level.experts, {transposed(second, k, g), k}, g, k, folded.data());
+    loader_.put_matrix(folded, level.experts, g, to.second);
     multiply({keys_[l], k}, level.experts, {bias, k}, 1, k, loader_.target(to.second_bias));
   }
 
   const SitePlan& site_;
   Loader& loader_;
   std::vector<std::vector<float>> keys_;  // as handed to the children
+  std::vector<float> routers_;            // [rows of the levels so far, u]
 };
 
 }  // namespace
@@ -171,10 +202,10 @@ void load_trunk(const AdapterPlan& plan, std::byte* block) {
     RouterLoader(site, loader).load();
     for (size_t l = 1; l < mixture.levels.size(); ++l) {
       const int64_t width = mixture.levels[l].width;
-      loader.copy(from.levels[l].w, 0, width * mixture.levels[l - 1].width, to.levels[l].w);
+      loader.copy_matrix(from.levels[l].w, 0, width, mixture.levels[l - 1].width, to.levels[l].w);
       loader.copy(from.levels[l].w_bias, 0, width, to.levels[l].w_bias);
     }
-    loader.copy(from.final_w, 0, int64_t{mixture.outputs} * mixture.root().width, to.final_w);
+    loader.copy_matrix(from.final_w, 0, mixture.outputs, mixture.root().width, to.final_w);
     loader.copy(from.final_bias, 0, mixture.outputs, to.final_bias);
   }
 }
@@ -186,11 +217,10 @@ void load_page(const AdapterPlan& plan, int page, std::byte* block) {
   const LevelSlots& to = site.slots.levels[where.level];
   const LevelSources& from = site.sources.levels[where.level];
   const int64_t a = int64_t{level.rank} * site.mixture.inputs;
-  const int64_t b = int64_t{level.width} * level.rank;
   Loader loader(*plan.reader, block);
   loader.copy(from.a, where.expert * a, a, to.a);
   loader.copy(from.a_bias, int64_t{where.expert} * level.rank, level.rank, to.a_bias);
-  loader.copy(from.b, where.expert * b, b, to.b);
+  loader.copy_matrix(from.b, int64_t{where.expert} * level.width, level.width, level.rank, to.b);
   loader.copy(from.b_bias, int64_t{where.expert} * level.width, level.width, to.b_bias);
 }
 

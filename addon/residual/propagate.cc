@@ -8,14 +8,6 @@
 namespace smore {
 namespace {
 
-const void* matrix_rows(const std::byte* block, Slot slot, int64_t row, int64_t columns) {
-  return block + slot.offset + row_bytes(slot.dtype, row * columns);
-}
-
-const float* vector_from(const std::byte* block, Slot slot, int first) {
-  return slot.exists() ? floats_at(block, slot) + first : nullptr;
-}
-
 // Goes up one block of rows of one tree.
 class BlockPropagator {
  public:
@@ -119,12 +111,9 @@ class BlockPropagator {
 
   // y[i] += W x[i]
   void add_w(int l, const float* x, int64_t rows, float* y) const {
-    const Slot w = work_.slots().levels[l].w;
-    DenseProduct product;
-    product.w = data_at(work_.trunk, w);
-    product.dtype = w.dtype;
-    product.out = work_.mixture().levels[l].width;
-    product.in = work_.mixture().levels[l - 1].width;
+    const auto& levels = work_.mixture().levels;
+    DenseProduct product = product_with(work_.trunk, work_.slots().levels[l].w, Slot{},
+                                        levels[l - 1].width, levels[l].width);
     product.x = x;
     product.x_stride = product.in;
     product.rows = static_cast<int>(rows);
@@ -149,12 +138,7 @@ void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const st
   const Level& level = mixture.levels[l];
   const LevelSlots& slots = work.slots().levels[l];
   const WorkLevel& at = work.levels[l];
-  DenseProduct product;
-  product.w = data_at(page, slots.a);
-  product.dtype = slots.a.dtype;
-  product.out = level.rank;
-  product.in = mixture.inputs;
-  product.bias = floats_at(page, slots.a_bias);
+  DenseProduct product = product_with(page, slots.a, slots.a_bias, mixture.inputs, level.rank);
   product.x = work.x;
   product.x_stride = work.x_stride;
   product.x_rows = at.pair_row + first;
@@ -166,12 +150,7 @@ void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const st
   if (!work.is_tree()) return;
 
   float* own = at.own + first * level.width;
-  DenseProduct up;
-  up.w = data_at(page, slots.b);
-  up.dtype = slots.b.dtype;
-  up.out = level.width;
-  up.in = level.rank;
-  up.bias = floats_at(page, slots.b_bias);
+  DenseProduct up = product_with(page, slots.b, slots.b_bias, level.rank, level.width);
   up.x = product.y;
   up.x_stride = level.rank;
   up.rows = count;
@@ -194,12 +173,8 @@ void add_expert_output(const DenseKernels& kernels, const Work& work, const std:
   const Level& level = work.mixture().root();
   const LevelSlots& slots = work.slots().levels[0];
   const WorkLevel& at = work.levels[0];
-  DenseProduct product;
-  product.w = matrix_rows(page, slots.b, first_output, level.rank);
-  product.dtype = slots.b.dtype;
-  product.out = outputs;
-  product.in = level.rank;
-  product.bias = vector_from(page, slots.b_bias, first_output);
+  DenseProduct product =
+      product_with(page, slots.b, slots.b_bias, level.rank, outputs, first_output);
   product.x = at.own + first * level.rank;
   product.x_stride = level.rank;
   product.rows = count;
@@ -220,12 +195,8 @@ void add_final(const DenseKernels& kernels, const Work& work, int first, int cou
                int first_output, int outputs) {
   const int width = work.mixture().root().width;
   const SiteSlots& slots = work.slots();
-  DenseProduct product;
-  product.w = matrix_rows(work.trunk, slots.final_w, first_output, width);
-  product.dtype = slots.final_w.dtype;
-  product.out = outputs;
-  product.in = width;
-  product.bias = vector_from(work.trunk, slots.final_bias, first_output);
+  DenseProduct product =
+      product_with(work.trunk, slots.final_w, slots.final_bias, width, outputs, first_output);
   product.x = work.top + int64_t{first} * width;
   product.x_stride = width;
   product.rows = count;

@@ -62,11 +62,8 @@ class BlockRouter {
     const SiteSlots& slots = work_.slots();
     const int u = work_.mixture().projection;
     from_token_ = scratch_.take<float>(int64_t{count_} * slots.router_rows);
-    DenseProduct product;
-    product.w = data_at(work_.trunk, slots.routers);
-    product.out = slots.router_rows;
-    product.in = u;
-    product.bias = floats_at(work_.trunk, slots.router_bias);
+    DenseProduct product =
+        product_with(work_.trunk, slots.routers, slots.router_bias, u, slots.router_rows);
     product.x = work_.token + int64_t{first_} * u;
     product.x_stride = u;
     product.rows = count_;
@@ -124,11 +121,7 @@ class BlockRouter {
   }
 
   float* product(Slot w, Slot bias, const float* x, int in, int64_t rows, int out) {
-    DenseProduct product;
-    product.w = data_at(work_.trunk, w);
-    product.out = out;
-    product.in = in;
-    product.bias = floats_at(work_.trunk, bias);
+    DenseProduct product = product_with(work_.trunk, w, bias, in, out);
     product.x = x;
     product.x_stride = in;
     product.rows = static_cast<int>(rows);
@@ -190,11 +183,8 @@ void project(const DenseKernels& kernels, const Work& work, int first, int count
              int outputs) {
   const Mixture& mixture = work.mixture();
   const SiteSlots& slots = work.slots();
-  DenseProduct product;
-  product.w = floats_at(work.trunk, slots.projection) + int64_t{first_output} * mixture.inputs;
-  product.out = outputs;
-  product.in = mixture.inputs;
-  product.bias = floats_at(work.trunk, slots.projection_bias) + first_output;
+  DenseProduct product = product_with(work.trunk, slots.projection, slots.projection_bias,
+                                      mixture.inputs, outputs, first_output);
   product.x = work.x;
   product.x_stride = work.x_stride;
   product.x_rows = work.rows + first;

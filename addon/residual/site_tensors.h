@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/dense.h"
 #include "residual/adapter_file.h"
 #include "residual/weights.h"
 
@@ -52,11 +53,18 @@ class SiteTensors {
 class BlockLayout {
  public:
   Slot add(DType dtype, int64_t count) {
-    const Slot slot{bytes_, dtype};
+    const Slot slot{bytes_, dtype, false};
     bytes_ += (row_bytes(dtype, count) + kLine - 1) / kLine * kLine;
     return slot;
   }
   Slot floats(int64_t count) { return add(DType::kF32, count); }
+  // A matrix whose rows are short: in panels.
+  Slot matrix(DType dtype, int64_t outputs, int64_t inputs) {
+    const int64_t panels = (outputs + kDensePanel - 1) / kDensePanel;
+    Slot slot = add(dtype, panels * kDensePanel * inputs);
+    slot.panels = true;
+    return slot;
+  }
   size_t bytes() const { return bytes_; }
 
  private:

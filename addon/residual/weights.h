@@ -28,6 +28,7 @@ struct Slot {
 
   size_t offset = kNone;
   DType dtype = DType::kF32;
+  bool panels = false;  // a matrix in panels of outputs (DenseProduct), else row-major
 
   bool exists() const { return offset != kNone; }
 };

@@ -94,7 +94,7 @@ class SmoreBuilder {
     LevelSlots& to = slots_.levels[l];
     to.a = page.add(builder_.weight_type(from.a), int64_t{r} * mixture_.inputs);
     to.a_bias = page.floats(r);
-    to.b = page.add(builder_.weight_type(from.b), int64_t{level.width} * r);
+    to.b = page.matrix(builder_.weight_type(from.b), level.width, r);
     to.b_bias = page.floats(level.width);
     to.page_bytes = page.bytes();
   }
@@ -182,11 +182,11 @@ class SmoreBuilder {
       if (!level.router.two_layer) continue;
       const bool cosine = level.router.score == Score::kCosine;
       const int outputs = cosine ? level.router.keys : level.experts;
-      to.second = trunk_.floats(int64_t{outputs} * level.router.hidden);
+      to.second = trunk_.matrix(DType::kF32, outputs, level.router.hidden);
       to.second_bias = trunk_.floats(outputs);
-      if (cosine) to.keys = trunk_.floats(int64_t{level.experts} * level.router.keys);
+      if (cosine) to.keys = trunk_.matrix(DType::kF32, level.experts, level.router.keys);
     }
-    slots_.routers = trunk_.floats(int64_t{slots_.router_rows} * mixture_.projection);
+    slots_.routers = trunk_.matrix(DType::kF32, slots_.router_rows, mixture_.projection);
     slots_.router_bias = trunk_.floats(slots_.router_rows);
   }
 
@@ -196,7 +196,7 @@ class SmoreBuilder {
     LevelSources& from = sources_.levels[l];
     from.w = tensors_.take(at_level("moe_W", l), {outputs, inputs});
     from.w_bias = tensors_.take(at_level("moe_W_bias", l), {outputs});
-    slots_.levels[l].w = trunk_.add(builder_.weight_type(from.w), int64_t{outputs} * inputs);
+    slots_.levels[l].w = trunk_.matrix(builder_.weight_type(from.w), outputs, inputs);
     slots_.levels[l].w_bias = trunk_.floats(outputs);
   }
 
@@ -204,8 +204,7 @@ class SmoreBuilder {
     const int width = mixture_.root().width;
     sources_.final_w = tensors_.take("moe_W_final", {mixture_.outputs, width});
     sources_.final_bias = tensors_.take("moe_W_final_bias", {mixture_.outputs});
-    slots_.final_w =
-        trunk_.add(builder_.weight_type(sources_.final_w), int64_t{mixture_.outputs} * width);
+    slots_.final_w = trunk_.matrix(builder_.weight_type(sources_.final_w), mixture_.outputs, width);
     slots_.final_bias = trunk_.floats(mixture_.outputs);
   }
 

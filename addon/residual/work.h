@@ -12,6 +12,19 @@
 
 namespace smore {
 
+// A product with a matrix of a block, all but its rows: outputs [first, first + out).
+inline DenseProduct product_with(const std::byte* block, Slot w, Slot bias, int in, int out,
+                                 int first = 0) {
+  DenseProduct product;
+  product.w = block + w.offset + row_bytes(w.dtype, int64_t{first} * in);
+  product.dtype = w.dtype;
+  product.panels = w.panels;
+  product.out = out;
+  product.in = in;
+  product.bias = bias.exists() ? floats_at(block, bias) + first : nullptr;
+  return product;
+}
+
 // One level of a tree for the rows of a Work. A pair is a row of the step with one expert that any
 // of its nodes chose: what is computed once and gathered by the nodes. Pairs lie expert by expert,
 // rows ascending, so that an expert's weights are read once for all its rows.
