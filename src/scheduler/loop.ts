@@ -132,10 +132,10 @@ export class EngineLoop implements Generator {
     const error = await failure;
     const landed = performance.now();
     const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
-    this.#metrics.step(step.rows, seconds);
-    this.scheduler.pace.observe(step.rows, seconds);
+    this.#metrics.step(step.work.rows, seconds);
+    this.scheduler.pace.observe(step.work, seconds);
     this.#lastLanding = landed;
-    if (error !== null) this.#log.error({ err: error, rows: step.rows }, "a step failed");
+    if (error !== null) this.#log.error({ err: error, rows: step.work.rows }, "a step failed");
     const events =
       error === null ? this.scheduler.commit(step) : this.scheduler.fail(step, error.message);
     await this.#emit(events, landed);

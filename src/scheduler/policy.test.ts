@@ -25,17 +25,29 @@ test("a short prompt passes a long one that came before it", () => {
 });
 
 test("prompts fill a step alone and take a small part beside running streams", () => {
-  assert.equal(prefillBudget(0, 512, 4), 512);
-  assert.equal(prefillBudget(8, 504, 0), 12);
-  assert.equal(prefillBudget(8, 504, 20), 42, "more where reading the weights is the cost");
-  assert.equal(prefillBudget(60, 4, 0), 4);
+  assert.equal(prefillBudget(512, { streams: 0, fixed: 4, promptRow: 1 }), 512);
+  assert.equal(prefillBudget(504, { streams: 8, fixed: 0, promptRow: 1 }), 12);
+  assert.equal(prefillBudget(504, { streams: 8, fixed: 20, promptRow: 1 }), 42);
+  assert.equal(prefillBudget(504, { streams: 8, fixed: 0, promptRow: 3 }), 4);
+  assert.equal(prefillBudget(4, { streams: 60, fixed: 0, promptRow: 1 }), 4);
 });
 
-test("the cost of a step is learnt from steps of different sizes", () => {
+test("the cost of a step is learnt from steps of different sizes, whatever slows some down", () => {
   const pace = new StepPace();
-  const cost = (rows: number) => 0.01 + 0.0005 * rows;
-  for (const rows of [1, 1, 64, 8, 512, 8, 8]) pace.observe(rows, cost(rows));
-  assert.ok(Math.abs(pace.fixedRows - 20) < 1e-6);
-  for (let step = 0; step < 1000; step++) pace.observe(8, cost(8));
-  assert.ok(Math.abs(pace.fixedRows - 20) < 0.1, "steps of one size teach nothing new");
+  const random = fc.sample(fc.integer({ min: 0, max: 1000 }), { numRuns: 600, seed: 1 });
+  for (let step = 0; step < 200; step++) {
+    const rows = 1 + (random[3 * step]! % 100);
+    const positions = rows * random[3 * step + 1]!;
+    const seconds = 0.01 + 0.0005 * rows + 1e-6 * positions;
+    pace.observe({ rows, positions }, random[3 * step + 2]! < 50 ? 20 * seconds : seconds);
+  }
+  assert.ok(Math.abs(pace.fixedRows - 20) < 1, `${pace.fixedRows}`);
+  const perPosition = pace.costOf({ rows: 0, positions: 1000 });
+  assert.ok(Math.abs(perPosition - 2) < 0.2, `${perPosition}`);
+});
+
+test("steps of one size teach nothing", () => {
+  const pace = new StepPace();
+  for (let step = 0; step < 100; step++) pace.observe({ rows: 8, positions: 800 }, 0.01);
+  assert.equal(pace.fixedRows, new StepPace().fixedRows);
 });

@@ -58,12 +58,17 @@ function isBefore(a: Sequence, b: Sequence): boolean {
 const MOST_SLOWDOWN = 2.5;
 
 /**
- * Prompt rows of a step. Alone they may fill it; beside running streams they are so few that the step
- * takes at most MOST_SLOWDOWN times as long. `fixedRows`: what a step costs besides its rows, in rows.
+ * Prompt rows of a step with `room` rows left. Alone they may fill it; beside running streams they are so
+ * few that the step takes at most MOST_SLOWDOWN times as long. `streams`: what the rows of the streams
+ * cost; `fixed`: what every step costs; `promptRow`: what a row of the longest prompt costs.
  */
-export function prefillBudget(decodeRows: number, room: number, fixedRows: number): number {
-  if (decodeRows === 0) return room;
-  return Math.min(room, Math.ceil((MOST_SLOWDOWN - 1) * (decodeRows + fixedRows)));
+export function prefillBudget(
+  room: number,
+  cost: { readonly streams: number; readonly fixed: number; readonly promptRow: number },
+): number {
+  if (cost.streams === 0) return room;
+  const rows = ((MOST_SLOWDOWN - 1) * (cost.streams + cost.fixed)) / cost.promptRow;
+  return Math.min(room, Math.ceil(rows));
 }
 
 /**

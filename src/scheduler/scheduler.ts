@@ -90,19 +90,21 @@ export class Scheduler {
       if (sequence.phase !== "running" || sequence.remaining !== 1) continue;
       if (this.#reserve(sequence)) draft.add(sequence, 1);
     }
-    const room = this.#limits.rows - draft.rows;
-    const budget = prefillBudget(draft.rows, room, this.pace.fixedRows);
+    const streams = draft.work;
     this.#admit(draft);
     const prompts = this.#running.filter(
       (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
     );
-    const shares = sharePrefill(
-      prompts.map((sequence) => sequence.remaining),
-      budget,
-    );
-    prompts.forEach((sequence, index) => {
-      if (shares[index]! > 0) draft.add(sequence, shares[index]!);
+    const longest = Math.max(0, ...prompts.map(({ planned }) => planned));
+    const budget = prefillBudget(this.#limits.rows - streams.rows, {
+      streams: this.pace.costOf(streams),
+      fixed: this.pace.fixedRows,
+      promptRow: this.pace.costOf({ rows: 1, positions: longest }),
     });
+    const needs = prompts.map(({ remaining }) => remaining);
+    for (const [index, rows] of sharePrefill(needs, budget).entries()) {
+      if (rows > 0) draft.add(prompts[index]!, rows);
+    }
     const step = draft.write(arrays);
     if (step !== null) this.#uncommitted.add(step);
     return step;

@@ -1,4 +1,5 @@
 import type { StepArrays, StepLimits } from "../engine/native.js";
+import type { StepWork } from "./pace.js";
 import { pagesFor, type Sequence } from "./sequence.js";
 import { type PlannedRows, restoredHistory, writeStep } from "./step-io.js";
 
@@ -6,7 +7,7 @@ import { type PlannedRows, restoredHistory, writeStep } from "./step-io.js";
 export interface PlannedStep {
   readonly arrays: StepArrays;
   readonly parts: readonly PlannedRows[];
-  readonly rows: number;
+  readonly work: StepWork;
   /** Sequences that left the queue with this step. */
   readonly admitted: readonly Sequence[];
 }
@@ -17,6 +18,7 @@ export class StepDraft {
   readonly #limits: StepLimits;
   readonly #parts: PlannedRows[] = [];
   #rows = 0;
+  #positions = 0;
   #blocks = 0;
   #history = 0;
   #biases = 0;
@@ -25,8 +27,8 @@ export class StepDraft {
     this.#limits = limits;
   }
 
-  get rows(): number {
-    return this.#rows;
+  get work(): StepWork {
+    return { rows: this.#rows, positions: this.#positions };
   }
 
   /** Adds the next rows of a sequence; leaves it for a later step where the arrays are full. */
@@ -45,6 +47,7 @@ export class StepDraft {
     const samples = planned + rows === length && request.maxTokens > 0;
     this.#parts.push({ sequence, context: planned, rows, samples, firstRow: this.#rows });
     this.#rows += rows;
+    this.#positions += rows * (planned + rows / 2);
     this.#blocks += blocks;
     this.#history += history;
     this.#biases += biases.length;
@@ -60,6 +63,6 @@ export class StepDraft {
       sequence.queuedSteps += 1;
       sequence.fresh = false;
     }
-    return { arrays, parts: this.#parts, rows: this.#rows, admitted: this.admitted };
+    return { arrays, parts: this.#parts, work: this.work, admitted: this.admitted };
   }
 }
