@@ -36,6 +36,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     apiKeys: [],
     limits: DEFAULT_LIMITS,
     lifecycle: () => lifecycle,
+    held: () => {},
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
     log: { debug: () => {}, warn: log, error: log },

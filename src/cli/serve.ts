@@ -70,6 +70,7 @@ class Service {
       apiKeys: config.apiKey,
       limits: DEFAULT_LIMITS,
       lifecycle: () => this.#lifecycle,
+      held: (callback, seconds) => this.#metrics?.held(callback, seconds),
       metricsText: () => this.#metrics?.text() ?? "",
       version,
       log: this.#log,

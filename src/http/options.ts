@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly apiKeys: readonly string[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
+  /** Hears how long a callback kept the event loop from everything else. */
+  readonly held: (callback: "request", seconds: number) => void;
   readonly metricsText: () => string | Promise<string>;
   readonly version: string;
   readonly log: Log;

@@ -60,6 +60,7 @@ class HttpServer implements Server {
       admit: (exchange, origin, host) => this.#admitSocket(exchange, origin, host),
       exchange: (response, request) => this.#exchange(response, request),
       unknownFields: (names) => this.#noteFields(names),
+      held: options.held,
       log: options.log,
     });
     this.#app.ws(STREAM_PATH, this.#sockets.behavior);
@@ -185,7 +186,7 @@ class HttpServer implements Server {
 
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
     const { limits } = this.#options;
-    const body = parseJson(await exchange.body(limits));
+    const text = await exchange.body(limits);
     const client: Client = {
       get gone() {
         return exchange.closed;
@@ -199,7 +200,10 @@ class HttpServer implements Server {
       unknownFields: (names) => this.#noteFields(names),
     };
     const id = endpoint.idPrefix + exchange.requestId;
-    const run = await generate(endpoint, body, id, context, client);
+    const began = performance.now();
+    const starting = generate(endpoint, parseJson(text), id, context, client);
+    this.#options.held("request", (performance.now() - began) / 1000);
+    const run = await starting;
     if (run === null) return;
     if (exchange.closed) run.cancel();
     else exchange.onAborted(() => run.cancel());

@@ -5,7 +5,7 @@ import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint
 import type { ChunkSink, Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
-import type { Limits, Log } from "./options.js";
+import type { Limits, Log, ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
 
@@ -34,6 +34,7 @@ interface SocketOptions {
   readonly admit: (exchange: Exchange, origin: string, host: string) => void;
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
   readonly unknownFields: (names: readonly string[]) => void;
+  readonly held: ServerOptions["held"];
   readonly log: Log;
 }
 
@@ -125,6 +126,7 @@ class Connection {
       );
       return;
     }
+    const began = performance.now();
     let id: ClientId | null = null;
     try {
       const frame = parseJson(Buffer.from(message).toString("utf8"));
@@ -133,6 +135,7 @@ class Connection {
     } catch (error) {
       this.#sendError(id, toApiError(error));
     }
+    this.#options.held("request", (performance.now() - began) / 1000);
   }
 
   onClosed(): void {
