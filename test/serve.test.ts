@@ -120,6 +120,26 @@ test("an adapter larger than its memory is served page by page with the same tok
   assert.ok(Number(evictions) > 0, "pages leave for others");
 });
 
+test("streams that outgrow the KV memory are computed again and give the same tokens", async (context) => {
+  // Each needs 3 of 9 pages at its end, and 1 at its beginning.
+  const { url } = await serve(context, [
+    ...ADAPTERS,
+    "--max-model-len",
+    "96",
+    "--kv-memory",
+    "36KiB",
+  ]);
+  const names = ["tiny", "lora", "smore-noisy", "smore-switch", "tiny", "lora"];
+  const got = await Promise.all(names.map((name) => greedyTokens(url, name, golden.prompts[0]!)));
+  assert.deepEqual(
+    got,
+    names.map((name) => golden.variants[name === "tiny" ? "base" : name]!.greedy_tokens[0]),
+  );
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const preemptions = /^vllm:num_preemptions_total\{.*\} (\S+)$/m.exec(metrics)?.[1];
+  assert.ok(Number(preemptions) > 0);
+});
+
 test("an adapter that cannot be loaded costs itself alone", async (context) => {
   const { url, output } = await serve(context, ["--adapter", `broken=${join(TINY, "model")}`]);
   assert.match(output(), /adapter "broken": .*adapter_config\.json/);
