@@ -40,7 +40,7 @@ Grid cut(const PackedMatrix& w, int rows, int threads) {
   grid.panel_chunks = static_cast<int>(divide_up(grid.panels, grid.panels_per_chunk));
   grid.row_chunks = static_cast<int>(
       std::clamp<int64_t>(divide_up(wanted, grid.panel_chunks), 1, divide_up(rows, kRowGroup)));
-  grid.rows_per_chunk = static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kPanel) * kPanel);
+  grid.rows_per_chunk = static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kRowUnit) * kRowUnit);
   grid.row_chunks = static_cast<int>(divide_up(rows, grid.rows_per_chunk));
   return grid;
 }
@@ -105,11 +105,11 @@ void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
   const int64_t blocks = columns / kBlock;
   codes_.resize(std::max<size_t>(codes_.size(), int64_t{rows} * columns));
   scales_.resize(std::max<size_t>(scales_.size(), rows * blocks));
-  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / columns), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      kernels_.quantize(x + t * columns, columns, codes_.data() + t * columns,
-                        scales_.data() + t * blocks);
-    }
+  const int64_t units = divide_up(rows, kRowUnit);
+  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns), [&](int64_t begin, int64_t end) {
+    kernels_.quantize(x, columns, static_cast<int>(begin * kRowUnit),
+                      static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)), codes_.data(),
+                      scales_.data());
   });
 }
 

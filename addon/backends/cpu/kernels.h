@@ -41,12 +41,18 @@ struct BlockScale {
   int32_t minus_8_first_half;  // of the first 16 values
 };
 
-// Activation rows as int8 blocks.
+// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles of
+// its largest size as there are, then smaller ones. A tile of n rows from row r on begins at code
+// r * columns and lies as [blocks][kBlock / 4][n][4], its scales as [blocks][n], so that a kernel
+// finds everything at fixed distances from one pointer.
 struct QuantRows {
-  const int8_t* codes;       // [rows, columns]
-  const BlockScale* scales;  // [rows, columns / kBlock]
+  const int8_t* codes;
+  const BlockScale* scales;
   int columns;
 };
+
+// Ranges of rows that are quantised or multiplied apart begin at multiples of this.
+inline constexpr int kRowUnit = 16;
 
 // A rectangle of the result: panels [panel_begin, panel_end) of every row.
 struct ProductTarget {
@@ -99,7 +105,9 @@ struct DenseTile {
 struct CpuKernels {
   const char* name;
 
-  void (*quantize)(const float* x, int columns, int8_t* codes, BlockScale* scales);
+  // Rows [row_begin, row_end) of x, [rows, columns], as QuantRows.
+  void (*quantize)(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
+                   BlockScale* scales);
   // Products of int8 blocks: exact integers, then one float32 order over the blocks. The panels are
   // quantised ones.
   void (*int8_product)(const Panels& w, const QuantRows& x, const ProductTarget& target);

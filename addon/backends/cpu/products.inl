@@ -128,32 +128,34 @@ template <DType dtype>
   return s;
 }
 
-// Adds one block's products of `rows` activation rows to acc.
-template <DType dtype, int rows>
+// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc.
+template <DType dtype, int rows, int width>
 [[gnu::always_inline]] inline void int8_block(const I* codes, const LaneScales& s, const int8_t* x,
-                                              int64_t x_stride, const BlockScale* xs,
-                                              int64_t xs_stride, F acc[rows]) {
+                                              const BlockScale* xs, F* acc) {
   constexpr int bits = code_bits(dtype);
   constexpr int offset = (bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype)) / 8;
-#pragma GCC unroll 16
+  constexpr bool halves = dtype == DType::kQ6_K;  // each half of the block has its scale
+  I sums[rows];
+#pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
-    const BlockScale& scale = xs[r * xs_stride];
-    const int8_t* row = x + r * x_stride;
-    const F x_scale = Simd::set(scale.scale);
-    if constexpr (dtype == DType::kQ6_K) {
-      const int first = offset * scale.minus_8_first_half;
-      const I one = Simd::dot<bits, 4>(codes, row, Simd::iset(first));
-      const I two = Simd::dot<bits, 4>(codes + 4, row + 16,
-                                                Simd::iset(offset * scale.minus_8_sum - first));
-      acc[r] = Simd::fma(Simd::to_float(one), Simd::mul(s.scale, x_scale), acc[r]);
-      acc[r] = Simd::fma(Simd::to_float(two), Simd::mul(s.second, x_scale), acc[r]);
-    } else {
-      const I sum = Simd::dot<bits, kGroups>(codes, row,
-                                                      Simd::iset(offset * scale.minus_8_sum));
-      acc[r] = Simd::fma(Simd::to_float(sum), Simd::mul(s.scale, x_scale), acc[r]);
-    }
+    sums[r] = Simd::iset(offset * (halves ? xs[r].minus_8_first_half : xs[r].minus_8_sum));
+  }
+  Simd::dot<bits, halves ? kGroups / 2 : kGroups, rows, width>(codes, x, sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r) {
+    acc[r] = Simd::fma(Simd::to_float(sums[r]), Simd::mul(s.scale, Simd::set(xs[r].scale)), acc[r]);
     if constexpr (has_minimum(dtype)) {
-      acc[r] = Simd::fma(s.minimum, Simd::set(scale.scaled_sum), acc[r]);
+      acc[r] = Simd::fma(s.minimum, Simd::set(xs[r].scaled_sum), acc[r]);
+    }
+    if constexpr (halves) {
+      sums[r] = Simd::iset(offset * (xs[r].minus_8_sum - xs[r].minus_8_first_half));
+    }
+  }
+  if constexpr (halves) {
+    Simd::dot<bits, kGroups / 2, rows, width>(codes + kGroups / 2, x + kBlock / 2 * width, sums);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      acc[r] = Simd::fma(Simd::to_float(sums[r]), Simd::mul(s.second, Simd::set(xs[r].scale)), acc[r]);
     }
   }
 }
@@ -192,8 +194,12 @@ void int8_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows&
       for (int g = 0; g < kGroups; ++g) codes[g] = Simd::code8(codes[g]);
     }
     const LaneScales scales = load_scales<dtype>(w, panel, block, part);
-    int8_block<dtype, rows>(codes, scales, codes_x + block * kBlock, x.columns, scales_x + block,
-                            blocks, sums);
+    constexpr int kTogether = rows < 4 ? rows : 4;
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r += kTogether) {
+      int8_block<dtype, kTogether, rows>(codes, scales, codes_x + block * kBlock * rows + 4 * r,
+                                         scales_x + block * rows + r, sums + r);
+    }
   }
   for (int r = 0; r < rows; ++r) acc[r] = sums[r];
 }
@@ -402,39 +408,52 @@ void float_product(const Panels& w, const float* x, int64_t x_stride, const Prod
   }
 }
 
-// Writes 32 columns as int8 with one scale. Not finite values are found in their bits, where they
-// exceed every number, and make the scale NaN, so that they reach the result.
-void quantize(const float* x, int columns, int8_t* codes, BlockScale* scales) {
+// Writes 32 values as int8 with one scale. Values that are not finite are found in their bits, where
+// they exceed every number, and make the scale NaN, so that they reach the result.
+BlockScale quantize_block(const float* x, int8_t* codes) {
   const I magnitude = Simd::iset(0x7fffffff);
-  for (int block = 0; block < columns / kBlock; ++block) {
-    const float* from = x + block * kBlock;
-    int8_t* to = codes + block * kBlock;
-    I most = Simd::iset(0);
-    for (int i = 0; i < kBlock; i += Simd::N) {
-      most = Simd::imax(most, Simd::iand(Simd::bits(Simd::load(from + i)), magnitude));
-    }
-    const int32_t top_bits = Simd::max_of(most);
-    float top;
-    __builtin_memcpy(&top, &top_bits, sizeof top);
-    const bool finite = top_bits < 0x7f800000;
-    const float scale = top / 127.0f;
-    const float inverse = finite && scale > 0 ? 127.0f / top : 0.0f;
-    const bool usable = inverse < 3e38f;  // a subnormal block rounds to zero
-    I halves[2] = {Simd::iset(0), Simd::iset(0)};
-    for (int i = 0; i < kBlock; i += Simd::N) {
-      const F scaled = Simd::mul(Simd::load(from + i), Simd::set(usable ? inverse : 0.0f));
-      const I code = finite ? Simd::round(scaled) : Simd::iset(0);
-      Simd::store_i8(to + i, code);
-      halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], code);
-    }
-    const int32_t first = Simd::sum(halves[0]);
-    const int32_t sum = first + Simd::sum(halves[1]);
-    BlockScale& out = scales[block];
-    out.scale = finite ? scale : __builtin_nanf("");
-    out.scaled_sum = out.scale * static_cast<float>(sum);
-    out.minus_8_sum = -8 * sum;
-    out.minus_8_first_half = -8 * first;
+  I most = Simd::iset(0);
+  for (int i = 0; i < kBlock; i += Simd::N) {
+    most = Simd::imax(most, Simd::iand(Simd::bits(Simd::load(x + i)), magnitude));
   }
+  const int32_t top_bits = Simd::max_of(most);
+  float top;
+  __builtin_memcpy(&top, &top_bits, sizeof top);
+  const bool finite = top_bits < 0x7f800000;
+  const float inverse = finite && top > 1e-36f ? 127.0f / top : 0.0f;  // less rounds to zero
+  I halves[2] = {Simd::iset(0), Simd::iset(0)};
+  for (int i = 0; i < kBlock; i += Simd::N) {
+    const F scaled = Simd::mul(Simd::load(x + i), Simd::set(inverse));
+    const I code = finite ? Simd::round(scaled) : Simd::iset(0);
+    Simd::store_i8(codes + i, code);
+    halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], code);
+  }
+  const int32_t first = Simd::sum(halves[0]);
+  const int32_t sum = first + Simd::sum(halves[1]);
+  const float scale = finite ? top / 127.0f : __builtin_nanf("");
+  return {scale, scale * static_cast<float>(sum), -8 * sum, -8 * first};
+}
+
+template <int rows>
+void quantize_tile(const float* x, int columns, int8_t* codes, BlockScale* scales) {
+  for (int block = 0; block < columns / kBlock; ++block) {
+    for (int r = 0; r < rows; ++r) {
+      alignas(64) int8_t row[kBlock];
+      scales[block * rows + r] = quantize_block(x + static_cast<int64_t>(r) * columns + block * kBlock, row);
+      for (int g = 0; g < kGroups; ++g) {
+        __builtin_memcpy(codes + 4 * ((block * kGroups + g) * rows + r), row + 4 * g, 4);
+      }
+    }
+  }
+}
+
+void quantize(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
+              BlockScale* scales) {
+  const int blocks = columns / kBlock;
+  for_row_tiles<Simd::kRowTile>(row_begin, row_end, [&]<int rows>(int row) {
+    const int64_t first = static_cast<int64_t>(row) * columns;
+    quantize_tile<rows>(x + first, columns, codes + first, scales + static_cast<int64_t>(row) * blocks);
+  });
 }
 
 }  // namespace

@@ -93,14 +93,16 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
-  // init + the products of 4 * groups signed codes of every lane with as many values of x. Codes
-  // have at most `bits` bits; those of 8 bits are signed.
-  template <int bits, int groups>
-  static I dot(const I* codes, const int8_t* x, I init) {
+  // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
+  // are below 128, or signed. x lies as [groups][width][4].
+  template <int bits, int groups, int rows, int width>
+  static void dot(const I* codes, const int8_t* x, I* sums) {
     for (int g = 0; g < groups; ++g) {
-      for (int b = 0; b < 4; ++b) init += sar<24>(codes[g] << (24 - 8 * b)) * int32_t{x[4 * g + b]};
+      for (int b = 0; b < 4; ++b) {
+        const I code = sar<24>(codes[g] << (24 - 8 * b));
+        for (int r = 0; r < rows; ++r) sums[r] += code * int32_t{x[4 * (g * width + r) + b]};
+      }
     }
-    return init;
   }
 };
 

@@ -100,24 +100,30 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
-  // init + the products of 4 * groups codes of every lane with as many values of x. Codes below 8
-  // bits are unsigned, those of 8 bits are signed. Pairs are summed in 16 bits as long as they fit.
-  template <int bits, int groups>
-  static I dot(const I* codes, const int8_t* x, I init) {
+  // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
+  // below 8 bits are unsigned, those of 8 bits are signed. x lies as [groups][width][4].
+  template <int bits, int groups, int rows, int width>
+  [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
+    for (int r = 0; r < rows; ++r) sums[r] = row_dot<bits, groups, width>(codes, x + 4 * r, sums[r]);
+  }
+
+ private:
+  // Pairs are summed in 16 bits as long as they fit.
+  template <int bits, int groups, int width>
+  [[gnu::always_inline]] static I row_dot(const I* codes, const int8_t* x, I init) {
     constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
     const I ones = _mm256_set1_epi16(1);
     constexpr int kSummed = kFits < groups ? kFits : groups;
     for (int g = 0; g < groups; g += kSummed) {
-      I words = pairs<bits>(codes[g], x + 4 * g);
+      I words = pairs<bits>(codes[g], x + 4 * g * width);
       for (int i = 1; i < kSummed; ++i) {
-        words = _mm256_add_epi16(words, pairs<bits>(codes[g + i], x + 4 * (g + i)));
+        words = _mm256_add_epi16(words, pairs<bits>(codes[g + i], x + 4 * (g + i) * width));
       }
       init = _mm256_add_epi32(init, _mm256_madd_epi16(words, ones));
     }
     return init;
   }
 
- private:
   template <int bits>
   static I pairs(I codes, const int8_t* x) {
     int32_t four;

@@ -79,16 +79,20 @@ struct Simd {
   }
   static I code8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
 
-  // init + the products of 4 * groups unsigned codes of every lane with as many values of x.
-  template <int bits, int groups>
-  static I dot(const I* codes, const int8_t* x, I init) {
+  // sums[r] += the products of 4 * groups unsigned codes of every lane with as many values of row r.
+  // Rows take turns, since each product waits for the one before it in its sum. x lies as
+  // [groups][width][4].
+  template <int bits, int groups, int rows, int width>
+  [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
 #pragma GCC unroll 8
     for (int g = 0; g < groups; ++g) {
-      int32_t four;
-      __builtin_memcpy(&four, x + 4 * g, sizeof four);
-      init = _mm512_dpbusd_epi32(init, codes[g], _mm512_set1_epi32(four));
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) {
+        int32_t four;
+        __builtin_memcpy(&four, x + 4 * (g * width + r), sizeof four);
+        sums[r] = _mm512_dpbusd_epi32(sums[r], codes[g], _mm512_set1_epi32(four));
+      }
     }
-    return init;
   }
 };
 
