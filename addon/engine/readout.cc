@@ -53,9 +53,9 @@ void read_sampled_row(const StepInput& step, int b, std::span<const float> logit
     thread_local std::vector<float> changed;
     changed.assign(logits.begin(), logits.end());
     change_logits(step, b, slot.history, changed);
-    slot.token = sample(sampling_of(step, b), changed);
+    slot.token = sample(sampling_of(step, b), changed, peak(changed).value);
   } else {
-    slot.token = sample(sampling_of(step, b), logits);
+    slot.token = sample(sampling_of(step, b), logits, raw.value);
   }
   out.sampled[b] = slot.token;
   if (flags & kPenalties) slot.history.add_sampled(slot.token);

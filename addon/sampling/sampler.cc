@@ -50,22 +50,28 @@ double total_weight(std::span<const Candidate> candidates) {
   return total;
 }
 
-// Keeps the fewest likeliest candidates whose weights reach `mass`. Sorts only as far as it must.
+// Keeps the fewest likeliest candidates whose weights reach `mass`, in no order: halves the range
+// in which the last of them lies, so that the cost follows the candidates and not their order.
 void keep_nucleus(double mass, std::vector<Candidate>& candidates) {
+  constexpr int64_t kSortable = 32;
+  auto begin = candidates.begin();  // everything before it is kept
+  auto end = candidates.end();      // nothing from it on is
   double reached = 0;
-  size_t sorted = 0;
-  for (size_t step = 64; sorted < candidates.size(); step *= 2) {
-    const size_t end = std::min(candidates.size(), sorted + step);
-    std::partial_sort(candidates.begin() + sorted, candidates.begin() + end, candidates.end(),
-                      before);
-    for (; sorted < end; ++sorted) {
-      reached += candidates[sorted].weight;
-      if (reached >= mass) {
-        candidates.resize(sorted + 1);
-        return;
-      }
+  while (end - begin > kSortable) {
+    const auto middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, before);
+    const double left = total_weight({begin, middle});
+    if (reached + left >= mass) {
+      end = middle;
+    } else {
+      reached += left;
+      begin = middle;
     }
   }
+  std::sort(begin, end, before);
+  while (begin != end && reached < mass) reached += (begin++)->weight;
+  // The likeliest one stays whatever the mass.
+  candidates.erase(std::max(begin, candidates.begin() + 1), candidates.end());
 }
 
 int32_t draw(double uniform, std::span<const Candidate> candidates) {
@@ -112,8 +118,7 @@ void apply_penalties(const Penalties& penalties, const TokenHistory& history,
   }
 }
 
-int32_t sample(const Sampling& sampling, std::span<const float> logits) {
-  const float max = peak(logits).value;
+int32_t sample(const Sampling& sampling, std::span<const float> logits, float max) {
   if (sampling.temperature < kGreedyBelow) return first_index_of(logits, max);
 
   const double uniform = uniform_at(sampling.seed, sampling.index);

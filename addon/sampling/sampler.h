@@ -27,7 +27,8 @@ struct Sampling {
 };
 
 // Draws one token. Temperature comes first; then min_p, top_k and top_p cut, each renormalised over
-// what the one before it left. A pure function of its arguments. `logits` must be finite.
-int32_t sample(const Sampling& sampling, std::span<const float> logits);
+// what the one before it left. A pure function of its arguments. `logits` must be finite; `max` is
+// the largest of them.
+int32_t sample(const Sampling& sampling, std::span<const float> logits, float max);
 
 }  // namespace smore

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "core/check.h"
@@ -39,23 +40,36 @@ Peak peak(std::span<const float> logits) {
 }
 
 int32_t first_index_of(std::span<const float> logits, float value) {
-  const auto found = std::find(logits.begin(), logits.end(), value);
-  SMORE_CHECK(found != logits.end(), "the largest logit is not among the logits");
-  return static_cast<int32_t>(found - logits.begin());
+  constexpr size_t kBlock = 64;
+  size_t begin = 0;
+  for (; begin + kBlock <= logits.size(); begin += kBlock) {
+    int32_t found = 0;
+    for (size_t j = 0; j < kBlock; ++j) found |= logits[begin + j] == value ? 1 : 0;
+    if (found != 0) break;
+  }
+  const auto at = std::find(logits.begin() + static_cast<int64_t>(begin), logits.end(), value);
+  SMORE_CHECK(at != logits.end(), "the largest logit is not among the logits");
+  return static_cast<int32_t>(at - logits.begin());
 }
 
 double exp_sum(std::span<const float> logits, float max, float scale) {
+  // Loops over a short buffer: each of them vectorises, as one they would not.
+  constexpr size_t kBlock = 16 * kLanes;
+  std::array<float, kBlock> block;
   std::array<float, kLanes> sums{};
-  const size_t whole = logits.size() / kLanes * kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) sums[j] += exp_of_negative((logits[i + j] - max) * scale);
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t count = std::min(kBlock, logits.size() - begin);
+    for (size_t i = 0; i < count; ++i) {
+      const float x = (logits[begin + i] - max) * scale;
+      block[i] = x < kLeastExponent ? kLeastExponent : x;
+    }
+    for (size_t i = 0; i < count; ++i) block[i] = exp_in_range(block[i]);
+    std::fill(block.begin() + count, block.end(), 0.0f);
+    for (size_t i = 0; i < kBlock; i += kLanes) {
+      for (size_t j = 0; j < kLanes; ++j) sums[j] += block[i + j];
+    }
   }
-  double total = 0;
-  for (const float sum : sums) total += sum;
-  for (size_t i = whole; i < logits.size(); ++i) {
-    total += exp_of_negative((logits[i] - max) * scale);
-  }
-  return total;
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 LogSoftmax::LogSoftmax(std::span<const float> logits, float max)

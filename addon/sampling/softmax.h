@@ -6,10 +6,11 @@
 
 namespace smore {
 
-// e^x for x <= 0 to two units in the last place; smaller than e^-87 is e^-87. Straight-line, so
-// that loops over it vectorise on every machine and give the same bits.
-inline float exp_of_negative(float x) {
-  x = x < -87.0f ? -87.0f : x;
+inline constexpr float kLeastExponent = -87.0f;
+
+// e^x for kLeastExponent <= x <= 0, to two units in the last place. Straight-line, so that loops
+// over it vectorise on every machine and give the same bits.
+inline float exp_in_range(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const float shifted = x * 1.44269504f + kRound;
   const float n = shifted - kRound;
@@ -23,6 +24,11 @@ inline float exp_of_negative(float x) {
   p = p * r * r + r + 1.0f;
   const int32_t exponent = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound) + 127;
   return p * std::bit_cast<float>(exponent << 23);
+}
+
+// e^x for x <= 0; where that is next to nothing, e^kLeastExponent.
+inline float exp_of_negative(float x) {
+  return exp_in_range(x < kLeastExponent ? kLeastExponent : x);
 }
 
 struct Peak {

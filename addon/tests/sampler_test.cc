@@ -65,11 +65,15 @@ std::set<int32_t> allowed(const Sampling& s, const std::vector<float>& logits) {
   return kept;
 }
 
+int32_t draw(const Sampling& s, const std::vector<float>& logits) {
+  return sample(s, logits, peak(logits).value);
+}
+
 std::map<int32_t, int> histogram(Sampling s, const std::vector<float>& logits) {
   std::map<int32_t, int> counts;
   for (int i = 0; i < kDraws; ++i) {
     s.index = static_cast<uint64_t>(i);
-    ++counts[sample(s, logits)];
+    ++counts[draw(s, logits)];
   }
   return counts;
 }
@@ -100,10 +104,15 @@ TEST_CASE("exp of negative numbers is exact to float precision") {
 
 TEST_CASE("greedy takes the likeliest token, the lowest id among equals") {
   std::vector<float> logits{1, 5, -2, 5, 5};
-  CHECK(sample({}, logits) == 1);
+  CHECK(draw({}, logits) == 1);
   logits[0] = 5;
-  CHECK(sample({}, logits) == 0);
-  CHECK(sample({.temperature = 1e-9f, .seed = 3}, logits) == 0);
+  CHECK(draw({}, logits) == 0);
+  for (const int at : {0, 63, 64, 200, 255, 256, 299}) {
+    std::vector<float> one(300, -1.0f);
+    one[at] = one[299] = 2;
+    CHECK(draw({}, one) == at);
+  }
+  CHECK(draw({.temperature = 1e-9f, .seed = 3}, logits) == 0);
 }
 
 TEST_CASE("logits that are not numbers are found wherever they are") {
@@ -129,7 +138,7 @@ TEST_CASE("cuts keep exactly the tokens that a full sort keeps") {
     const std::set<int32_t> want = allowed(s, logits);
     CAPTURE(round);
     std::set<int32_t> got;
-    for (s.index = 0; s.index < 300; ++s.index) got.insert(sample(s, logits));
+    for (s.index = 0; s.index < 300; ++s.index) got.insert(draw(s, logits));
     CHECK(std::includes(want.begin(), want.end(), got.begin(), got.end()));
     // The likeliest token cannot hide for long: the set is not empty or shifted.
     if (want.size() == 1) CHECK(got == want);
@@ -164,7 +173,7 @@ TEST_CASE("every token of a large vocabulary can be drawn, the last one too") {
   std::map<int32_t, int> counts = histogram({.temperature = 1, .seed = 1}, logits);
   CHECK(counts[4999] > kDraws / 2);
   CHECK(counts.size() > 100);
-  CHECK(sample({.temperature = 1, .top_p = 0.999f, .seed = 1}, logits) >= 0);
+  CHECK(draw({.temperature = 1, .top_p = 0.999f, .seed = 1}, logits) >= 0);
 }
 
 TEST_CASE("penalties look at what was sampled, repetition at the prompt too") {
