@@ -45,8 +45,8 @@ TEST_CASE("quantized blocks are within half a level of the values") {
       for (size_t i = block; i < block + 32; ++i) {
         largest = std::max(largest, std::fabs(double{values[i]}));
       }
-      // The scale is a half float. Q4_0 has no +8: the value opposite to the farthest one may miss a
-      // whole level.
+      // The scale is a half float. Q4_0 has no +8: the value opposite to the farthest one may miss
+      // a whole level.
       const double allowed = (dtype == DType::kQ4_0 ? 1.01 : 0.57) * largest / levels;
       for (size_t i = block; i < block + 32; ++i) {
         REQUIRE(std::fabs(back[i] - values[i]) <= allowed);
