@@ -102,9 +102,12 @@ void weigh_span(const AttentionTile& t, int first, int end, float* scores, Query
     Simd::store(scores + i, seen);
     total = Simd::add(total, seen);
   }
-  float factor[Simd::N];
-  Simd::store(factor, exp(Simd::sub(Simd::set(state.most), Simd::set(new_most))));
-  state.factor = factor[0];
+  state.factor = 1;  // as exp(0) is
+  if (new_most != state.most) {
+    float factor[Simd::N];
+    Simd::store(factor, exp(Simd::sub(Simd::set(state.most), Simd::set(new_most))));
+    state.factor = factor[0];
+  }
   state.total = state.total * state.factor + Simd::sum(total);
   state.most = new_most;
 }
@@ -222,7 +225,7 @@ void attention(const AttentionTile& t) {
   AttentionScratch scratch;
   QueryState states[kQueryTile];
   for (int i = 0; i < t.queries; ++i) {
-    for (int d = 0; d < t.padded_dim; ++d) scratch.sums[i][d] = 0;
+    for (int d = 0; d < t.padded_dim; d += Simd::N) Simd::store(scratch.sums[i] + d, Simd::zero());
     states[i] = {-__builtin_inff(), 0, 0};
   }
   const bool unpacked = half && t.queries > kQueryBlock;
@@ -248,7 +251,13 @@ void attention(const AttentionTile& t) {
     }
   }
   for (int i = 0; i < t.queries; ++i) {
-    for (int d = 0; d < t.head_dim; ++d) t.y[i][d] = scratch.sums[i][d] / states[i].total;
+    const F total = Simd::set(states[i].total);
+    for_vectors(
+        t.head_dim,
+        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(scratch.sums[i] + d), total)); },
+        [&](int64_t d, int n) {
+          Simd::store_part(t.y[i] + d, Simd::div(Simd::load(scratch.sums[i] + d), total), n);
+        });
   }
 }
 

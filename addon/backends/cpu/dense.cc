@@ -28,4 +28,8 @@ void dense_rows(const DenseKernels& kernels, const DenseProduct& p) {
                           .accumulate = p.accumulate});
 }
 
+void tanh_values(const DenseKernels& kernels, float* x, int64_t count) {
+  kernels.kernels->softcap(1.0f, x, count);
+}
+
 }  // namespace smore

@@ -42,4 +42,7 @@ struct DenseProduct {
 // of kDensePanel when in panels) over the thread pool.
 void dense_rows(const DenseKernels& kernels, const DenseProduct& product);
 
+// x = tanh(x), the same bits wherever a value stands. Runs on the calling thread.
+void tanh_values(const DenseKernels& kernels, float* x, int64_t count);
+
 }  // namespace smore

@@ -88,6 +88,7 @@ void dense_typed(const DenseTile& t) {
 // Outputs [vec * N, (vec + vecs) * N) of `rows` rows.
 template <DType dtype, int vecs, int rows>
 void panel_tile(const DenseTile& t, int vec, int row) {
+  constexpr int kSize = dtype == DType::kF32 ? 4 : 2;
   const float* x[rows];
   for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
   int64_t base[vecs];
@@ -99,7 +100,9 @@ void panel_tile(const DenseTile& t, int vec, int row) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
   }
+  const auto* ahead = static_cast<const uint8_t*>(t.w) + (base[0] + vecs * Simd::N * t.in) * kSize;
   for (int k = 0; k < t.in; ++k) {
+    Simd::prefetch(ahead + k * vecs * Simd::N * kSize);
     F w[vecs];
 #pragma GCC unroll 8
     for (int v = 0; v < vecs; ++v) w[v] = load_weights<dtype>(t.w, base[v] + k * kPanel);
