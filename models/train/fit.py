@@ -38,6 +38,7 @@ TREE = Tree(
     activation_position="all",
     lora_alpha=(2.0, 2.0),
 )
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LAYERS = list(range(12, 30))
 ROWS = 16
 POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
@@ -153,7 +154,7 @@ def train(args: argparse.Namespace) -> None:
         )
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
             torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
-            adapter.save(args.out / "adapter", source.value("general.name"))
+            adapter.save(args.out / "adapter", BASE)
             (args.out / "log.json").write_text(json.dumps(log))
 
 
@@ -161,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Trains the function-call adapter.")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and adapter")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
