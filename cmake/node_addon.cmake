@@ -8,5 +8,7 @@ add_library(smore SHARED ${SMORE_BINDING_SOURCES} ${CMAKE_JS_SRC})
 set_target_properties(smore PROPERTIES PREFIX "" SUFFIX ".node")
 target_include_directories(smore PRIVATE ${CMAKE_SOURCE_DIR}/addon)
 target_include_directories(smore SYSTEM PRIVATE ${CMAKE_SOURCE_DIR}/${NODE_ADDON_API_DIR} ${CMAKE_JS_INC})
-target_compile_definitions(smore PRIVATE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS BUILDING_NODE_EXTENSION)
+# SWALLOW: an environment that is being torn down takes no exceptions, and that is no reason to abort.
+target_compile_definitions(smore PRIVATE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS
+                           NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS BUILDING_NODE_EXTENSION)
 target_link_libraries(smore PRIVATE smore_core ${CMAKE_JS_LIB})

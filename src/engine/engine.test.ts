@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 import { nativeModule } from "./engine.js";
 import { fill, type Piece } from "./hand-filled-step.js";
 import { type NativeConfig, type NativeEngine, STATS, type StepArrays } from "./native.js";
@@ -258,5 +259,29 @@ test("a process may end while an engine loads, idles or computes", () => {
   ]) {
     const { status, signal, stderr } = run(script);
     assert.deepEqual({ script, status, signal }, { script, status: 0, signal: null }, `${stderr}`);
+  }
+});
+
+test("a worker thread may be terminated while its engine loads, computes or loads an adapter", async () => {
+  const source = `
+    const load = async () => {
+      const { nativeModule } = await import(${JSON.stringify(new URL("./engine.js", import.meta.url).href)});
+      const { allocateStepArrays } = await import(${JSON.stringify(new URL("./step-batch.js", import.meta.url).href)});
+      for (;;) {
+        const engine = await nativeModule().loadEngine(${JSON.stringify(config())}, () => {});
+        const arrays = allocateStepArrays(engine.info.limits);
+        const batch = engine.createBatch(arrays);
+        const adapter = engine.loadAdapter(${JSON.stringify(join(TIED, "adapters/lora"))});
+        arrays.counts.set([1, 1]);
+        arrays.rowStart[1] = arrays.blockStart[1] = 1;
+        for (let i = 0; i < 20; i++) await engine.step(batch);
+        await adapter;
+      }
+    };
+    load();`;
+  for (let i = 0; i < 10; i++) {
+    const worker = new Worker(source, { eval: true });
+    await new Promise((resolve) => setTimeout(resolve, 20 + 10 * i));
+    await worker.terminate();
   }
 });
