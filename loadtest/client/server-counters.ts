@@ -1,0 +1,87 @@
+/** The server's own counts, for a check from the other side. Names are vLLM's. */
+
+export interface ServerCounters {
+  readonly promptTokens: number;
+  readonly generationTokens: number;
+  readonly requests: number;
+  readonly firstTokenSeconds: number; // sums over all requests
+  readonly firstTokens: number;
+  readonly cpuSeconds: number | null; // null: the server does not tell
+}
+
+const NAMES = {
+  promptTokens: "vllm:prompt_tokens_total",
+  generationTokens: "vllm:generation_tokens_total",
+  requests: "vllm:request_success_total",
+  firstTokenSeconds: "vllm:time_to_first_token_seconds_sum",
+  firstTokens: "vllm:time_to_first_token_seconds_count",
+} as const;
+const CPU_SECONDS = "process_cpu_seconds_total";
+
+/** null where there are no metrics, or not under these names. */
+export async function readCounters(
+  baseUrl: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<ServerCounters | null> {
+  const response = await fetch(new URL("/metrics", baseUrl), { headers });
+  return response.ok ? parseCounters(await response.text()) : null;
+}
+
+/** From Prometheus' text format; the series of one name are added up. */
+export function parseCounters(text: string): ServerCounters | null {
+  const sums = new Map<string, number>();
+  for (const line of text.split("\n")) {
+    const [, name, value] = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)/.exec(line) ?? [];
+    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
+  }
+  if (!Object.values(NAMES).every((name) => sums.has(name))) return null;
+  const read = (key: keyof typeof NAMES) => sums.get(NAMES[key])!;
+  return {
+    promptTokens: read("promptTokens"),
+    generationTokens: read("generationTokens"),
+    requests: read("requests"),
+    firstTokenSeconds: read("firstTokenSeconds"),
+    firstTokens: read("firstTokens"),
+    cpuSeconds: sums.get(CPU_SECONDS) ?? null,
+  };
+}
+
+/** What the server counted during a run, as it stands in the result. */
+export interface ServerView {
+  readonly prompt_tokens: number;
+  readonly generation_tokens: number;
+  readonly requests: number;
+  readonly mean_ttft_ms: number;
+  readonly cpu_us_per_token: number | null;
+  readonly agrees: boolean; // with the client's counts
+}
+
+export function serverView(
+  before: ServerCounters,
+  after: ServerCounters,
+  client: {
+    readonly requests: number;
+    readonly inputTokens: number;
+    readonly outputTokens: number;
+  },
+): ServerView {
+  const prompt = after.promptTokens - before.promptTokens;
+  const generation = after.generationTokens - before.generationTokens;
+  const requests = after.requests - before.requests;
+  const firstTokens = Math.max(1, after.firstTokens - before.firstTokens);
+  const cpu =
+    before.cpuSeconds === null || after.cpuSeconds === null
+      ? null
+      : ((after.cpuSeconds - before.cpuSeconds) * 1e6) / Math.max(1, generation);
+  return {
+    prompt_tokens: prompt,
+    generation_tokens: generation,
+    requests,
+    mean_ttft_ms: ((after.firstTokenSeconds - before.firstTokenSeconds) * 1000) / firstTokens,
+    cpu_us_per_token: cpu,
+    agrees:
+      prompt === client.inputTokens &&
+      generation === client.outputTokens &&
+      requests === client.requests,
+  };
+}

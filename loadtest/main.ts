@@ -1,0 +1,27 @@
+import { constants } from "node:os";
+import { CommandError } from "../src/cli/command.js";
+import { UsageError } from "../src/cli/options.js";
+
+/** Runs a tool by its name; without one, the streaming client. Exit codes: 0 done, 1 failed, 2 wrong usage. */
+
+type Tool = (args: readonly string[]) => Promise<number>;
+
+const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
+  stream: async () => (await import("./client/command.js")).stream,
+};
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => process.exit(128 + constants.signals[signal]));
+}
+
+const args = process.argv.slice(2);
+const name = Object.hasOwn(TOOLS, args[0] ?? "") ? args.shift()! : "stream";
+
+try {
+  const tool = await TOOLS[name]!();
+  process.exit(await tool(args));
+} catch (error) {
+  const expected = error instanceof UsageError || error instanceof CommandError;
+  console.error(expected ? error.message : error);
+  process.exit(error instanceof UsageError ? 2 : 1);
+}

@@ -1,0 +1,46 @@
+import type { Option } from "../src/cli/options.js";
+
+/** A number; "inf" where `max` is infinite. */
+export function decimal<Value extends number | null>(common: {
+  readonly initial: Value;
+  readonly help: string;
+  readonly placeholder?: string;
+  readonly shown?: string;
+  readonly above?: number; // the least value is more than this; else 0
+  readonly max?: number;
+}): Option<number | Value> {
+  const { initial, help, placeholder = "X", max = Number.POSITIVE_INFINITY } = common;
+  const above = common.above ?? null;
+  const least = above === null ? "0 or more" : `more than ${above}`;
+  const most = max === Number.POSITIVE_INFINITY ? "" : ` and at most ${max}`;
+  return {
+    placeholder,
+    help,
+    initial,
+    shown: common.shown ?? (initial === Number.POSITIVE_INFINITY ? "inf" : String(initial)),
+    parse: (text) => {
+      const value = text === "inf" ? Number.POSITIVE_INFINITY : Number(text);
+      const enough = above === null ? value >= 0 : value > above;
+      if (text.trim() !== "" && enough && value <= max) return value;
+      throw new Error(`must be a number ${least}${most}`);
+    },
+  };
+}
+
+/** "--flag a b c" as "--flag a --flag b --flag c", for the flags of vLLM's client that take several values. */
+export function spreadValues(args: readonly string[], flags: readonly string[]): string[] {
+  const spread: string[] = [];
+  let flag: string | null = null;
+  let values = 0;
+  for (const arg of args) {
+    if (arg.startsWith("-")) {
+      flag = flags.includes(arg) ? arg : null;
+      values = 0;
+      spread.push(arg);
+    } else {
+      if (flag !== null && values++ > 0) spread.push(flag);
+      spread.push(arg);
+    }
+  }
+  return spread;
+}
