@@ -8,11 +8,15 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/huge_pages.h"
 
 namespace smore {
 namespace {
 
 constexpr size_t kLine = 64;
+
+// From here on what rounding to huge pages adds is small.
+constexpr size_t kHugeBlock = size_t{8} << 20;
 
 // Calls of pin() after which a page's uses count half: some dozens of steps.
 constexpr uint64_t kHalfLife = 4096;
@@ -27,13 +31,14 @@ std::string megabytes(uint64_t bytes) {
 
 }  // namespace
 
-void FreeBlock::operator()(std::byte* block) const {
-  ::operator delete[](block, std::align_val_t{kLine});
-}
-
 BlockMemory allocate_block(size_t bytes) {
-  return BlockMemory(
-      static_cast<std::byte*>(::operator new[](std::max(bytes, kLine), std::align_val_t{kLine})));
+  if (bytes >= kHugeBlock) {
+    std::shared_ptr<uint8_t> memory = huge_bytes(bytes);
+    return {memory, reinterpret_cast<std::byte*>(memory.get())};
+  }
+  auto* memory = ::operator new (std::max(bytes, kLine), std::align_val_t{kLine});
+  return {static_cast<std::byte*>(memory),
+          [](std::byte* block) { ::operator delete (block, std::align_val_t{kLine}); }};
 }
 
 ExpertCache::ExpertCache(CacheLimits limits) : limits_(limits) {}

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <new>
 
 namespace smore {
 
@@ -20,12 +19,9 @@ class BlockSource {
   virtual void load_page(int page, std::byte* block) const = 0;
 };
 
-struct FreeBlock {
-  void operator()(std::byte* block) const;
-};
-using BlockMemory = std::unique_ptr<std::byte[], FreeBlock>;
-
-// Aligned to a cache line; throws std::bad_alloc.
+// Uninitialised, aligned to a cache line; large ones lie in huge pages where the system grants
+// them. Throws std::bad_alloc.
+using BlockMemory = std::shared_ptr<std::byte>;
 BlockMemory allocate_block(size_t bytes);
 
 }  // namespace smore

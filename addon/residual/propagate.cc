@@ -73,7 +73,7 @@ class BlockPropagator {
       }
     }
     add_w(l, below, count_ * level.pairs, terms);
-    activate(level.activation, terms, count_ * level.pairs * width);
+    activate(kernels_, level.activation, terms, count_ * level.pairs * width);
     std::fill_n(result, count_ * nodes * width, 0.0f);
     for (int64_t i = 0; i < count_; ++i) {
       for (int64_t pair = 0; pair < level.pairs; ++pair) {
@@ -91,7 +91,7 @@ class BlockPropagator {
     const int64_t inner = work_.mixture().levels[l - 1].width;
     const bool weighted = work_.mixture().combine == Combine::kTreeChildV2;
     const float* w_bias = floats_at(work_.trunk, work_.slots().levels[l].w_bias);
-    activate(level.activation, below, count_ * level.pairs * inner);
+    activate(kernels_, level.activation, below, count_ * level.pairs * inner);
     float* sums = scratch_.take<float>(count_ * nodes * inner);
     std::fill_n(sums, count_ * nodes * inner, 0.0f);
     for (int64_t i = 0; i < count_; ++i) {
@@ -160,7 +160,7 @@ void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const st
   dense_rows(kernels, up);
   if (mixture.combine != Combine::kTreeAll) return;
   if (l == 0) {
-    activate(level.activation, own, int64_t{count} * level.width);
+    activate(kernels, level.activation, own, int64_t{count} * level.width);
   } else {
     const float* w_bias = floats_at(work.trunk, slots.w_bias);
     for (int i = 0; i < count; ++i)

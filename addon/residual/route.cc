@@ -111,7 +111,7 @@ class BlockRouter {
   float* second_layer(int l, float* hidden, int64_t nodes) {
     const Level& level = work_.mixture().levels[l];
     const RouterSlots& slots = work_.slots().levels[l].router;
-    activate(level.router.activation, hidden, nodes * slots.rows);
+    activate(kernels_, level.router.activation, hidden, nodes * slots.rows);
     const bool cosine = level.router.score == Score::kCosine;
     const int outputs = cosine ? level.router.keys : level.experts;
     float* query = product(slots.second, slots.second_bias, hidden, slots.rows, nodes, outputs);

@@ -13,7 +13,7 @@ namespace {
 // Pieces that keep a thread busy for some microseconds and leave enough of them for all threads.
 constexpr int kRows = 32;
 constexpr int kProjectionOutputs = 8;
-constexpr int kFinalOutputs = 64;  // whole panels
+constexpr int kFinalOutputs = 96;  // whole panels
 constexpr int kRowsPerTreeBlock = 16;
 constexpr int64_t kPairsPerTreeBlock = 4096;
 
