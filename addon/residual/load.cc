@@ -197,7 +197,7 @@ void load_trunk(const AdapterPlan& plan, std::byte* block) {
     const SiteSources& from = site.sources;
     if (mixture.combine == Combine::kSum) continue;
     const int64_t u = mixture.projection;
-    loader.copy(from.projection, 0, u * mixture.inputs, to.projection);
+    loader.copy_matrix(from.projection, 0, u, mixture.inputs, to.projection);
     loader.copy(from.projection_bias, 0, u, to.projection_bias);
     RouterLoader(site, loader).load();
     for (size_t l = 1; l < mixture.levels.size(); ++l) {

@@ -12,7 +12,7 @@ namespace {
 
 // Pieces that keep a thread busy for some microseconds and leave enough of them for all threads.
 constexpr int kRows = 32;
-constexpr int kProjectionOutputs = 8;
+constexpr int kProjectionRows = 8;
 constexpr int kFinalOutputs = 96;  // whole panels
 constexpr int kRowsPerTreeBlock = 16;
 constexpr int64_t kPairsPerTreeBlock = 4096;
@@ -104,14 +104,18 @@ void ResidualStep::add_work(Adapter& adapter, const SitePlan& site, const std::b
 void ResidualStep::project_all() {
   chunks_.clear();
   for (int w = 0; w < static_cast<int>(works_.size()); ++w) {
+    // Many rows are split by rows, which read the weights from the cache; few by outputs.
     const int u = works_[w].mixture().projection;
-    for (int output = 0; output < u; output += kProjectionOutputs) {
-      for (int row = 0; row < works_[w].count; row += kRows) {
+    const bool many = works_[w].count >= kProjectionRows;
+    const int rows = many ? kProjectionRows : works_[w].count;
+    const int outputs = many ? kFinalOutputs : kDensePanel;
+    for (int output = 0; output < u; output += outputs) {
+      for (int row = 0; row < works_[w].count; row += rows) {
         chunks_.push_back({.work = w,
                            .first = row,
-                           .count = std::min(kRows, works_[w].count - row),
+                           .count = std::min(rows, works_[w].count - row),
                            .first_output = output,
-                           .outputs = std::min(kProjectionOutputs, u - output)});
+                           .outputs = std::min(outputs, u - output)});
       }
     }
   }

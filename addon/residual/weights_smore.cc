@@ -134,7 +134,8 @@ class SmoreBuilder {
     mixture_.projection = u;
     sources_.projection = tensors_.take("moe_downproj_x.weight", {u, mixture_.inputs});
     sources_.projection_bias = tensors_.take("moe_downproj_x.bias", {u});
-    slots_.projection = trunk_.floats(int64_t{u} * mixture_.inputs);
+    // As stored, since it is computed in float32 all the same.
+    slots_.projection = trunk_.matrix(sources_.projection.dtype, u, mixture_.inputs);
     slots_.projection_bias = trunk_.floats(u);
   }
 

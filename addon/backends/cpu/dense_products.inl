@@ -133,9 +133,8 @@ void panels_typed(const DenseTile& t) {
   for_row_tiles<Simd::kFloatTile>(0, t.rows, [&]<int rows>(int row) {
     // Few rows take more outputs at a time, so that the sums' latency stays hidden.
     constexpr int kVecs = rows * 2 <= Simd::kFloatTile ? 4 : 2;
-    int vec = 0;
-    for (; vec + kVecs <= total; vec += kVecs) panel_tile<dtype, kVecs, rows>(t, vec, row);
-    for (; vec < total; ++vec) panel_tile<dtype, 1, rows>(t, vec, row);
+    for_row_tiles<kVecs>(0, total,
+                         [&]<int vecs>(int vec) { panel_tile<dtype, vecs, rows>(t, vec, row); });
   });
 }
 
