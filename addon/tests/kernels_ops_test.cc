@@ -91,6 +91,20 @@ TEST_CASE("sums of activations are exact") {
   });
 }
 
+// The bytes of the matrix in panels of outputs (DenseProduct).
+std::vector<uint8_t> in_panels(const std::vector<uint8_t>& rows, DType dtype, int out, int in) {
+  const size_t size = row_bytes(dtype, 1);
+  const int panels = (out + kDensePanel - 1) / kDensePanel;
+  std::vector<uint8_t> result(size * panels * kDensePanel * in);
+  for (int o = 0; o < out; ++o) {
+    for (int k = 0; k < in; ++k) {
+      const size_t at = (size_t(o / kDensePanel) * in + k) * kDensePanel + o % kDensePanel;
+      std::copy_n(rows.begin() + (size_t(o) * in + k) * size, size, result.begin() + at * size);
+    }
+  }
+  return result;
+}
+
 TEST_CASE("dense products equal the reference, row lists, scale and sum included") {
   std::mt19937 random(15);
   for_each_path([&](const std::string& path, bool fp32) {
@@ -99,25 +113,31 @@ TEST_CASE("dense products equal the reference, row lists, scale and sum included
       for (int in : {1, 8, 33, 576}) {
         const int out = 21, rows = 13, total = 20;
         const Stored w = random_tensor(dtype, out, in, random);
+        const std::vector<uint8_t> w_panels = in_panels(w.bytes, dtype, out, in);
         const std::vector<float> x = random_floats(size_t(total) * in, random);
         const std::vector<float> bias = random_floats(out, random);
         const std::vector<int32_t> x_rows{3, 1, 19, 0, 0, 5, 7, 2, 11, 12, 18, 4, 6};
         const std::vector<int32_t> y_rows{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 1, 3, 5};
-        std::vector<float> y = random_floats(size_t(total) * out, random);
+        const std::vector<float> before = random_floats(size_t(total) * out, random);
         const auto full = reference::matmul(w.floats(), out, in, x, total, bias.data());
-        std::vector<double> expected(y.begin(), y.end()), norm(y.size(), 1);
+        std::vector<double> expected(before.begin(), before.end()), norm(before.size(), 1);
         for (int i = 0; i < rows; ++i) {
           for (int o = 0; o < out; ++o) {
             expected[y_rows[i] * out + o] += 0.5 * full.y[x_rows[i] * out + o];
             norm[y_rows[i] * out + o] += full.magnitude[x_rows[i] * out + o];
           }
         }
-        dense_rows(dense_kernels(*cpu), {.w = w.bytes.data(), .dtype = dtype, .out = out, .in = in,
-                                         .bias = bias.data(), .x = x.data(), .x_stride = in,
-                                         .x_rows = x_rows.data(), .rows = rows, .y = y.data(),
-                                         .y_stride = out, .y_rows = y_rows.data(), .scale = 0.5f,
-                                         .accumulate = true});
-        check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+        for (bool panels : {false, true}) {
+          CAPTURE(panels);
+          std::vector<float> y = before;
+          dense_rows(dense_kernels(*cpu), {.w = panels ? w_panels.data() : w.bytes.data(),
+                                           .dtype = dtype, .panels = panels, .out = out, .in = in,
+                                           .bias = bias.data(), .x = x.data(), .x_stride = in,
+                                           .x_rows = x_rows.data(), .rows = rows, .y = y.data(),
+                                           .y_stride = out, .y_rows = y_rows.data(), .scale = 0.5f,
+                                           .accumulate = true});
+          check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+        }
       }
     }
   });
@@ -129,24 +149,29 @@ TEST_CASE("a row of a dense product has the same bits in every batch and split")
     const auto cpu = backend(path, fp32);
     const DenseKernels& kernels = dense_kernels(*cpu);
     for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-      for (int in : {8, 70, 576}) {
+      for (const auto& [in, panels] : std::vector<std::pair<int, bool>>{
+               {8, false}, {8, true}, {70, false}, {70, true}, {576, false}, {576, true}}) {
         CAPTURE(in);
-        const int out = 19, total = 37;
+        CAPTURE(panels);
+        const int out = 83, total = 37;
         const Stored w = random_tensor(dtype, out, in, random);
+        const std::vector<uint8_t> bytes = panels ? in_panels(w.bytes, dtype, out, in) : w.bytes;
         const std::vector<float> x = random_floats(size_t(total) * in, random);
         std::vector<float> whole(size_t(total) * out), pieces(whole.size());
-        DenseProduct p{.w = w.bytes.data(), .dtype = dtype, .out = out, .in = in, .x = x.data(),
-                       .x_stride = in, .rows = total, .y = whole.data(), .y_stride = out};
+        DenseProduct p{.w = bytes.data(), .dtype = dtype, .panels = panels, .out = out, .in = in,
+                       .x = x.data(), .x_stride = in, .rows = total, .y = whole.data(),
+                       .y_stride = out};
         dense_rows(kernels, p);
         for (int begin = 0; begin < total;) {
           p.rows = std::min<int>(total - begin, 1 + random() % 6);
           p.x = x.data() + begin * in;
-          const int split = static_cast<int>(random() % out);
-          p.w = w.bytes.data();
+          int split = static_cast<int>(random() % out);
+          if (panels) split -= split % kDensePanel;
+          p.w = bytes.data();
           p.y = pieces.data() + begin * out;
           p.out = split;
           dense_rows(kernels, p);
-          p.w = w.bytes.data() + row_bytes(dtype, in) * split;
+          p.w = bytes.data() + row_bytes(dtype, in) * split;
           p.y += split;
           p.out = out - split;
           dense_rows(kernels, p);
