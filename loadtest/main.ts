@@ -8,6 +8,7 @@ type Tool = (args: readonly string[]) => Promise<number>;
 
 const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   stream: async () => (await import("./client/command.js")).stream,
+  peer: async () => (await import("./peer/command.js")).peer,
 };
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {

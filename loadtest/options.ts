@@ -1,4 +1,4 @@
-import type { Option } from "../src/cli/options.js";
+import { type Option, type OptionTable, parseOptions, type Values } from "../src/cli/options.js";
 
 /** A number; "inf" where `max` is infinite. */
 export function decimal<Value extends number | null>(common: {
@@ -43,4 +43,9 @@ export function spreadValues(args: readonly string[], flags: readonly string[]):
     }
   }
   return spread;
+}
+
+/** What a table of options gives when nothing is said. */
+export function optionDefaults<Table extends OptionTable>(table: Table): Values<Table> {
+  return parseOptions(table, [], {}).values;
 }

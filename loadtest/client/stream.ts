@@ -24,6 +24,9 @@ export interface Sendable {
   readonly body: string;
 }
 
+/** A kept connection that the server had closed meanwhile: the request never reached it. */
+const CLOSED_BEFORE = "the server closed the connection";
+
 /** Sends requests over connections that are kept, and times the events of their answers. */
 export class StreamingClient {
   readonly #target: Target;
@@ -39,27 +42,35 @@ export class StreamingClient {
   }
 
   /** Never rejects: what goes wrong is part of the outcome. */
-  send({ model, body }: Sendable): Promise<Outcome> {
+  async send({ model, body }: Sendable): Promise<Outcome> {
+    const reader = new EventReader({ keepText: this.#keepText });
+    const start = performance.now();
+    let fault: string | null;
+    do fault = await this.#attempt(body, reader);
+    while (fault === CLOSED_BEFORE);
+    reader.finish();
+    return outcome(model, start, reader, fault);
+  }
+
+  /** null when the answer came whole, else what went wrong. */
+  #attempt(body: string, reader: EventReader): Promise<string | null> {
     return new Promise((resolve) => {
-      const reader = new EventReader({ keepText: this.#keepText });
-      const start = performance.now();
-      const finish = (fault: string | null) => {
-        reader.finish();
-        resolve(outcome(model, start, reader, fault));
-      };
+      const fail = (error: Error) => resolve(error.message);
       const request = this.#request(Buffer.byteLength(body), (response) => {
+        request.off("error", failUnanswered).on("error", fail);
         if (response.statusCode !== 200) {
-          readAll(response).then(
-            (text) => finish(refusal(response.statusCode, text)),
-            (error: Error) => finish(error.message),
-          );
+          readAll(response).then((text) => resolve(refusal(response.statusCode, text)), fail);
           return;
         }
         response.on("data", (chunk: Buffer) => reader.push(chunk, performance.now()));
-        response.on("end", () => finish(null));
-        response.on("error", (error) => finish(error.message));
+        response.on("end", () => resolve(null));
+        response.on("error", fail);
       });
-      request.on("error", (error) => finish(error.message));
+      const failUnanswered = (error: Error) => {
+        if (request.reusedSocket) resolve(CLOSED_BEFORE);
+        else fail(error);
+      };
+      request.on("error", failUnanswered);
       request.end(body);
     });
   }
