@@ -32,6 +32,7 @@ const std::vector<ModelCase> kModels = {
     {"tiny-llama-smore/tied", {"base", "smore-switch", "smore-noisy", "lora"}},
     {"tiny-llama-smore/untied", {"base", "smore-switch", "smore-dense-shared", "lora"}},
     {"tiny-gemma2-smore", {"base", "smore-noisy"}},
+    {"family/lora-variants", {"rslora", "pattern"}, "../../tiny-llama-smore/untied/model"},
 };
 
 std::vector<int32_t> pages_for(int positions, int first) {
