@@ -26,7 +26,10 @@ function curl(url: string, { models, chatTemplate, tokenizer }: ApiContext): str
   const model = models.base.name;
   const [path, body] =
     chatTemplate !== null
-      ? ["chat/completions", { model, messages: [{ role: "user", content: QUESTION }] }]
+      ? [
+          "chat/completions",
+          { model, temperature: 0, messages: [{ role: "user", content: QUESTION }] },
+        ]
       : ["completions", { model, prompt: tokenizer === null ? [1, 2, 3] : "Once upon a time" }];
   return `  curl ${url}/v1/${path} -H 'Content-Type: application/json' \\
     -d '${JSON.stringify(body)}'`;
