@@ -86,8 +86,10 @@ function typescriptSources() {
   return [...code, join(root, "tsconfig.json")];
 }
 
-/** Times and sizes are enough: a step that runs without need finds that out quickly by itself. */
-/** @param {string[]} files */
+/**
+ * Times and sizes are enough: a step that runs without need finds that out quickly by itself.
+ * @param {string[]} files
+ */
 function sourceState(files) {
   const hash = createHash("sha256").update(dependencyState());
   for (const file of files.sort()) {
