@@ -16,13 +16,13 @@ template <DType dtype>
 
 // The last columns, zero beyond: never reads past the row.
 template <DType dtype>
-F load_weights_part(const void* w, int64_t index, int count) {
+[[gnu::always_inline]] inline F load_weights_part(const void* w, int64_t index, int count) {
   if constexpr (dtype == DType::kF32) {
     return Simd::load_part(static_cast<const float*>(w) + index, count);
   }
-  uint16_t padded[Simd::N] = {};
-  for (int i = 0; i < count; ++i) padded[i] = static_cast<const uint16_t*>(w)[index + i];
-  return load_weights<dtype>(padded, 0);
+  const I bits = Simd::load_u16_part(static_cast<const uint16_t*>(w) + index, count);
+  if constexpr (dtype == DType::kF16) return Simd::half_bits_to_float(bits);
+  return Simd::from_bits(Simd::shl<16>(bits));
 }
 
 inline const float* input_row(const DenseTile& t, int i) {
@@ -33,6 +33,7 @@ inline float* output_row(const DenseTile& t, int i) {
   return t.y + (t.y_rows ? t.y_rows[i] : i) * t.y_stride;
 }
 
+// Four outputs at most, whose sums share their last steps.
 template <DType dtype, int outs, int rows>
 void dense_tile(const DenseTile& t, int out, int row) {
   const float* x[rows];
@@ -64,24 +65,23 @@ void dense_tile(const DenseTile& t, int out, int row) {
       }
     }
   }
+  Quad bias{};
+  if (t.bias) __builtin_memcpy(&bias, t.bias + out, outs * sizeof(float));
   for (int r = 0; r < rows; ++r) {
+    const auto sum = [&](int o) { return o < outs ? acc[o < outs ? o : 0][r] : Simd::zero(); };
+    Quad value = t.scale * (Simd::sum4(sum(0), sum(1), sum(2), sum(3)) + bias);
     float* y = output_row(t, row + r) + out;
-    for (int o = 0; o < outs; ++o) {
-      const float bias = t.bias ? t.bias[out + o] : 0.0f;
-      const float value = t.scale * (Simd::sum(acc[o][r]) + bias);
-      y[o] = t.accumulate ? y[o] + value : value;
-    }
+    Quad before{};
+    if (t.accumulate) __builtin_memcpy(&before, y, outs * sizeof(float));
+    if (t.accumulate) value += before;
+    __builtin_memcpy(y, &value, outs * sizeof(float));
   }
 }
 
 template <DType dtype>
 void dense_typed(const DenseTile& t) {
   for_row_tiles<Simd::kDenseTile>(0, t.rows, [&]<int rows>(int row) {
-    int out = 0;
-    for (; out + Simd::kDenseTile <= t.out; out += Simd::kDenseTile) {
-      dense_tile<dtype, Simd::kDenseTile, rows>(t, out, row);
-    }
-    for (; out < t.out; ++out) dense_tile<dtype, 1, rows>(t, out, row);
+    for_row_tiles<4>(0, t.out, [&]<int outs>(int out) { dense_tile<dtype, outs, rows>(t, out, row); });
   });
 }
 

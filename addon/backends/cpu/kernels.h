@@ -101,6 +101,9 @@ struct DenseTile {
   bool accumulate;
 };
 
+// Four floats in the compiler's own terms, the same on every instruction set.
+typedef float Quad __attribute__((vector_size(16)));
+
 // One instruction set's functions. All sums have one order per result, whatever the tile.
 struct CpuKernels {
   const char* name;

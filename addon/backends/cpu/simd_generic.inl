@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "backends/cpu/kernels.h"
 #include "core/dtype.h"
 
 namespace smore {
@@ -43,6 +44,7 @@ struct Simd {
   static F min(F a, F b) { return a < b ? a : b; }
   static F select_less(F a, F b, F then, F otherwise) { return a < b ? then : otherwise; }
   static float sum(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+  static Quad sum4(F a, F b, F c, F d) { return Quad{sum(a), sum(b), sum(c), sum(d)}; }
   static float max_of(F v) {
     const F pairs = max(v, F{v[2], v[3], v[0], v[1]});
     return pairs[0] > pairs[1] ? pairs[0] : pairs[1];
@@ -88,6 +90,15 @@ struct Simd {
   static I load_u8(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static I load_i8(const int8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static I load_u16(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static I load_u16_part(const uint16_t* p, int n) {
+    I v{};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  static F half_bits_to_float(I v) {
+    return F{half_to_float(static_cast<uint16_t>(v[0])), half_to_float(static_cast<uint16_t>(v[1])),
+             half_to_float(static_cast<uint16_t>(v[2])), half_to_float(static_cast<uint16_t>(v[3]))};
+  }
   static void store_i8(int8_t* p, I v) {
     for (int i = 0; i < N; ++i) p[i] = static_cast<int8_t>(v[i]);
   }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "backends/cpu/kernels.h"
+
 namespace smore {
 namespace {
 
@@ -43,6 +45,11 @@ struct Simd {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  // The four sums; each adds neighbours, then pairs of them, then the halves.
+  static Quad sum4(F a, F b, F c, F d) {
+    const F s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   }
   static float max_of(F v) {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -93,6 +100,15 @@ struct Simd {
   }
   static I load_u16(const uint16_t* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_u16_part(const uint16_t* p, int n) {
+    uint16_t padded[N] = {};
+    for (int i = 0; i < n; ++i) padded[i] = p[i];
+    return load_u16(padded);
+  }
+  static F half_bits_to_float(I v) {
+    const I words = _mm256_packus_epi32(v, v);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(words, 0x08)));
   }
   static void store_i8(int8_t* p, I v) {
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));

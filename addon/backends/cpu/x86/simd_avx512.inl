@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "backends/cpu/kernels.h"
+
 namespace smore {
 namespace {
 
@@ -36,6 +38,16 @@ struct Simd {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), otherwise, then);
   }
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
+  // The four sums; each adds halves, then quarters, then pairs of its lanes.
+  static Quad sum4(F a, F b, F c, F d) {
+    const F ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const F cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    F s = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    const I first = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s));
+  }
   static float max_of(F v) { return _mm512_reduce_max_ps(v); }
 
   static I iset(int32_t v) { return _mm512_set1_epi32(v); }
@@ -74,6 +86,10 @@ struct Simd {
   static I load_u16(const uint16_t* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static I load_u16_part(const uint16_t* p, int n) {
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask(n), p));
+  }
+  static F half_bits_to_float(I v) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)); }
   static void store_i8(int8_t* p, I v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
   }
