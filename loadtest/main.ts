@@ -8,6 +8,8 @@ type Tool = (args: readonly string[]) => Promise<number>;
 
 const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   stream: async () => (await import("./client/command.js")).stream,
+  adapters: async () => (await import("./adapters/command.js")).adapters,
+  plots: async () => (await import("./plots/command.js")).plots,
   peer: async () => (await import("./peer/command.js")).peer,
 };
 

@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { integer, optionHelp, parseOptions, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
+import { circumstances } from "../circumstances.js";
 import { STREAMS, WORKLOAD } from "./contestant.js";
 import { findPrograms, llamaCpp, quantized } from "./llama-cpp.js";
 import { ours } from "./ours.js";
@@ -79,7 +79,7 @@ export async function peer(args: readonly string[]): Promise<number> {
     console.log(table(done));
   }
   if (values.output !== null) {
-    const report = { ...circumstances(values.threads, values.rounds), races };
+    const report = { ...circumstances(), threads: values.threads, rounds: values.rounds, races };
     writeFileSync(values.output, `${JSON.stringify(report, null, 2)}\n`);
   }
   return 0;
@@ -105,16 +105,4 @@ ${file}: tokens/s, best of ${own.rounds.length}
 ${rows.join("\n")}
 | over HTTP / without it, ${STREAMS} streams | ${share(own)} | ${share(other)} | |
 `;
-}
-
-/** What a reader must know to repeat it. */
-function circumstances(threads: number, rounds: number) {
-  const git = ["-C", import.meta.dirname, "describe", "--always", "--dirty"];
-  return {
-    date: new Date().toISOString(),
-    commit: execFileSync("git", git, { encoding: "utf8" }).trim(),
-    machine: { cpu: cpus()[0]?.model ?? "unknown", cpus: availableParallelism() },
-    threads,
-    rounds,
-  };
 }
