@@ -268,40 +268,51 @@ size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte
   if (++tick_ % kHalfLife == 0) cool();
   size_t count = 0;
   bool waits = false;
+  Entry* owner = nullptr;
   for (; count < keys.size(); ++count) {
-    Entry& owner = entry(keys[count].adapter);
-    Page& page = owner.pages[keys[count].page];
-    if (page.state == State::kAbsent) {
-      bool room = make_room(owner.source->page_bytes(keys[count].page), true);
-      while (!room && count == 0 && page.state == State::kAbsent) {
-        changed_.wait(lock);  // for loads that nobody uses yet
-        room = make_room(owner.source->page_bytes(keys[count].page), true);
-      }
-      if (page.state == State::kAbsent) {
-        if (!room) break;
-        start_page(owner, keys[count].page, true);
-      }
+    if (owner == nullptr || owner->adapter != keys[count].adapter) {
+      owner = &entry(keys[count].adapter);
     }
-    if (page.state == State::kResident) {
-      stats_.hits += 1;
-    } else {
-      stats_.misses += 1;
-      waits = true;
+    Page& page = owner->pages[keys[count].page];
+    if (page.state == State::kAbsent &&
+        !start_missing(lock, *owner, keys[count].page, count == 0)) {
+      break;
     }
+    const bool resident = page.state == State::kResident;
+    (resident ? stats_.hits : stats_.misses) += 1;
+    waits = waits || !resident;
+    blocks[count] = page.memory.get();
     page.users += 1;
     touch(page);
   }
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; waits && i < count; ++i) {
     Page& page = entry(keys[i].adapter).pages[keys[i].page];
-    if (waits) changed_.wait(lock, [&] { return page.state != State::kLoading; });
-    blocks[i] = page.state == State::kResident ? page.memory.get() : nullptr;
+    changed_.wait(lock, [&] { return page.state != State::kLoading; });
+    blocks[i] = page.memory.get();
   }
   return count;
 }
 
+// Starts to load an absent page when there is room for it. With `must`, waits for room: for loads
+// that nobody uses yet to end.
+bool ExpertCache::start_missing(Lock& lock, Entry& owner, int page, bool must) {
+  bool room = make_room(owner.source->page_bytes(page), true);
+  while (!room && must) {
+    changed_.wait(lock);
+    if (owner.pages[page].state != State::kAbsent) return true;
+    room = make_room(owner.source->page_bytes(page), true);
+  }
+  if (room) start_page(owner, page, true);
+  return room;
+}
+
 void ExpertCache::unpin(std::span<const PageKey> keys) {
   const std::lock_guard lock(mutex_);
-  for (const PageKey& key : keys) entry(key.adapter).pages[key.page].users -= 1;
+  Entry* owner = nullptr;
+  for (const PageKey& key : keys) {
+    if (owner == nullptr || owner->adapter != key.adapter) owner = &entry(key.adapter);
+    owner->pages[key.page].users -= 1;
+  }
   changed_.notify_all();
 }
 

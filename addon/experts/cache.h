@@ -106,6 +106,7 @@ class ExpertCache {
   bool admit_trunk(Lock& lock, Entry& entry);
   void load_trunk(Entry& entry);
   void prefetch(Lock& lock, Entry& entry);
+  bool start_missing(Lock& lock, Entry& entry, int page, bool must);
   void start_page(Entry& entry, int page, bool urgent);
   void finish_page(Entry& entry, int page, BlockMemory memory, double seconds);
   bool pinned_fit(const Entry& with) const;
