@@ -2,7 +2,8 @@
 
 namespace smore {
 
-// Tells the processor that the caller spins, which leaves a sibling hyper-thread its share of the core.
+// Tells the processor that the caller spins, which leaves a sibling hyper-thread its share of the
+// core.
 void cpu_relax();
 
 }  // namespace smore

@@ -45,7 +45,7 @@ void to_float(DType dtype, const void* source, int64_t count, float* target);
 int64_t first_non_finite(DType dtype, const void* source, int64_t count);
 
 float half_to_float(uint16_t half);
-uint16_t float_to_half(float value);    // round to nearest even
+uint16_t float_to_half(float value);  // round to nearest even
 float bfloat16_to_float(uint16_t bits);
 uint16_t float_to_bfloat16(float value);  // round to nearest even; NaN stays NaN
 

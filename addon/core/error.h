@@ -8,7 +8,8 @@ namespace smore {
 // What went wrong, in the terms that the TypeScript side maps to an exit code or an HTTP status.
 enum class ErrorCode {
   kInvalidFile,      // bytes that do not parse: truncated, bad magic, overlapping tensors
-  kInvalidModel,     // parses, but contradicts itself or is incomplete: shapes, config, missing or unread tensors
+  kInvalidModel,     // parses, but contradicts itself or is incomplete: shapes, config, missing or
+                     // unread tensors
   kInvalidAdapter,   // an adapter that does not fit its config or this base
   kInvalidArgument,  // a value from the caller outside its range
   kUnsupported,      // well formed, but not something this build serves

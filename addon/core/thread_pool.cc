@@ -71,7 +71,8 @@ struct ThreadPool::State {
   void work() {
     while (!stop.load(std::memory_order_acquire)) {
       drain();
-      if (spin_until([this] { return has_work() || stop.load(std::memory_order_relaxed); })) continue;
+      if (spin_until([this] { return has_work() || stop.load(std::memory_order_relaxed); }))
+        continue;
       // Whoever publishes work after the check below sees this sleeper and changes `wakes`.
       const int epoch = wakes.load(std::memory_order_seq_cst);
       sleepers.fetch_add(1, std::memory_order_seq_cst);
@@ -90,7 +91,8 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : size_(std::max(1, threads)), state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int threads)
+    : size_(std::max(1, threads)), state_(std::make_unique<State>()) {
   for (int i = 1; i < size_; ++i) state_->workers.emplace_back([this] { state_->work(); });
 }
 

@@ -7,9 +7,9 @@
 
 namespace smore {
 
-// Fork-join over a fixed set of threads; the calling thread is one of them. Workers spin for tens of
-// microseconds after a job and then sleep, so that an idle engine burns no processor and the next op
-// of a running step pays no wake-up. One job at a time; only the engine thread starts jobs.
+// Fork-join over a fixed set of threads; the calling thread is one of them. Workers spin for tens
+// of microseconds after a job and then sleep, so that an idle engine burns no processor and the
+// next op of a running step pays no wake-up. One job at a time; only the engine thread starts jobs.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);
@@ -25,7 +25,8 @@ class ThreadPool {
   template <class Fn>
   void for_each(int64_t chunks, Fn&& fn) {
     using Plain = std::remove_reference_t<Fn>;
-    run(chunks, [](void* context, int64_t chunk) { (*static_cast<Plain*>(context))(chunk); },
+    run(
+        chunks, [](void* context, int64_t chunk) { (*static_cast<Plain*>(context))(chunk); },
         const_cast<void*>(static_cast<const void*>(std::addressof(fn))));
   }
 

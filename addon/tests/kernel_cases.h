@@ -95,7 +95,8 @@ inline Stored random_tensor(DType dtype, int rows, int columns, std::mt19937& ra
 
 // Checks |actual - expected| <= tolerance * norm for every element.
 template <class Actual, class Expected, class Norm>
-void check_close(const Actual& actual, const Expected& expected, const Norm& norm, double tolerance) {
+void check_close(const Actual& actual, const Expected& expected, const Norm& norm,
+                 double tolerance) {
   REQUIRE(actual.size() == expected.size());
   size_t worst = 0;
   double most = -1;
@@ -107,8 +108,8 @@ void check_close(const Actual& actual, const Expected& expected, const Norm& nor
     }
     if (std::isnan(share)) break;
   }
-  INFO("worst at " << worst << ": " << actual[worst] << ", expected " << expected[worst] << ", off by "
-                   << most << " of its norm");
+  INFO("worst at " << worst << ": " << actual[worst] << ", expected " << expected[worst]
+                   << ", off by " << most << " of its norm");
   CHECK(most <= tolerance);
 }
 

@@ -73,9 +73,9 @@ struct Sequence {
 };
 
 // Runs rotate_and_store and attention over the sequences, cut into steps of random sizes.
-std::vector<std::vector<float>> run(Backend& cpu, const Case& c, const std::vector<Sequence>& sequences,
-                                    const float* q_norm, const float* k_norm, int most_rows,
-                                    std::mt19937& random) {
+std::vector<std::vector<float>> run(Backend& cpu, const Case& c,
+                                    const std::vector<Sequence>& sequences, const float* q_norm,
+                                    const float* k_norm, int most_rows, std::mt19937& random) {
   const int d = c.shape.head_dim;
   const int width = (c.shape.heads + 2 * c.shape.kv_heads) * d;
   const auto rotary = cpu.make_rotary(c.config, 256);
@@ -122,7 +122,8 @@ std::vector<Sequence> random_sequences(const Case& c, std::mt19937& random) {
   int next = 0;
   for (int length : {1, 16, 17, 75, 150}) {
     const int used = (length + kPageTokens - 1) / kPageTokens;
-    sequences.push_back({length, random_floats(size_t(length) * width, random),
+    sequences.push_back({length,
+                         random_floats(size_t(length) * width, random),
                          {pages.begin() + next, pages.begin() + next + used}});
     next += used;
   }
@@ -151,14 +152,17 @@ std::vector<double> expected_rows(const Case& c, const Sequence& sequence, const
     for (int head = 0; head < c.shape.heads; ++head) {
       const int kv_head = c.shape.heads + head / (c.shape.heads / c.shape.kv_heads);
       const std::vector<double> q(rows[head].begin() + t * d, rows[head].begin() + (t + 1) * d);
-      const auto out = reference::attend(q, rows[kv_head], rows[kv_head + c.shape.kv_heads], t + 1, c.shape);
+      const auto out =
+          reference::attend(q, rows[kv_head], rows[kv_head + c.shape.kv_heads], t + 1, c.shape);
       y.insert(y.end(), out.begin(), out.end());
     }
   }
   return y;
 }
 
-TEST_CASE("paged attention equals the reference: heads sharing keys, window, soft cap, norms, rope scaling") {
+TEST_CASE(
+    "paged attention equals the reference: heads sharing keys, window, soft cap, norms, rope "
+    "scaling") {
   std::mt19937 random(21);
   for_each_path([&](const std::string& path, bool fp32) {
     const auto cpu = backend(path, fp32);
@@ -172,7 +176,8 @@ TEST_CASE("paged attention equals the reference: heads sharing keys, window, sof
       for (size_t s = 0; s < sequences.size(); ++s) {
         const auto expected = expected_rows(c, sequences[s], c.norms ? q_norm.data() : nullptr,
                                             c.norms ? k_norm.data() : nullptr);
-        check_close(y[s], expected, [](size_t) { return 3.0; }, fp32 ? 2e-6 : 2e-3);
+        check_close(
+            y[s], expected, [](size_t) { return 3.0; }, fp32 ? 2e-6 : 2e-3);
       }
     }
   });

@@ -53,11 +53,13 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         for (int rows : {1, 3, 21}) {
           CAPTURE(rows);
           const std::vector<float> x = random_floats(size_t(rows) * shape.in, random);
-          const auto expected = reference::matmul(w.floats(), shape.out, shape.in,
-                                                  int8 ? reference::through_int8(x) : x, rows, bias.data());
+          const auto expected =
+              reference::matmul(w.floats(), shape.out, shape.in,
+                                int8 ? reference::through_int8(x) : x, rows, bias.data());
           const double tolerance = !fp32 && dtype == DType::kBF16 ? 1.0 / 256 : 1e-6;
-          check_close(run(*cpu, *packed, x, rows, bias.data()), expected.y,
-                      [&](size_t i) { return expected.magnitude[i]; }, tolerance);
+          check_close(
+              run(*cpu, *packed, x, rows, bias.data()), expected.y,
+              [&](size_t i) { return expected.magnitude[i]; }, tolerance);
         }
       }
     }
@@ -81,8 +83,9 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
     w.insert(w.end(), v_rows.begin(), v_rows.end());
     const std::vector<float> x = random_floats(5 * 256, random);
     const auto expected = reference::matmul(w, 73, 256, x, 5, nullptr);
-    check_close(run(*cpu, *packed, x, 5, nullptr), expected.y,
-                [&](size_t i) { return expected.magnitude[i]; }, fp32 ? 1e-6 : 1e-2);
+    check_close(
+        run(*cpu, *packed, x, 5, nullptr), expected.y,
+        [&](size_t i) { return expected.magnitude[i]; }, fp32 ? 1e-6 : 1e-2);
   });
 }
 

@@ -30,7 +30,8 @@ TEST_CASE("norms equal the reference") {
       for (int t = 0; t < rows; ++t) {
         reference::rms_norm(&x[t * width], weight.data(), width, 1e-5f, &expected[t * width]);
       }
-      check_close(y, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+      check_close(
+          y, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
     }
   });
 }
@@ -57,7 +58,8 @@ TEST_CASE("gated activations equal the reference, to the ends of their range") {
             norm.push_back(std::abs(gate * up));
           }
         }
-        check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+        check_close(
+            y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
       }
     }
   });
@@ -71,7 +73,8 @@ TEST_CASE("the soft cap equals the reference and keeps NaN") {
     std::vector<double> expected;
     for (float value : x) expected.push_back(30 * std::tanh(value / 30.0));
     cpu->softcap(30, x.data(), static_cast<int64_t>(x.size()));
-    check_close(x, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+    check_close(
+        x, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
     float bad = NAN;
     cpu->softcap(30, &bad, 1);
     CHECK(std::isnan(bad));
@@ -131,12 +134,22 @@ TEST_CASE("dense products equal the reference, row lists, scale and sum included
           CAPTURE(panels);
           std::vector<float> y = before;
           dense_rows(dense_kernels(*cpu), {.w = panels ? w_panels.data() : w.bytes.data(),
-                                           .dtype = dtype, .panels = panels, .out = out, .in = in,
-                                           .bias = bias.data(), .x = x.data(), .x_stride = in,
-                                           .x_rows = x_rows.data(), .rows = rows, .y = y.data(),
-                                           .y_stride = out, .y_rows = y_rows.data(), .scale = 0.5f,
+                                           .dtype = dtype,
+                                           .panels = panels,
+                                           .out = out,
+                                           .in = in,
+                                           .bias = bias.data(),
+                                           .x = x.data(),
+                                           .x_stride = in,
+                                           .x_rows = x_rows.data(),
+                                           .rows = rows,
+                                           .y = y.data(),
+                                           .y_stride = out,
+                                           .y_rows = y_rows.data(),
+                                           .scale = 0.5f,
                                            .accumulate = true});
-          check_close(y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
+          check_close(
+              y, expected, [&](size_t i) { return norm[i]; }, 1e-6);
         }
       }
     }
@@ -158,8 +171,15 @@ TEST_CASE("a row of a dense product has the same bits in every batch and split")
         const std::vector<uint8_t> bytes = panels ? in_panels(w.bytes, dtype, out, in) : w.bytes;
         const std::vector<float> x = random_floats(size_t(total) * in, random);
         std::vector<float> whole(size_t(total) * out), pieces(whole.size());
-        DenseProduct p{.w = bytes.data(), .dtype = dtype, .panels = panels, .out = out, .in = in,
-                       .x = x.data(), .x_stride = in, .rows = total, .y = whole.data(),
+        DenseProduct p{.w = bytes.data(),
+                       .dtype = dtype,
+                       .panels = panels,
+                       .out = out,
+                       .in = in,
+                       .x = x.data(),
+                       .x_stride = in,
+                       .rows = total,
+                       .y = whole.data(),
                        .y_stride = out};
         dense_rows(kernels, p);
         for (int begin = 0; begin < total;) {
