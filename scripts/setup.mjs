@@ -115,7 +115,9 @@ function installDependencies() {
     );
   }
   console.error("smore: installing dependencies");
-  if (!run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"])) {
+  // The package of ONNX Runtime holds its CPU libraries; its install script would fetch others.
+  const env = { ONNXRUNTIME_NODE_INSTALL: "skip" };
+  if (!run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], env)) {
     throw new SetupError("npm ci failed; what it printed is above");
   }
 }
