@@ -10,6 +10,8 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   stream: async () => (await import("./client/command.js")).stream,
   adapters: async () => (await import("./adapters/command.js")).adapters,
   plots: async () => (await import("./plots/command.js")).plots,
+  http: async () => (await import("./http/command.js")).http,
+  report: async () => (await import("./report/command.js")).report,
   peer: async () => (await import("./peer/command.js")).peer,
 };
 

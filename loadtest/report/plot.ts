@@ -54,8 +54,7 @@ export function linePlot(plot: Plot): string {
 export function niceTicks(low: number, high: number): number[] {
   const range = high - low || Math.abs(high) || 1;
   const magnitude = 10 ** Math.floor(Math.log10(range));
-  const step =
-    [0.1, 0.2, 0.25, 0.5, 1].find((each) => range / (each * magnitude) <= 8)! * magnitude;
+  const step = [0.2, 0.25, 0.5, 1, 2].find((each) => range / (each * magnitude) <= 8)! * magnitude;
   const first = Math.floor(low / step + 1e-9);
   const last = Math.max(first + 1, Math.ceil(high / step - 1e-9));
   return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);

@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseCounters, serverView } from "./server-counters.js";
+
+const metrics = (tokens: number) => `# HELP vllm:generation_tokens_total Tokens sampled.
+# TYPE vllm:generation_tokens_total counter
+vllm:generation_tokens_total{model_name="m, {x} 1",engine="0"} ${tokens}
+vllm:prompt_tokens_total{model_name="m"} 7e1
+vllm:request_success_total{finished_reason="stop"} 2
+vllm:request_success_total{finished_reason="length"} 3
+vllm:time_to_first_token_seconds_sum{model_name="m"} ${tokens / 100}
+vllm:time_to_first_token_seconds_count{model_name="m"} ${tokens / 10}
+process_cpu_seconds_total ${tokens / 1000}
+`;
+
+test("series of one name add up", () => {
+  const counters = parseCounters(metrics(100))!;
+  assert.deepEqual(
+    [counters.requests, counters.generationTokens, counters.promptTokens],
+    [5, 100, 70],
+  );
+});
+
+test("metrics of other names are none", () => {
+  assert.equal(parseCounters("llamacpp:prompt_tokens_total 3\n"), null);
+});
+
+test("what the server counted during a run is held against the client's counts", () => {
+  const [before, after] = [parseCounters(metrics(100))!, parseCounters(metrics(300))!];
+  const client = { requests: 0, inputTokens: 0, outputTokens: 200 };
+  const view = serverView(before, after, client);
+  assert.deepEqual([view.generation_tokens, view.agrees], [200, true]);
+  assert.ok(
+    Math.abs(view.mean_ttft_ms - 100) < 1e-9 && Math.abs(view.cpu_us_per_token! - 1000) < 1e-9,
+  );
+  assert.equal(serverView(before, after, { ...client, outputTokens: 199 }).agrees, false);
+});
