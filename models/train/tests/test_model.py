@@ -10,6 +10,8 @@ from models.train.decode import greedy
 from models.train.fit import collate, loss_of
 from models.train.smore import Tree
 
+torch.set_num_threads(1)  # the tensors are tiny
+
 CONFIG = Config(layers=2, hidden=16, intermediate=24, heads=4, kv_heads=2, rope_theta=1e4, norm_eps=1e-5)
 VOCABULARY = 32
 TREE = Tree((3, 3), (2, 2), (2, 2), (4, 4), dim_downproj_x=4, gate_type="switch", expert_act_fn="tanh")

@@ -10,6 +10,8 @@ from torch import nn
 
 from models.train.smore import Routing, SmoreLinear, Tree
 
+torch.set_num_threads(1)  # the tensors are tiny
+
 GOLDENS = Path(__file__).parents[3] / "test" / "fixtures" / "smore"
 
 
