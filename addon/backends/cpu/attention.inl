@@ -23,7 +23,7 @@ struct AttentionScratch {
   alignas(64) float keys[kSpanPages][kMaxHeadDim * kPageTokens];
   alignas(64) float values[kSpanPages][kPageTokens * kMaxHeadDim];
   alignas(64) float scores[kQueryTile][kSpan];
-  alignas(64) float sums[kQueryTile][kMaxHeadDim];
+  alignas(64) float sums[kQueryTile * kMaxHeadDim];  // queries, padded d
 };
 
 struct QueryState {
@@ -78,29 +78,36 @@ void score_tokens(const float* const* q, const Span& span, int head_dim, float (
 }
 
 // Turns the scores of tokens [first, end) of a span into weights; those of the others are zero.
+template <bool partly_hidden>
 void weigh_span(const AttentionTile& t, int first, int end, float* scores, QueryState& state) {
-  for (int i = 0; i < first; ++i) scores[i] = -__builtin_inff();
-  for (int i = end; i < kSpan; ++i) scores[i] = -__builtin_inff();
-  const int from = first / Simd::N * Simd::N;
+  if constexpr (partly_hidden) {
+    for (int i = 0; i < first; ++i) scores[i] = -__builtin_inff();
+    for (int i = end; i < kSpan; ++i) scores[i] = -__builtin_inff();
+  }
+  F s[kSpan / Simd::N];
   F most = Simd::set(state.most);
-  for (int i = from; i < end; i += Simd::N) {
-    F s = Simd::mul(Simd::load(scores + i), Simd::set(t.query_scale));
+  const F scale = Simd::set(t.query_scale);
+#pragma GCC unroll 4
+  for (int i = 0; i < kSpan / Simd::N; ++i) {
+    const F raw = Simd::load(scores + i * Simd::N);
+    s[i] = Simd::mul(raw, scale);
     if (t.softcap > 0) {
       const F cap = Simd::set(t.softcap);
-      const F seen = Simd::load(scores + i);
-      s = Simd::select_less(seen, Simd::set(kHidden), seen, Simd::mul(cap, tanh(Simd::div(s, cap))));
+      s[i] = Simd::mul(cap, tanh(Simd::div(s[i], cap)));
+      if constexpr (partly_hidden) s[i] = Simd::select_less(raw, Simd::set(kHidden), raw, s[i]);
     }
-    Simd::store(scores + i, s);
-    most = Simd::max(most, s);
+    most = Simd::max(most, s[i]);
   }
   const float new_most = Simd::max_of(most);
   F total = Simd::zero();
-  for (int i = 0; i < kSpan; i += Simd::N) {
-    const F s = Simd::load(scores + i);
-    const F weight = exp(Simd::sub(s, Simd::set(new_most)));
-    const F seen = Simd::select_less(s, Simd::set(kHidden), Simd::zero(), weight);
-    Simd::store(scores + i, seen);
-    total = Simd::add(total, seen);
+#pragma GCC unroll 4
+  for (int i = 0; i < kSpan / Simd::N; ++i) {
+    F weight = exp(Simd::sub(s[i], Simd::set(new_most)));
+    if constexpr (partly_hidden) {
+      weight = Simd::select_less(s[i], Simd::set(kHidden), Simd::zero(), weight);
+    }
+    Simd::store(scores + i * Simd::N, weight);
+    total = Simd::add(total, weight);
   }
   state.factor = 1;  // as exp(0) is
   if (new_most != state.most) {
@@ -115,14 +122,14 @@ void weigh_span(const AttentionTile& t, int first, int end, float* scores, Query
 // sums = sums * factor + weights * values over tokens [first, end), for `vectors` vectors of d.
 template <bool half, int queries, int vectors>
 void add_values(const Span& span, const QueryState* states, int padded_dim, int d, int first, int end,
-                const float (*weights)[kSpan], float (*sums)[kMaxHeadDim]) {
+                const float (*weights)[kSpan], float* sums) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
     const F factor = Simd::set(states[i].factor);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      acc[i][v] = Simd::mul(Simd::load(sums[i] + d + v * Simd::N), factor);
+      acc[i][v] = Simd::mul(Simd::load(sums + i * padded_dim + d + v * Simd::N), factor);
     }
   }
   for (int token = first; token < end; ++token) {
@@ -142,7 +149,7 @@ void add_values(const Span& span, const QueryState* states, int padded_dim, int 
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) Simd::store(sums[i] + d + v * Simd::N, acc[i][v]);
+    for (int v = 0; v < vectors; ++v) Simd::store(sums + i * padded_dim + d + v * Simd::N, acc[i][v]);
   }
 }
 
@@ -176,14 +183,18 @@ void attend_span(const AttentionTile& t, int begin, int end, int start, int page
   Seen any{kSpan, 0};
   for (int i = begin; i < end; ++i) {
     const Seen seen = seen_tokens(t, i, start);
-    weigh_span(t, seen.first, seen.end, s.scores[i], states[i]);
+    if (seen.first > 0 || seen.end < kSpan) {
+      weigh_span<true>(t, seen.first, seen.end, s.scores[i], states[i]);
+    } else {
+      weigh_span<false>(t, 0, kSpan, s.scores[i], states[i]);
+    }
     any.first = seen.first < any.first ? seen.first : any.first;
     any.end = seen.end > any.end ? seen.end : any.end;
   }
   for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
     const auto add = [&]<int vectors>(int d) {
       add_values<half, queries, vectors>(span, states + i, t.padded_dim, d, any.first, any.end,
-                                         s.scores + i, s.sums + i);
+                                         s.scores + i, s.sums + i * t.padded_dim);
     };
     int d = 0;
     for (; d + kVectors * Simd::N <= t.padded_dim; d += kVectors * Simd::N) {
@@ -225,7 +236,8 @@ void attention(const AttentionTile& t) {
   AttentionScratch scratch;
   QueryState states[kQueryTile];
   for (int i = 0; i < t.queries; ++i) {
-    for (int d = 0; d < t.padded_dim; d += Simd::N) Simd::store(scratch.sums[i] + d, Simd::zero());
+    float* sums = scratch.sums + i * t.padded_dim;
+    for (int d = 0; d < t.padded_dim; d += Simd::N) Simd::store(sums + d, Simd::zero());
     states[i] = {-__builtin_inff(), 0, 0};
   }
   const bool unpacked = half && t.queries > kQueryBlock;
@@ -252,11 +264,12 @@ void attention(const AttentionTile& t) {
   }
   for (int i = 0; i < t.queries; ++i) {
     const F total = Simd::set(states[i].total);
+    const float* sums = scratch.sums + i * t.padded_dim;
     for_vectors(
         t.head_dim,
-        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(scratch.sums[i] + d), total)); },
+        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(sums + d), total)); },
         [&](int64_t d, int n) {
-          Simd::store_part(t.y[i] + d, Simd::div(Simd::load(scratch.sums[i] + d), total), n);
+          Simd::store_part(t.y[i] + d, Simd::div(Simd::load(sums + d), total), n);
         });
   }
 }

@@ -17,7 +17,7 @@ inline constexpr int kPanel = 16;
 // Inputs that share one scale of an activation row quantised to int8.
 inline constexpr int kBlock = 32;
 // Queries that walk over the pages of one KV head together.
-inline constexpr int kQueryTile = 32;
+inline constexpr int kQueryTile = 64;
 inline constexpr int kMaxHeadDim = 256;
 
 // Rows of one type, packed in panels of kPanel outputs. A panel is contiguous: codes, high bits,
