@@ -1,6 +1,7 @@
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const BLANK = 0x20;
+const OPENING_BRACKET = 0x5b;
 const CLOSING_BRACKET = 0x5d;
 const DATA = Buffer.from("data:");
 const DONE = Buffer.from("[DONE]");
@@ -94,7 +95,7 @@ function startsWith(bytes: Buffer, word: Buffer, at: number): boolean {
 function hasChoice(payload: Buffer): boolean {
   let at = payload.indexOf(CHOICES);
   if (at < 0) return false;
-  at = payload.indexOf("[", at + CHOICES.length) + 1;
+  at = payload.indexOf(OPENING_BRACKET, at + CHOICES.length) + 1;
   while (payload[at] === BLANK) at++;
   return at > 0 && payload[at] !== CLOSING_BRACKET;
 }

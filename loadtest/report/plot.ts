@@ -18,7 +18,7 @@ export interface Plot {
 
 const WIDTH = 720;
 const HEIGHT = 420;
-const EDGE = { left: 72, right: 20, top: 44, bottom: 64 };
+const EDGE = { left: 72, right: 20, top: 60, bottom: 64 };
 const COLOURS = ["#0969da", "#cf222e", "#1a7f37", "#8250df", "#bf8700", "#57606a"];
 
 export function linePlot(plot: Plot): string {
@@ -45,7 +45,7 @@ export function linePlot(plot: Plot): string {
     label(WIDTH / 2, HEIGHT - 8, plot.caption ?? "", 'font-size="9" fill="#57606a"'),
     label(0, 0, plot.yLabel, `transform="translate(18 ${HEIGHT / 2}) rotate(-90)"`),
     ...plot.series.map((series, index) => line(series, index, xAt, yAt, plot.markers ?? true)),
-    ...(plot.series.length > 1 ? plot.series.map(legend) : []),
+    ...(plot.series.length > 1 ? legend(plot.series) : []),
     "</svg>\n",
   ].join("\n");
 }
@@ -82,10 +82,14 @@ function line(
   return [path, ...dots].join("");
 }
 
-function legend({ name }: Series, index: number): string {
-  const y = EDGE.top + 10 + 18 * index;
-  const x = EDGE.left + 12;
-  return `<rect x="${x}" y="${y - 4}" width="18" height="4" fill="${colourOf(index)}"/><text x="${x + 26}" y="${y + 2}">${escapeXml(name)}</text>`;
+/** One row above the picture, where no line can cross it. */
+function legend(all: readonly Series[]): string[] {
+  let x = EDGE.left;
+  return all.map(({ name }, index) => {
+    const left = x;
+    x += 44 + 7 * name.length;
+    return `<rect x="${left}" y="38" width="18" height="4" fill="${colourOf(index)}"/><text x="${left + 24}" y="44">${escapeXml(name)}</text>`;
+  });
 }
 
 function horizontalRule(y: number, text: string): string {
