@@ -31,8 +31,9 @@ test("every point lies inside the picture, and names cannot break out of it", ()
         ],
       });
       assert.ok(!svg.includes("<script"));
+      const height = Number(/ height="(\d+)"/.exec(svg)![1]);
       for (const [, x, y] of svg.matchAll(/cx="([^"]+)" cy="([^"]+)"/g)) {
-        assert.ok(Number(x) >= 0 && Number(x) <= 720 && Number(y) >= 0 && Number(y) <= 420);
+        assert.ok(Number(x) >= 0 && Number(x) <= 720 && Number(y) >= 0 && Number(y) <= height);
       }
     }),
   );

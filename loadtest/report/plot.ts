@@ -17,8 +17,9 @@ export interface Plot {
 }
 
 const WIDTH = 720;
-const HEIGHT = 420;
-const EDGE = { left: 72, right: 20, top: 60, bottom: 64 };
+const INNER_HEIGHT = 296;
+const EDGE = { left: 72, right: 20, top: 42, bottom: 64 };
+const LEGEND_ROW = 18;
 const COLOURS = ["#0969da", "#cf222e", "#1a7f37", "#8250df", "#bf8700", "#57606a"];
 
 export function linePlot(plot: Plot): string {
@@ -33,19 +34,21 @@ export function linePlot(plot: Plot): string {
   const inner = WIDTH - EDGE.left - EDGE.right;
   const span = scale(right) - scale(left) || 1;
   const xAt = (x: number) => EDGE.left + (inner * (scale(x) - scale(left))) / span;
-  const bottom = HEIGHT - EDGE.bottom;
-  const yAt = (y: number) => bottom - ((bottom - EDGE.top) * y) / yTicks.at(-1)!;
+  const named = plot.series.length > 1 ? legend(plot.series) : { rows: 0, parts: [] };
+  const bottom = EDGE.top + LEGEND_ROW * named.rows + INNER_HEIGHT;
+  const height = bottom + EDGE.bottom;
+  const yAt = (y: number) => bottom - (INNER_HEIGHT * y) / yTicks.at(-1)!;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12">`,
-    `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="system-ui, sans-serif" font-size="12">`,
+    `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     label(WIDTH / 2, 20, plot.title, 'font-size="15" font-weight="600"'),
     ...yTicks.map((y) => horizontalRule(yAt(y), format(y))),
     ...xTicks.map((x) => label(xAt(x), bottom + 18, format(x))),
     label(WIDTH / 2, bottom + 36, plot.xLabel),
-    label(WIDTH / 2, HEIGHT - 8, plot.caption ?? "", 'font-size="9" fill="#57606a"'),
-    label(0, 0, plot.yLabel, `transform="translate(18 ${HEIGHT / 2}) rotate(-90)"`),
+    label(WIDTH / 2, height - 8, plot.caption ?? "", 'font-size="9" fill="#57606a"'),
+    label(0, 0, plot.yLabel, `transform="translate(18 ${bottom - INNER_HEIGHT / 2}) rotate(-90)"`),
     ...plot.series.map((series, index) => line(series, index, xAt, yAt, plot.markers ?? true)),
-    ...(plot.series.length > 1 ? legend(plot.series) : []),
+    ...named.parts,
     "</svg>\n",
   ].join("\n");
 }
@@ -82,14 +85,17 @@ function line(
   return [path, ...dots].join("");
 }
 
-/** One row above the picture, where no line can cross it. */
-function legend(all: readonly Series[]): string[] {
-  let x = EDGE.left;
-  return all.map(({ name }, index) => {
-    const left = x;
-    x += 44 + 7 * name.length;
-    return `<rect x="${left}" y="38" width="18" height="4" fill="${colourOf(index)}"/><text x="${left + 24}" y="44">${escapeXml(name)}</text>`;
+/** In rows above the picture, where no line can cross it. */
+function legend(all: readonly Series[]): { rows: number; parts: string[] } {
+  let [x, row] = [EDGE.left, 0];
+  const parts = all.map(({ name }, index) => {
+    const width = 44 + 7 * name.length;
+    if (x > EDGE.left && x + width > WIDTH) [x, row] = [EDGE.left, row + 1];
+    const [left, y] = [x, EDGE.top + LEGEND_ROW * row];
+    x += width;
+    return `<rect x="${left}" y="${y - 4}" width="18" height="4" fill="${colourOf(index)}"/><text x="${left + 24}" y="${y + 2}">${escapeXml(name)}</text>`;
   });
+  return { rows: row + 1, parts };
 }
 
 function horizontalRule(y: number, text: string): string {
