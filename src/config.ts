@@ -81,8 +81,20 @@ export const SERVE_OPTIONS = {
   adaptersDir: text({
     initial: null,
     placeholder: "PATH",
-    help: "serve every folder in PATH that has an adapter_config.json",
+    help: "serve every adapter in PATH and follow what is dropped in, replaced and removed",
     shown: "the adapters that come with the default model",
+  }),
+  adapterRoot: list({
+    placeholder: "PATH",
+    help: "clients may load adapters from below PATH; repeatable",
+    shown: "the folders that hold the adapters above",
+  }),
+  adapterWait: integer({
+    initial: 30,
+    min: 0,
+    max: 3600,
+    placeholder: "SECONDS",
+    help: "how long a request may wait for its adapter to be loaded",
   }),
   host: text({ initial: "127.0.0.1", placeholder: "ADDRESS", help: "address to listen on" }),
   port: integer({
@@ -97,6 +109,19 @@ export const SERVE_OPTIONS = {
     max: 1_000_000,
     help: "requests that may wait; more are refused with 503",
   }),
+  maxQueueTokens: integer({
+    initial: 262_144,
+    min: 1,
+    max: 1 << 30,
+    help: "tokens of prompts that may wait; what comes beyond is refused with 503",
+  }),
+  requestTimeout: integer({
+    initial: 0,
+    min: 0,
+    max: 86_400,
+    placeholder: "SECONDS",
+    help: "longest time of a generation; 0 = as long as it takes",
+  }),
   corsOrigin: text({
     initial: null,
     placeholder: "ORIGIN",
@@ -104,6 +129,12 @@ export const SERVE_OPTIONS = {
     shown: "none",
   }),
   apiKey: list({ placeholder: "KEY", help: "require this key; repeatable" }),
+  apiKeyFile: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "require one of the named keys in PATH, each with its own limits",
+    shown: "none",
+  }),
   drainDelay: integer({
     initial: 0,
     min: 0,

@@ -1,13 +1,18 @@
 /** Every error that a client can meet: code -> HTTP status, OpenAI type and default message. */
 
+/** What ran out, in the words of OpenAI's answers with status 429. */
+type LimitType = "requests" | "tokens" | "insufficient_quota";
+
 interface ErrorRow {
   readonly status: number;
-  readonly type: "invalid_request_error" | "server_error";
+  readonly type: "invalid_request_error" | "server_error" | LimitType;
   readonly message: string;
   /** Seconds until a retry makes sense. */
   readonly retryAfter?: number;
   /** Bodies of these carry `code: null`, as OpenAI's do. */
   readonly nullCode?: true;
+  /** What bodies carry as `code` in place of the key. */
+  readonly bodyCode?: string;
 }
 
 const INVALID = "invalid_request_error";
@@ -22,6 +27,8 @@ export const ERRORS = {
     nullCode: true,
   },
   invalid_parameter: { status: 400, type: INVALID, message: "A parameter has an invalid value." },
+  invalid_adapter: { status: 400, type: INVALID, message: "This is not a usable adapter." },
+  adapter_exists: { status: 400, type: INVALID, message: "The name is taken." },
   invalid_messages: {
     status: 400,
     type: INVALID,
@@ -47,11 +54,17 @@ export const ERRORS = {
     message: "Pages of this origin may not open a WebSocket here (--cors-origin).",
   },
   not_found: { status: 404, type: INVALID, message: "There is nothing at this URL." },
+  adapter_not_found: { status: 404, type: INVALID, message: "There is no such adapter." },
   model_not_found: { status: 404, type: INVALID, message: "The model does not exist." },
   method_not_allowed: {
     status: 405,
     type: INVALID,
     message: "This URL does not take that method.",
+  },
+  adapter_path_not_allowed: {
+    status: 403,
+    type: INVALID,
+    message: "Adapters are only loaded from folders below an allowed root (--adapter-root).",
   },
   request_timeout: {
     status: 408,
@@ -68,6 +81,24 @@ export const ERRORS = {
     type: INVALID,
     message: "This URL speaks WebSocket only.",
   },
+  rate_limit_exceeded: {
+    status: 429,
+    type: "requests",
+    message: "Too many requests; try again later.",
+    retryAfter: 1,
+  },
+  token_rate_limit_exceeded: {
+    status: 429,
+    type: "tokens",
+    message: "Too many tokens; try again later.",
+    retryAfter: 1,
+    bodyCode: "rate_limit_exceeded",
+  },
+  insufficient_quota: {
+    status: 429,
+    type: "insufficient_quota",
+    message: "The quota of this API key is used up.",
+  },
   adapter_failed: { status: 500, type: SERVER, message: "The adapter could not be used." },
   not_finite: {
     status: 500,
@@ -82,6 +113,23 @@ export const ERRORS = {
   },
   loading: { status: 503, type: SERVER, message: "The model is still loading.", retryAfter: 2 },
   draining: { status: 503, type: SERVER, message: "The server is shutting down.", retryAfter: 1 },
+  adapter_loading: {
+    status: 503,
+    type: SERVER,
+    message: "The adapter is still being loaded; try again later.",
+    retryAfter: 2,
+  },
+  adapter_memory_full: {
+    status: 503,
+    type: SERVER,
+    message: "Adapters that are pinned leave no memory for this one (--adapter-memory).",
+    retryAfter: 10,
+  },
+  deadline_exceeded: {
+    status: 504,
+    type: SERVER,
+    message: "The request was not complete within its time limit.",
+  },
   overloaded: {
     status: 503,
     type: SERVER,
@@ -140,6 +188,6 @@ export interface ErrorBody {
 
 export function errorBody(error: ApiError): ErrorBody {
   const row: ErrorRow = ERRORS[error.code];
-  const code = row.nullCode === true ? null : error.code;
+  const code = row.nullCode === true ? null : (row.bodyCode ?? error.code);
   return { error: { message: error.message, type: row.type, param: error.param, code } };
 }

@@ -3,6 +3,7 @@ import type { TestContext } from "node:test";
 import OpenAI from "openai";
 import type { ApiContext, Lifecycle } from "../src/api/context.js";
 import { FakeGenerator, type FakeOptions, fakeContext } from "../src/engine/fake.js";
+import type { ApiKey } from "../src/http/auth.js";
 import { DEFAULT_LIMITS, type ServerOptions } from "../src/http/options.js";
 import { createServer, type Server } from "../src/http/server.js";
 
@@ -47,6 +48,11 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
   const url = `http://127.0.0.1:${port}`;
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "test-key", maxRetries: 0 });
   return { server, port, url, generator, client, logged };
+}
+
+/** A key without limits. */
+export function apiKey(key: string): ApiKey {
+  return { name: `the holder of ${key}`, key, limits: {} };
 }
 
 /** The fake model with room for long answers. */

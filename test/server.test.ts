@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { AuthenticationError } from "openai";
 import type { Lifecycle } from "../src/api/context.js";
 import { FakeGenerator, fakeContext } from "../src/engine/fake.js";
-import { post, RawClient, serve, until } from "./harness.js";
+import { apiKey, post, RawClient, serve, until } from "./harness.js";
 
 const completion = { model: "fake", prompt: "x" };
 
@@ -113,7 +113,9 @@ test("a request id is taken or given, and comes back with every answer", async (
 });
 
 test("API keys are asked for below /v1 only, and not of OPTIONS", async (t) => {
-  const { url, client } = await serve(t, { options: { apiKeys: ["other", "test-key"] } });
+  const { url, client } = await serve(t, {
+    options: { apiKeys: [apiKey("other"), apiKey("test-key")] },
+  });
   const missing = await post(`${url}/v1/completions`, completion);
   assert.equal(missing.status, 401);
   assert.equal(missing.headers.get("www-authenticate"), "Bearer");

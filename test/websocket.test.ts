@@ -4,7 +4,7 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { WebSocket } from "ws";
 import { DEFAULT_LIMITS } from "../src/http/options.js";
-import { serve, until, wideContext } from "./harness.js";
+import { apiKey, serve, until, wideContext } from "./harness.js";
 
 type Frame = Record<string, unknown> & {
   id: unknown;
@@ -191,7 +191,9 @@ test("a socket that vanishes or does not read cancels its generations", async (t
 });
 
 test("keys and origins are checked before the upgrade", async (t) => {
-  const { port } = await serve(t, { options: { apiKeys: ["k"], corsOrigin: "http://a.test" } });
+  const { port } = await serve(t, {
+    options: { apiKeys: [apiKey("k")], corsOrigin: "http://a.test" },
+  });
   const refusal = async (headers: Record<string, string>) => {
     const client = new StreamClient(port, headers);
     const [, response] = await once(client.socket, "unexpected-response");

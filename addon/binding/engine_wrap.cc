@@ -1,5 +1,6 @@
 #include "binding/engine_wrap.h"
 
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -18,6 +19,12 @@ using Session = Napi::External<std::shared_ptr<EngineSession>>;
 struct Classes {
   Napi::FunctionReference engine;
 };
+
+bool is_float64_array(Napi::Value value, size_t length) {
+  if (!value.IsTypedArray()) return false;
+  const auto array = value.As<Napi::TypedArray>();
+  return array.TypedArrayType() == napi_float64_array && array.ElementLength() >= length;
+}
 
 Napi::Array to_js(Napi::Env env, const std::vector<std::vector<uint64_t>>& levels) {
   Napi::Array outer = Napi::Array::New(env, levels.size());
@@ -49,6 +56,7 @@ void EngineWrap::define(Napi::Env env) {
        InstanceMethod<&EngineWrap::acquire_adapter>("acquireAdapter"),
        InstanceMethod<&EngineWrap::release_adapter>("releaseAdapter"),
        InstanceMethod<&EngineWrap::unload_adapter>("unloadAdapter"),
+       InstanceMethod<&EngineWrap::adapter_place>("adapterPlace"),
        InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::routing>("routing"),
        InstanceMethod<&EngineWrap::close>("close")});
   env.SetInstanceData(new Classes{Napi::Persistent(engine)});
@@ -87,14 +95,27 @@ Napi::Value EngineWrap::step(const Napi::CallbackInfo& call) {
 
 Napi::Value EngineWrap::load_adapter(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
-    if (!call[0].IsString()) {
-      throw Error(ErrorCode::kInvalidArgument, "loadAdapter takes the path of a folder");
+    const bool watched = !call[1].IsUndefined();
+    if (!call[0].IsString() || (watched && !is_float64_array(call[1], 1))) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "loadAdapter takes the path of a folder and a Float64Array for its progress");
     }
     using Loaded = std::pair<int, AdapterInfo>;
+    // The reference keeps the array's memory while a thread writes to it.
+    Napi::ObjectReference kept;
+    double* share = nullptr;
+    if (watched) {
+      kept = Napi::Persistent(call[1].As<Napi::Object>());
+      share = call[1].As<Napi::Float64Array>().Data();
+    }
     return promise_of(
         call.Env(),
-        [engine = session_->engine(), folder = call[0].As<Napi::String>().Utf8Value()] {
-          const int handle = engine->adapters().add(folder);
+        [engine = session_->engine(), folder = call[0].As<Napi::String>().Utf8Value(),
+         kept = std::move(kept), share] {
+          const int handle = engine->adapters().add(folder, [share](double checked) {
+            if (share == nullptr) return;
+            std::atomic_ref(*share).store(checked, std::memory_order_relaxed);
+          });
           return Loaded(handle, engine->adapters().info(handle));
         },
         [](Napi::Env env, const Loaded& loaded) {
@@ -134,11 +155,15 @@ Napi::Value EngineWrap::unload_adapter(const Napi::CallbackInfo& call) {
   });
 }
 
+Napi::Value EngineWrap::adapter_place(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&]() -> Napi::Value {
+    return smore::to_js(call.Env(), session_->engine()->adapters().place(handle_of(call)));
+  });
+}
+
 Napi::Value EngineWrap::stats(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
-    if (!call[0].IsTypedArray() ||
-        call[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-        call[0].As<Napi::TypedArray>().ElementLength() < kStatCount) {
+    if (!is_float64_array(call[0], kStatCount)) {
       throw Error(ErrorCode::kInvalidArgument,
                   "stats takes a Float64Array of " + std::to_string(kStatCount) + " elements");
     }

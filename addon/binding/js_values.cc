@@ -134,6 +134,15 @@ Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info) {
       .frozen();
 }
 
+Napi::Object to_js(Napi::Env env, const CachePlace& place) {
+  return Fields(env)
+      .set("resident", place.resident)
+      .number("residentBytes", static_cast<double>(place.resident_bytes))
+      .number("hits", static_cast<double>(place.hits))
+      .number("misses", static_cast<double>(place.misses))
+      .frozen();
+}
+
 Napi::Object to_js(Napi::Env env, const VerifyResult& result) {
   return Fields(env)
       .set("file", result.file)

@@ -18,6 +18,9 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info);
 // NativeAdapterInfo of src/engine/native.ts.
 Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info);
 
+// NativeAdapterPlace of src/engine/native.ts.
+Napi::Object to_js(Napi::Env env, const CachePlace& place);
+
 // VerifyResult of src/engine/native.ts.
 Napi::Object to_js(Napi::Env env, const VerifyResult& result);
 

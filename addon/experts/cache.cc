@@ -36,9 +36,9 @@ BlockMemory allocate_block(size_t bytes) {
     std::shared_ptr<uint8_t> memory = huge_bytes(bytes);
     return {memory, reinterpret_cast<std::byte*>(memory.get())};
   }
-  auto* memory = ::operator new (std::max(bytes, kLine), std::align_val_t{kLine});
+  auto* memory = ::operator new(std::max(bytes, kLine), std::align_val_t{kLine});
   return {static_cast<std::byte*>(memory),
-          [](std::byte* block) { ::operator delete (block, std::align_val_t{kLine}); }};
+          [](std::byte* block) { ::operator delete(block, std::align_val_t{kLine}); }};
 }
 
 ExpertCache::ExpertCache(CacheLimits limits) : limits_(limits) {}
@@ -70,6 +70,26 @@ void ExpertCache::remove(int adapter) {
   Entry& gone = entry(adapter);
   gone.removed = true;
   forget_if_unused(gone);
+}
+
+CachePlace ExpertCache::place(int adapter) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(adapter);
+  if (found == entries_.end()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "adapter " + std::to_string(adapter) + " is not loaded");
+  }
+  const Entry& entry = *found->second;
+  CachePlace place{.resident = entry.trunk_state == State::kResident,
+                   .hits = entry.hits,
+                   .misses = entry.misses};
+  if (place.resident) place.resident_bytes = entry.source->trunk_bytes();
+  for (size_t page = 0; page < entry.pages.size(); ++page) {
+    if (entry.pages[page].state == State::kResident) {
+      place.resident_bytes += entry.source->page_bytes(static_cast<int>(page));
+    }
+  }
+  return place;
 }
 
 ExpertCache::Entry& ExpertCache::entry(int adapter) {
@@ -280,6 +300,7 @@ size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte
     }
     const bool resident = page.state == State::kResident;
     (resident ? stats_.hits : stats_.misses) += 1;
+    (resident ? owner->hits : owner->misses) += 1;
     waits = waits || !resident;
     blocks[count] = page.memory.get();
     page.users += 1;

@@ -62,6 +62,8 @@ class ExpertCache {
   void unpin(std::span<const PageKey> keys);
 
   CacheStats stats() const;
+  // Throws Error(kInvalidArgument) when the adapter is not known (any more). Any thread.
+  CachePlace place(int adapter) const;
   uint64_t budget() const { return limits_.bytes; }
 
  private:
@@ -93,6 +95,8 @@ class ExpertCache {
     int pins = 0;
     int loading = 0;  // blocks on their way
     int resident_pages = 0;
+    uint64_t hits = 0;
+    uint64_t misses = 0;
     uint64_t last_used = 0;  // tick of the last release
     bool removed = false;
 

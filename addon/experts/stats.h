@@ -17,4 +17,12 @@ struct CacheStats {
   uint64_t resident_trunks = 0;  // now
 };
 
+// One adapter of a cache.
+struct CachePlace {
+  bool resident = false;        // its trunk is in memory
+  uint64_t resident_bytes = 0;  // trunk and pages
+  uint64_t hits = 0;            // as above, of its own pages
+  uint64_t misses = 0;
+};
+
 }  // namespace smore

@@ -44,10 +44,12 @@ Adapters::Adapters(const ModelConfig& base, const AdapterOptions& options, Backe
 
 Adapters::~Adapters() = default;
 
-int Adapters::add(const std::string& folder) { return add(open_adapter_folder(folder)); }
+int Adapters::add(const std::string& folder, const CheckProgress& progress) {
+  return add(open_adapter_folder(folder), progress);
+}
 
-int Adapters::add(const AdapterFile& file) {
-  AdapterPlan plan = plan_adapter(file, impl_->base, impl_->options.experts_as_bf16);
+int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
+  AdapterPlan plan = plan_adapter(file, impl_->base, impl_->options.experts_as_bf16, progress);
   const std::string name = plan.path;
   const std::lock_guard lock(impl_->mutex);
   const int handle = impl_->next_handle;
@@ -76,6 +78,8 @@ std::vector<int> Adapters::apply(int layer, std::span<const SiteOutput> outputs,
   if (rows.groups.empty()) return {};
   return impl_->step.run(layer, outputs, rows, x, x_width);
 }
+
+CachePlace Adapters::place(int handle) const { return impl_->cache.place(handle); }
 
 void Adapters::stats(double* stats) const {
   const CacheStats cache = impl_->cache.stats();

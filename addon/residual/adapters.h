@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
+#include "experts/stats.h"
 #include "model/config.h"
 
 namespace smore {
@@ -43,6 +45,9 @@ struct SiteOutput {
   int64_t stride;  // floats between rows
 };
 
+// Hears which share (0 to 1) of an adapter's bytes has been checked.
+using CheckProgress = std::function<void(double share)>;
+
 struct AdapterOptions {
   uint64_t memory_budget = 0;    // bytes for everything resident: routers, W, W_final, expert pages
   int max_resident = 0;          // adapters whose trunk may be resident at once
@@ -60,8 +65,8 @@ class Adapters {
 
   // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never
   // reused). Throws Error(kInvalidAdapter, ...) naming file and tensor.
-  int add(const std::string& folder);
-  int add(const AdapterFile& file);
+  int add(const std::string& folder, const CheckProgress& progress = {});
+  int add(const AdapterFile& file, const CheckProgress& progress = {});
   AdapterInfo info(int handle) const;
 
   // Makes the adapter resident (evicting idle ones), prefetches its pages as far as the budget
@@ -87,6 +92,9 @@ class Adapters {
     const SiteOutput output{site, y, y_stride};
     return apply(layer, {&output, 1}, rows, x, x_width);
   }
+
+  // Where the adapter is and how its pages were used.
+  CachePlace place(int handle) const;
 
   // Adds the kStat* counters of experts to `stats` (an array of kStatCount).
   void stats(double* stats) const;

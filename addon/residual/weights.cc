@@ -95,10 +95,16 @@ void check_values(const AdapterFile& file, const TensorView& tensor) {
 
 using SiteMap = std::map<std::pair<int, int>, SiteTensors>;  // by layer and site
 
-SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base) {
+SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base,
+                     const CheckProgress& progress) {
   SiteMap sites;
+  double total = 0;
+  for (const TensorView& tensor : file.tensors) total += static_cast<double>(tensor.elements());
+  double checked = 0;
   for (const TensorView& tensor : file.tensors) {
     check_values(file, tensor);
+    checked += static_cast<double>(tensor.elements());
+    if (progress && total > 0) progress(checked / total);
     Address address = parse_name(file, base, tensor.name);
     const auto key = std::make_pair(address.layer, address.site);
     auto found = sites.find(key);
@@ -152,10 +158,11 @@ void number_pages(AdapterPlan& plan, bool shared_pool) {
 
 }  // namespace
 
-AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16) {
+AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
+                         const CheckProgress& progress) {
   const AdapterConfig config = parse_adapter_config(file.config, file.where);
   const auto* smore = std::get_if<SmoreConfig>(&config.kind);
-  SiteMap sites = sort_by_site(file, base);
+  SiteMap sites = sort_by_site(file, base, progress);
   check_targets(file, base, sites, config.targets);
 
   AdapterPlan plan;

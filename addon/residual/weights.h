@@ -117,7 +117,8 @@ struct AdapterPlan {
 // Validates every tensor of the file against its configuration and the base. With `as_bf16`,
 // experts and W are planned as bfloat16 whatever they are stored in. Throws Error(kInvalidAdapter,
 // kUnsupported) naming file and tensor.
-AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16);
+AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
+                         const CheckProgress& progress = {});
 
 // Fill a block of trunk_bytes, or of a page's bytes, from the file. Throw Error(kIo).
 void load_trunk(const AdapterPlan& plan, std::byte* block);

@@ -3,7 +3,7 @@ import type { ChatMessage } from "../text/text.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
 import type { Endpoint } from "./endpoint.js";
-import type { Job, Prompt } from "./job.js";
+import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
   completionBudget,
   MAX_TOP_LOGPROBS,
@@ -25,6 +25,7 @@ async function parseChat(
   fields: Fields,
   context: ApiContext,
   alwaysStreams: boolean,
+  admit: Admit,
 ): Promise<Job> {
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
@@ -33,22 +34,27 @@ async function parseChat(
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
   const messages = parseMessages(fields.raw("messages"));
-  const prompt = await render(messages, newer ?? older, context);
+  const text = render(messages, context);
+  admit(common.n, common.n * estimateTokens(text));
+  const prompt = await tokenize(text, newer ?? older, context);
   return { ...common, model, prompts: [prompt], logprobs, echo: false };
 }
 
-async function render(
-  messages: readonly ChatMessage[],
-  maxTokens: number | undefined,
-  context: ApiContext,
-): Promise<Prompt> {
+function render(messages: readonly ChatMessage[], context: ApiContext): string {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
-  const text = chatTemplate.render(messages, { addGenerationPrompt: true });
-  const ids = await tokenizer.encode(text);
+  return chatTemplate.render(messages, { addGenerationPrompt: true });
+}
+
+async function tokenize(
+  text: string,
+  maxTokens: number | undefined,
+  context: ApiContext,
+): Promise<Prompt> {
+  const ids = await context.tokenizer!.encode(text);
   const window = context.maxModelLen;
   const budget = completionBudget(ids.length, maxTokens, window, context, "messages");
   return { ids, text, maxTokens: budget };

@@ -2,7 +2,7 @@ import { ApiError } from "../errors.js";
 import type { ApiContext } from "./context.js";
 import { CompletionEncoder } from "./encode.js";
 import type { Endpoint } from "./endpoint.js";
-import type { Job, Prompt } from "./job.js";
+import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
   completionBudget,
   MAX_TOP_LOGPROBS,
@@ -29,6 +29,7 @@ async function parseCompletion(
   fields: Fields,
   context: ApiContext,
   alwaysStreams: boolean,
+  admit: Admit,
 ): Promise<Job> {
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
@@ -44,6 +45,8 @@ async function parseCompletion(
       common.n,
     );
   }
+  const lengths = raw.map((it) => (typeof it === "string" ? estimateTokens(it) : it.length));
+  admit(raw.length * common.n, common.n * lengths.reduce((sum, length) => sum + length, 0));
   const prompts = await Promise.all(raw.map((prompt) => tokenize(prompt, maxTokens, context)));
   return { ...common, model, prompts, logprobs, echo };
 }

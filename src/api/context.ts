@@ -1,3 +1,4 @@
+import type { NativeAdapterInfo, NativeAdapterPlace } from "../engine/native.js";
 import type { Generator } from "../scheduler/request.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
 
@@ -17,10 +18,51 @@ export interface ModelRegistry {
   list(): readonly ServedModel[]; // base first, then adapters by name
 }
 
+/** An adapter that requests may name. A folder that is loaded again gets a new handle: its generation. */
+export interface ServedAdapter extends ServedModel {
+  readonly info: NativeAdapterInfo;
+  readonly pinned: boolean; // stays in memory whether it is used or not
+}
+
+/** A folder that is being read and checked. */
+export interface AdapterLoad {
+  readonly name: string;
+  readonly root: string;
+  readonly progress: number; // 0..1
+  /** Settles when the load has ended, well or not. */
+  readonly ended: Promise<void>;
+}
+
+export interface AdapterOrder {
+  readonly name: string;
+  readonly path: string;
+  readonly pin: boolean;
+  /** Take the place of the adapter that has the name; its running requests go on with the old one. */
+  readonly inPlace: boolean;
+}
+
+/** Changes which adapters are served; src/models/adapters.ts implements it. */
+export interface AdapterControl {
+  adapters(): readonly ServedAdapter[]; // by name
+  loads(): readonly AdapterLoad[];
+  /** The load in progress of a name that is not served yet. */
+  loading(name: string): AdapterLoad | undefined;
+  place(adapter: ServedAdapter): NativeAdapterPlace;
+  /** A path that a client named, resolved. Throws ApiError unless it is below an allowed root. */
+  allowedPath(path: string): Promise<string>;
+  /** Throws ApiError, or the engine's error about the folder. */
+  load(order: AdapterOrder): Promise<ServedAdapter>;
+  /** Throws ApiError when there is no such adapter. */
+  unload(name: string): Promise<void>;
+}
+
 /** Everything a handler may use once the engine is loaded. */
 export interface ApiContext {
   readonly models: ModelRegistry;
+  readonly adapters: AdapterControl;
   readonly generator: Generator;
+  /** How long a request may wait for its adapter to be loaded. */
+  readonly adapterWaitMs: number;
   readonly maxModelLen: number;
   readonly vocab: number;
   readonly stopTokens: ReadonlySet<number>;

@@ -48,6 +48,7 @@ async function generate(
       logitBias: new Map(),
     },
     seed: 1n,
+    priority: 0,
     ignoreEos: false,
     stream: true,
   };

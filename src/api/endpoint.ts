@@ -1,8 +1,10 @@
 import { ApiError } from "../errors.js";
+import type { Reservation } from "../scheduler/request.js";
 import type { ApiContext } from "./context.js";
 import type { Encoder, Envelope } from "./encode.js";
-import type { Job } from "./job.js";
+import type { Admit, Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
+import { findModel, loadingEnded } from "./models.js";
 import { type BodySink, type ChunkSink, collectJob, type Run, streamJob } from "./run.js";
 import { Fields, isJsonObject, type JsonObject } from "./schema.js";
 
@@ -10,7 +12,7 @@ import { Fields, isJsonObject, type JsonObject } from "./schema.js";
 export interface Endpoint {
   readonly idPrefix: string;
   /** Throws ApiError. `alwaysStreams`: the transport streams whatever the body says. */
-  parse(fields: Fields, context: ApiContext, alwaysStreams: boolean): Promise<Job>;
+  parse(fields: Fields, context: ApiContext, alwaysStreams: boolean, admit: Admit): Promise<Job>;
   encoder(job: Job, envelope: Envelope, names: TokenNames): Encoder;
 }
 
@@ -21,6 +23,8 @@ export interface Client {
   chunks(): ChunkSink;
   /** Null where every answer is streamed, whatever the body says. */
   readonly whole: (() => BodySink) | null;
+  /** How long it will wait for the whole answer; null = as long as it takes. */
+  readonly timeoutMs: number | null;
   /** Fields that it sent and that nothing reads. */
   unknownFields(names: readonly string[]): void;
 }
@@ -44,15 +48,31 @@ export async function generate(
   context: ApiContext,
   client: Client,
 ): Promise<Run | null> {
+  const { timeoutMs } = client;
+  const began = performance.now();
   const fields = new Fields(body);
-  const job = await endpoint.parse(fields, context, client.whole === null);
-  client.unknownFields(fields.unread());
-  if (client.gone) return null;
-  const envelope = { id, created: Math.floor(Date.now() / 1000) };
-  const names = new TokenNames(context.tokenizer, job.tokensAsIds);
-  const encoder = endpoint.encoder(job, envelope, names);
-  if (job.stream || client.whole === null) {
-    return streamJob(job, context, encoder, client.chunks());
+  const load = typeof body.model === "string" ? context.adapters.loading(body.model) : undefined;
+  if (load !== undefined) {
+    await loadingEnded(load, Math.min(context.adapterWaitMs, timeoutMs ?? Infinity));
   }
-  return collectJob(job, context, encoder, client.whole());
+  const rooms: Reservation[] = [];
+  const admit: Admit = (...needs) => rooms.push(context.generator.reserve(...needs));
+  try {
+    const parsed = await endpoint.parse(fields, context, client.whole === null, admit);
+    client.unknownFields(fields.unread());
+    if (client.gone) return null;
+    // Its adapter may have been replaced or unloaded while the prompt was tokenized.
+    const job = { ...parsed, model: findModel(parsed.model.name, context) };
+    const envelope = { id, created: Math.floor(Date.now() / 1000) };
+    const names = new TokenNames(context.tokenizer, job.tokensAsIds);
+    const encoder = endpoint.encoder(job, envelope, names);
+    const run =
+      job.stream || client.whole === null
+        ? streamJob(job, context, encoder, client.chunks())
+        : collectJob(job, context, encoder, client.whole());
+    if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
+    return run;
+  } finally {
+    for (const room of rooms) room.release();
+  }
 }

@@ -10,6 +10,7 @@ export interface Job {
   readonly n: number;
   readonly sampling: Omit<SamplingParams, "seed">;
   readonly seed: bigint | null;
+  readonly priority: number;
   readonly stop: readonly string[];
   readonly ignoreEos: boolean;
   readonly logprobs: number | null; // how many alternatives
@@ -26,6 +27,17 @@ export interface Prompt {
   readonly maxTokens: number;
 }
 
+/**
+ * Takes room in the queue for so many generations of so many prompt tokens together. To be called when
+ * all else is validated and before a prompt is tokenized. Throws ApiError.
+ */
+export type Admit = (generations: number, tokens: number) => void;
+
+/** Tokens of a text before it is tokenized, near enough for the queue. */
+export function estimateTokens(text: string): number {
+  return Math.ceil(text.length / 4);
+}
+
 /** What choice `index` of a job asks of the scheduler. Its answer does not depend on the other prompts. */
 export function generateRequest(
   job: Job,
@@ -37,6 +49,7 @@ export function generateRequest(
   return {
     prompt: prompt.ids,
     adapter: job.model.adapter,
+    priority: job.priority,
     sampling: { ...job.sampling, seed: choiceSeed(job, index % job.n) },
     maxTokens: prompt.maxTokens,
     stopTokens: context.stopTokens,

@@ -1,5 +1,6 @@
+import { setTimeout } from "node:timers/promises";
 import { ApiError } from "../errors.js";
-import type { ApiContext, ServedModel } from "./context.js";
+import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
 
 /** GET /v1/models and GET /v1/models/{id} */
 
@@ -26,6 +27,19 @@ export function listModels(context: ApiContext) {
 
 export function oneModel(name: string, context: ApiContext) {
   return modelObject(findModel(name, context), context);
+}
+
+/** Waits, within bounds, for an adapter that is being loaded. Throws ApiError when it takes longer. */
+export async function loadingEnded(load: AdapterLoad, waitMs: number): Promise<void> {
+  const late = Symbol();
+  const timer = new AbortController();
+  const waited = setTimeout(waitMs, late, { signal: timer.signal }).catch(() => late);
+  const first = await Promise.race([load.ended, waited]);
+  timer.abort();
+  if (first !== late) return;
+  const percent = Math.floor(load.progress * 100);
+  const message = `The adapter \`${load.name}\` is still being loaded (${percent}%); try again later.`;
+  throw new ApiError("adapter_loading", { message, param: "model" });
 }
 
 /** The model of that name. Throws ApiError when there is none. */

@@ -26,6 +26,7 @@ type CommonFields = Pick<
   | "n"
   | "sampling"
   | "seed"
+  | "priority"
   | "stop"
   | "ignoreEos"
   | "returnTokenIds"
@@ -47,6 +48,7 @@ export function parseCommon(
     n: fields.integer("n", { min: 1, max: MAX_CHOICES_PER_PROMPT }) ?? 1,
     sampling: parseSampling(fields, context),
     seed: seed === undefined ? null : BigInt.asUintN(64, BigInt(seed)),
+    priority: fields.integer("priority", {}) ?? 0,
     stop: parseStop(fields, context),
     ignoreEos: fields.boolean("ignore_eos") ?? false,
     returnTokenIds: fields.boolean("return_token_ids") ?? false,

@@ -21,6 +21,7 @@ export class Run {
   readonly #generations: Generation[] = [];
   #running: number;
   #ended = false;
+  #deadline: NodeJS.Timeout | undefined;
 
   /** Throws ApiError when the scheduler does not take every choice; none is then left running. */
   constructor(job: Job, context: ApiContext, listener: RunListener) {
@@ -43,8 +44,22 @@ export class Run {
 
   /** Frees the engine within a step; the listener hears nothing more. Idempotent. */
   cancel(): void {
-    this.#ended = true;
+    this.#end();
     for (const generation of this.#generations) generation.cancel();
+  }
+
+  /** Fails when it is not done by then. */
+  expireIn(ms: number): void {
+    if (this.#ended) return;
+    this.#deadline = setTimeout(() => {
+      this.cancel();
+      this.#listener.fail(new ApiError("deadline_exceeded"));
+    }, ms);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    clearTimeout(this.#deadline);
   }
 
   #onEvent(index: number, event: GenerationEvent): void {
@@ -55,7 +70,7 @@ export class Run {
       const stopped = choice.onEvent(event);
       if (stopped) this.#generations[index]!.cancel("stop");
       if (choice.finishReason === null || --this.#running > 0) return;
-      this.#ended = true;
+      this.#end();
       this.#listener.done(this.#usage());
     } catch (error) {
       this.cancel();

@@ -138,6 +138,7 @@ export class EngineBench {
     return {
       prompt: Array.from({ length }, () => this.#randomToken()),
       adapter,
+      priority: 0,
       sampling: {
         temperature: 0,
         topP: 1,

@@ -1,14 +1,19 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { ApiContext, Lifecycle } from "../api/context.js";
-import { type AdapterSource, type Config, readConfig, SERVE_OPTIONS } from "../config.js";
+import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
+import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
+import { readApiKeys } from "../http/api-key-file.js";
+import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
 import { createServer, type Server } from "../http/server.js";
 import { createLogger, type Logger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
-import { AdapterRegistry, findAdapters } from "../models/adapters.js";
+import { AdapterFolder } from "../models/adapter-folder.js";
+import { AdapterRoots } from "../models/adapter-roots.js";
+import { AdapterRegistry } from "../models/adapters.js";
 import { DEFAULT_MODEL } from "../models/catalog.js";
 import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
@@ -17,7 +22,7 @@ import { loadText, type ModelText } from "../text/load-text.js";
 import { banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine } from "./engine.js";
-import { optionHelp } from "./options.js";
+import { optionHelp, UsageError } from "./options.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
 
@@ -67,8 +72,8 @@ class Service {
       host: config.host,
       port: config.port,
       corsOrigin: config.corsOrigin,
-      apiKeys: config.apiKey,
-      limits: DEFAULT_LIMITS,
+      apiKeys: apiKeys(config),
+      limits: { ...DEFAULT_LIMITS, requestMs: 1000 * config.requestTimeout || null },
       lifecycle: () => this.#lifecycle,
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
       metricsText: () => this.#metrics?.text() ?? "",
@@ -89,8 +94,9 @@ class Service {
       this.#server.close();
       return 0;
     }
-    const { engine, loop, context } = await loading;
+    const { engine, loop, context, folder } = await loading;
     const running = loop.run();
+    void folder?.watch(stop);
     this.#lifecycle = { phase: "ready", progress: 1, detail: "", context };
     const seconds = (performance.now() - started) / 1000;
     const { host } = this.#config;
@@ -125,19 +131,33 @@ class Service {
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
-    const models = new AdapterRegistry(engine, baseName, path);
-    await this.#registerAdapters(models);
     const metrics = new Metrics(baseName);
-    const log = this.#log;
-    const loop = new EngineLoop({ engine, metrics, log, maxQueue: config.maxQueue });
+    const loop = new EngineLoop({
+      engine,
+      metrics,
+      log: this.#log,
+      queue: { requests: config.maxQueue, tokens: config.maxQueueTokens },
+      adapterWaitMs: 1000 * config.adapterWait,
+    });
+    const roots = new AdapterRoots(adapterRoots(config));
+    const models = new AdapterRegistry({
+      engine,
+      holder: loop,
+      roots,
+      baseName,
+      modelPath: path,
+    });
+    const folder = await this.#loadAdapters(models);
     await metrics.watch({
       engine,
       scheduler: loop.scheduler,
       maxLoadedAdapters: config.maxLoadedAdapters,
-      adapters: () => models.adapters(),
+      adapters: models,
     });
     this.#metrics = metrics;
-    return { engine, loop, context: apiContext(engine, loop, models, text) };
+    const adapterWaitMs = 1000 * config.adapterWait;
+    const context = apiContext({ engine, generator: loop, models, text, adapterWaitMs });
+    return { engine, loop, context, folder };
   }
 
   #progress(progress: number, detail: string): void {
@@ -145,36 +165,65 @@ class Service {
   }
 
   /** An adapter that does not load costs itself alone. */
-  async #registerAdapters(models: AdapterRegistry): Promise<void> {
-    for (const source of adapterSources(this.#config)) {
-      this.#progress(1, `adapter ${source.name}`);
-      try {
-        const { info } = await models.register(source);
-        this.#log.info({ adapter: source.name, ...info }, "adapter registered");
-      } catch (error) {
-        this.#terminal.complain(`smore: adapter "${source.name}": ${(error as Error).message}`);
-      }
+  async #loadAdapters(registry: AdapterRegistry): Promise<AdapterFolder | null> {
+    const onLoaded = ({ name, info }: ServedAdapter) =>
+      this.#log.info({ adapter: name, ...info }, "adapter loaded");
+    const onFault = (name: string, error: Error) =>
+      this.#terminal.complain(`smore: adapter "${name}": ${error.message}`);
+    const onUnloaded = (name: string) => this.#log.info({ adapter: name }, "adapter unloaded");
+
+    for (const { name, path } of this.#config.adapters) {
+      this.#progress(1, `adapter ${name}`);
+      const loading = registry.load({ name, path, pin: false, inPlace: false });
+      await loading.then(onLoaded, (error: Error) => onFault(name, error));
     }
+    const path = adaptersFolder(this.#config);
+    if (path === null) return null;
+    this.#progress(1, `adapters in ${path}`);
+    const folder = new AdapterFolder({ path, registry, onLoaded, onUnloaded, onFault });
+    await folder.open();
+    return folder;
   }
 }
 
-function adapterSources({ adapters, adaptersDir, model }: Config): AdapterSource[] {
-  const folder = adaptersDir ?? (model === DEFAULT_MODEL ? OWN_ADAPTERS : null);
-  const found = folder === null ? [] : findAdapters(folder);
-  const named = new Set(adapters.map(({ name }) => name));
-  return [...adapters, ...found.filter(({ name }) => !named.has(name))];
+function adaptersFolder({ adaptersDir, model }: Config): string | null {
+  return adaptersDir ?? (model === DEFAULT_MODEL ? OWN_ADAPTERS : null);
 }
 
-function apiContext(
-  { info }: NativeEngine,
-  generator: EngineLoop,
-  models: AdapterRegistry,
-  text: ModelText,
-): ApiContext {
+/** Folders that clients may load adapters from. */
+function adapterRoots(config: Config): string[] {
+  if (config.adapterRoot.length > 0) return [...config.adapterRoot];
+  const folder = adaptersFolder(config);
+  const parents = config.adapters.map(({ path }) => dirname(resolve(path)));
+  return [...parents.filter(existsSync), ...(folder === null ? [] : [folder])];
+}
+
+function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {
+  const plain = apiKey.map((key, index) => ({ name: `api-key-${index + 1}`, key, limits: {} }));
+  if (apiKeyFile === null) return plain;
+  try {
+    return [...plain, ...readApiKeys(apiKeyFile)];
+  } catch (error) {
+    throw new UsageError(`--api-key-file ${(error as Error).message}`);
+  }
+}
+
+interface ContextParts {
+  readonly engine: NativeEngine;
+  readonly generator: EngineLoop;
+  readonly models: AdapterRegistry;
+  readonly text: ModelText;
+  readonly adapterWaitMs: number;
+}
+
+function apiContext({ engine, generator, models, text, adapterWaitMs }: ContextParts): ApiContext {
+  const { info } = engine;
   const { tokenizer } = text;
   return {
     models,
+    adapters: models,
     generator,
+    adapterWaitMs,
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
     stopTokens: new Set(info.stopTokens),

@@ -2,6 +2,7 @@ import {
   type EngineInfo,
   MAX_TOP_LOGPROBS,
   type NativeAdapterInfo,
+  type NativeAdapterPlace,
   type NativeEngine,
   PAGE_TOKENS,
   SequenceFlag,
@@ -267,6 +268,10 @@ export class FakeEngine implements NativeEngine {
   }
 
   unloadAdapter(_handle: number): void {}
+
+  adapterPlace(handle: number): NativeAdapterPlace {
+    return { resident: this.pins.has(handle), residentBytes: 1, hits: 0, misses: 0 };
+  }
 
   stats(target: Float64Array): void {
     target.fill(0);

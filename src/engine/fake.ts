@@ -1,6 +1,12 @@
-import type { ApiContext, ServedModel } from "../api/context.js";
+import type { AdapterControl, ApiContext, ServedModel } from "../api/context.js";
 import { ApiError, type ErrorCode } from "../errors.js";
-import type { GenerateRequest, Generation, Generator, TokenLogprob } from "../scheduler/request.js";
+import type {
+  GenerateRequest,
+  Generation,
+  Generator,
+  Reservation,
+  TokenLogprob,
+} from "../scheduler/request.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
 
 /** A deterministic model without weights, for tests of everything in front of the engine. */
@@ -37,8 +43,13 @@ export class FakeGenerator implements Generator {
     this.#options = options;
   }
 
+  reserve(requests: number): Reservation {
+    const { capacity = Infinity } = this.#options;
+    if (this.running + requests > capacity) throw new ApiError("overloaded");
+    return { release: () => {} };
+  }
+
   submit(request: GenerateRequest): Generation {
-    if (this.running >= (this.#options.capacity ?? Infinity)) throw new ApiError("overloaded");
     this.requests.push(request);
     this.running++;
     const state = { ended: false };
@@ -149,6 +160,23 @@ const base: ServedModel = {
   created: 1_700_000_000,
 };
 
+/** Nothing can be loaded: the fake model's adapters are names alone. */
+const fixedAdapters: AdapterControl = {
+  adapters: () => [],
+  loads: () => [],
+  loading: () => undefined,
+  place: () => ({ resident: false, residentBytes: 0, hits: 0, misses: 0 }),
+  allowedPath: async () => {
+    throw new ApiError("adapter_path_not_allowed", { param: "lora_path" });
+  },
+  load: async () => {
+    throw new ApiError("invalid_adapter");
+  },
+  unload: async () => {
+    throw new ApiError("adapter_not_found", { param: "lora_name" });
+  },
+};
+
 /** The base and an adapter of every name given, in front of `generator`. */
 export function fakeContext(
   generator: Generator,
@@ -165,7 +193,9 @@ export function fakeContext(
       find: (name) => models.find((model) => model.name === name),
       list: () => models,
     },
+    adapters: fixedAdapters,
     generator,
+    adapterWaitMs: 1000,
     maxModelLen: 512,
     vocab: FAKE_VOCAB,
     stopTokens: new Set([FAKE_EOS]),

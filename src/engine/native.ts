@@ -4,7 +4,7 @@
  */
 
 /** Bumped together with kAbiVersion in addon/engine/step.h. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 export const MAX_TOP_LOGPROBS = 20;
 
@@ -100,6 +100,14 @@ export interface NativeAdapterInfo {
   readonly levels: number;
 }
 
+/** Where an adapter is and how its pages were used. */
+export interface NativeAdapterPlace {
+  readonly resident: boolean; // what every token needs of it is in memory
+  readonly residentBytes: number;
+  readonly hits: number; // expert pages that steps found in memory
+  readonly misses: number; // expert pages that steps waited for
+}
+
 /** The arrays of one step, in the order and with the types of StepInput and StepOutput in step.h. */
 export interface StepArrays {
   readonly counts: Int32Array; // rows, sequences
@@ -151,14 +159,19 @@ export interface NativeEngine {
   createBatch(arrays: StepArrays): number;
   /** [async] Runs the batch; one in flight and one queued. Rejects when the step itself failed. */
   step(batch: number): Promise<void>;
-  /** [async] Maps, validates and registers a folder in PEFT layout. */
-  loadAdapter(folder: string): Promise<NativeAdapterInfo>;
+  /**
+   * [async] Maps, validates and registers a folder in PEFT layout. `progress[0]` becomes the share of it
+   * that has been checked.
+   */
+  loadAdapter(folder: string, progress?: Float64Array): Promise<NativeAdapterInfo>;
   /** [async] Makes it resident and pins it; false = no room while the pinned ones run. */
   acquireAdapter(handle: number): Promise<boolean>;
   /** [sync] Ends one pin. */
   releaseAdapter(handle: number): void;
   /** [sync] Forgets it once the last pin is gone. */
   unloadAdapter(handle: number): void;
+  /** [sync] Throws when the adapter is not loaded. */
+  adapterPlace(handle: number): NativeAdapterPlace;
   /** [sync] Fills the counters in the order of STATS. */
   stats(target: Float64Array): void;
   /** [sync] Tokens routed to each expert, [level][expert], summed over layers and linears. */

@@ -3,6 +3,8 @@ import { test } from "node:test";
 import { ApiError } from "../errors.js";
 import { ApiKeys } from "./auth.js";
 
+const named = (key: string) => ({ name: key, key, limits: {} });
+
 function refusal(keys: ApiKeys, authorization: string): string | null {
   try {
     keys.check(authorization);
@@ -14,13 +16,13 @@ function refusal(keys: ApiKeys, authorization: string): string | null {
 }
 
 test("any of the keys opens, whatever the case of the scheme", () => {
-  const keys = new ApiKeys(["one", "two words"]);
+  const keys = new ApiKeys(["one", "two words"].map(named));
   assert.equal(refusal(keys, "Bearer one"), null);
   assert.equal(refusal(keys, "bearer  two words"), null);
 });
 
 test("a missing key and a wrong one are told apart", () => {
-  const keys = new ApiKeys(["one"]);
+  const keys = new ApiKeys([named("one")]);
   for (const header of ["", "Bearer", "Bearer ", "Basic b25l", "one"]) {
     assert.equal(refusal(keys, header), "missing_api_key", header);
   }

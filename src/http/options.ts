@@ -1,9 +1,12 @@
 import type { Lifecycle } from "../api/context.js";
+import type { ApiKey } from "./auth.js";
 import type { BodyLimits } from "./request.js";
 
 export interface Limits extends BodyLimits {
   /** A WebSocket message; larger ones close it with 1009. */
   readonly frameBytes: number;
+  /** A generation's longest time; null = as long as it takes. Clients may ask for less. */
+  readonly requestMs: number | null;
   /** What may wait for a client that reads slowly, before it is dropped. */
   readonly waitingBytes: number;
 }
@@ -12,6 +15,7 @@ export const DEFAULT_LIMITS: Limits = {
   bodyBytes: 8 << 20,
   bodyIdleMs: 5_000,
   bodyTotalMs: 60_000,
+  requestMs: null,
   frameBytes: 8 << 20,
   waitingBytes: 4 << 20,
 };
@@ -27,7 +31,7 @@ export interface ServerOptions {
   readonly host: string;
   readonly port: number; // 0 = any free one
   readonly corsOrigin: string | null;
-  readonly apiKeys: readonly string[]; // none = open to all
+  readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
   /** Hears how long a callback kept the event loop from everything else. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import { ApiError, errorBody } from "../errors.js";
+import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
 
 /**
@@ -34,6 +35,10 @@ export class Exchange {
   readonly path: string;
   readonly requestId: string;
   readonly authorization: string;
+  /** X-Request-Timeout: seconds until the client gives up. */
+  readonly timeout: string;
+  /** Whose key the client sent; null while that is not known or nobody needs one. */
+  account: Account | null = null;
   readonly started = performance.now();
   /** Status of the answer, 0 before it has begun. */
   status = 0;
@@ -55,6 +60,7 @@ export class Exchange {
     this.method = request.getMethod();
     this.path = request.getUrl();
     this.authorization = request.getHeader("authorization");
+    this.timeout = request.getHeader("x-request-timeout");
     const given = request.getHeader("x-request-id");
     this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
     this.#announcedLength = Number(request.getHeader("content-length"));

@@ -1,10 +1,13 @@
+import { listAdapters, loadAdapter, unloadAdapter } from "../api/adapters.js";
 import { chat } from "../api/chat.js";
 import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
 import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
 import { readiness, requireContext } from "../api/health.js";
 import { listModels, oneModel } from "../api/models.js";
+import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
+import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
 import { CorsPolicy } from "./cors.js";
 import type { ServerOptions } from "./options.js";
@@ -21,6 +24,13 @@ export interface Server {
   /** Drops what is left. */
   close(): void;
 }
+
+/** An endpoint that takes a JSON body and answers at once. */
+type Command = (
+  body: JsonObject,
+  context: ApiContext,
+  unknownFields: (names: readonly string[]) => void,
+) => Promise<object>;
 
 type Handler = (exchange: Exchange) => void | Promise<void>;
 
@@ -58,6 +68,7 @@ class HttpServer implements Server {
       limits: options.limits,
       context: () => requireContext(options.lifecycle()),
       admit: (exchange, origin, host) => this.#admitSocket(exchange, origin, host),
+      timeoutMs: (exchange) => this.#timeoutMs(exchange),
       exchange: (response, request) => this.#exchange(response, request),
       unknownFields: (names) => this.#noteFields(names),
       held: options.held,
@@ -137,6 +148,21 @@ class HttpServer implements Server {
         handler: (exchange) => exchange.json(200, oneModel(modelName(exchange.path), context())),
       },
       {
+        path: "/v1/adapters",
+        method: "get",
+        handler: (exchange) => exchange.json(200, listAdapters(context())),
+      },
+      {
+        path: "/v1/load_lora_adapter",
+        method: "post",
+        handler: (exchange) => this.#command(loadAdapter, exchange, context()),
+      },
+      {
+        path: "/v1/unload_lora_adapter",
+        method: "post",
+        handler: (exchange) => this.#command(unloadAdapter, exchange, context()),
+      },
+      {
         path: "/v1/completions",
         method: "post",
         handler: (exchange) => this.#generate(completions, exchange, context()),
@@ -184,8 +210,15 @@ class HttpServer implements Server {
     await route.handler(exchange);
   }
 
+  async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
+    const text = await exchange.body(this.#options.limits);
+    const noteFields = (names: readonly string[]) => this.#noteFields(names);
+    exchange.json(200, await command(parseJson(text), context, noteFields));
+  }
+
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
     const { limits } = this.#options;
+    const timeoutMs = this.#timeoutMs(exchange);
     const text = await exchange.body(limits);
     const client: Client = {
       get gone() {
@@ -197,11 +230,13 @@ class HttpServer implements Server {
         body: (json) => exchange.send(200, JSON_TYPE, json),
         fail: (error) => this.#fail(exchange, error),
       }),
+      timeoutMs,
       unknownFields: (names) => this.#noteFields(names),
     };
     const id = endpoint.idPrefix + exchange.requestId;
     const began = performance.now();
-    const starting = generate(endpoint, parseJson(text), id, context, client);
+    const billed = onBillOf(exchange.account, context);
+    const starting = generate(endpoint, parseJson(text), id, billed, client);
     this.#options.held("request", (performance.now() - began) / 1000);
     const run = await starting;
     if (run === null) return;
@@ -210,7 +245,9 @@ class HttpServer implements Server {
   }
 
   #admit(exchange: Exchange): void {
-    if (exchange.path.startsWith("/v1/")) this.#keys.check(exchange.authorization);
+    if (exchange.path.startsWith("/v1/")) {
+      exchange.account = this.#keys.check(exchange.authorization);
+    }
     if (this.#drained !== null) throw new ApiError("draining");
   }
 
@@ -219,12 +256,22 @@ class HttpServer implements Server {
     this.#admit(exchange);
   }
 
+  /** The shorter of the client's time limit and the server's. */
+  #timeoutMs({ timeout }: Exchange): number | null {
+    const { requestMs } = this.#options.limits;
+    if (timeout === "") return requestMs;
+    const asked = /^\d{1,6}(\.\d{1,9})?$/.test(timeout) ? 1000 * Number(timeout) : 0;
+    if (asked > 0) return Math.min(asked, requestMs ?? asked);
+    throw invalid("X-Request-Timeout", "a number of seconds from 0.001 to 999999", timeout);
+  }
+
   #exchange(response: UwsResponse, request: UwsRequest): Exchange {
     this.#open++;
     return new Exchange(response, request, this.#cors.headers, (exchange) => {
-      const { requestId, method, path, status, started } = exchange;
+      const { requestId, method, path, status, started, account } = exchange;
       const ms = Math.round(performance.now() - started);
-      this.#options.log.debug({ requestId, method, path, status, ms }, "answered");
+      const client = account?.name;
+      this.#options.log.debug({ requestId, client, method, path, status, ms }, "answered");
       if (--this.#open === 0) this.#drained?.();
     });
   }
@@ -236,9 +283,10 @@ class HttpServer implements Server {
   }
 
   /** Faults of the server; those of clients are told to them alone. */
-  #log({ requestId, path }: Exchange, error: ApiError): void {
+  #log({ requestId, account, path }: Exchange, error: ApiError): void {
     if (error.status !== 500) return;
-    this.#options.log.error({ requestId, path, err: error.cause ?? error }, error.message);
+    const facts = { requestId, client: account?.name, path, err: error.cause ?? error };
+    this.#options.log.error(facts, error.message);
   }
 
   /** Once per name; a client that invents names must not fill the log or the memory. */

@@ -5,6 +5,7 @@ import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint
 import type { ChunkSink, Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
+import { type Account, onBillOf } from "./account.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
@@ -32,14 +33,22 @@ interface SocketOptions {
   readonly context: () => ApiContext;
   /** Throws ApiError when the client may not connect. */
   readonly admit: (exchange: Exchange, origin: string, host: string) => void;
+  /** Throws ApiError when the client's time limit is none. */
+  readonly timeoutMs: (exchange: Exchange) => number | null;
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
   readonly unknownFields: (names: readonly string[]) => void;
   readonly held: ServerOptions["held"];
   readonly log: Log;
 }
 
-interface UserData {
+interface UserData extends Opening {
   connection: Connection | null; // set by open
+}
+
+/** What the request that opened a socket said; it holds for every generation on it. */
+interface Opening {
+  readonly account: Account | null;
+  readonly timeoutMs: number | null;
 }
 
 /** All WebSockets of a server. */
@@ -74,14 +83,16 @@ export class WebSocketEndpoint {
 
   #upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void {
     const exchange = this.#options.exchange(response, request);
+    let timeoutMs: number | null;
     try {
+      timeoutMs = this.#options.timeoutMs(exchange);
       this.#options.admit(exchange, request.getHeader("origin"), request.getHeader("host"));
     } catch (error) {
       exchange.error(toApiError(error));
       return;
     }
     response.upgrade<UserData>(
-      { connection: null },
+      { connection: null, account: exchange.account, timeoutMs },
       request.getHeader("sec-websocket-key"),
       request.getHeader("sec-websocket-protocol"),
       request.getHeader("sec-websocket-extensions"),
@@ -91,7 +102,7 @@ export class WebSocketEndpoint {
   }
 
   #opened(socket: UwsWebSocket<UserData>): void {
-    const connection = new Connection(socket, this.#options);
+    const connection = new Connection(socket, this.#options, socket.getUserData());
     socket.getUserData().connection = connection;
     this.#connections.add(connection);
   }
@@ -109,13 +120,15 @@ export class WebSocketEndpoint {
 class Connection {
   readonly #socket: UwsWebSocket<UserData>;
   readonly #options: SocketOptions;
+  readonly #opening: Opening;
   readonly #running = new Map<ClientId, Stream>();
   #open = true;
   #draining = false;
 
-  constructor(socket: UwsWebSocket<UserData>, options: SocketOptions) {
+  constructor(socket: UwsWebSocket<UserData>, options: SocketOptions, opening: Opening) {
     this.#socket = socket;
     this.#options = options;
+    this.#opening = opening;
   }
 
   onMessage(message: ArrayBuffer): void {
@@ -182,8 +195,9 @@ class Connection {
       throw new ApiError("invalid_parameter", { message, param: "id" });
     }
     if (this.#draining) throw new ApiError("draining");
-    const context = this.#options.context();
-    const stream = new Stream(id, this, this.#options.unknownFields);
+    const { account, timeoutMs } = this.#opening;
+    const context = onBillOf(account, this.#options.context());
+    const stream = new Stream(id, this, timeoutMs, this.#options.unknownFields);
     this.#running.set(id, stream);
     generate(ENDPOINTS[type]!, body, id, context, stream).then(
       (run) => stream.started(run),
@@ -194,7 +208,10 @@ class Connection {
   }
 
   #sendError(id: ClientId | null, error: ApiError): void {
-    if (error.status === 500) this.#options.log.error({ err: error.cause ?? error }, error.message);
+    if (error.status === 500) {
+      const client = this.#opening.account?.name;
+      this.#options.log.error({ client, err: error.cause ?? error }, error.message);
+    }
     this.send(JSON.stringify({ id, ...errorBody(error) }));
   }
 
@@ -212,6 +229,7 @@ function clientId({ id }: JsonObject): ClientId {
 /** One generation of a connection. */
 class Stream implements Client, ChunkSink {
   readonly whole = null;
+  readonly timeoutMs: number | null;
   readonly unknownFields: (names: readonly string[]) => void;
   readonly #id: ClientId;
   readonly #connection: Connection;
@@ -221,10 +239,12 @@ class Stream implements Client, ChunkSink {
   constructor(
     id: ClientId,
     connection: Connection,
+    timeoutMs: number | null,
     unknownFields: (names: readonly string[]) => void,
   ) {
     this.#id = id;
     this.#connection = connection;
+    this.timeoutMs = timeoutMs;
     this.unknownFields = unknownFields;
   }
 

@@ -9,8 +9,13 @@ export interface MetricsSource {
   readonly engine: NativeEngine;
   readonly scheduler: Scheduler;
   readonly maxLoadedAdapters: number;
-  /** Every registered adapter. */
-  readonly adapters: () => readonly { readonly name: string; readonly adapter: number }[];
+  readonly adapters: AdapterNames;
+}
+
+/** The registered adapters. A scrape asks for those in use alone, however many there are. */
+export interface AdapterNames {
+  readonly size: number;
+  nameOf(adapter: number): string | undefined;
 }
 
 export type EndReason = "stop" | "length" | "abort" | "error";
@@ -121,9 +126,8 @@ export class Metrics {
     engine.stats(this.#stats);
     this.#readStats();
     const resident = adapters.resident(this.#stats[STATS.indexOf("residentAdapters")] ?? 0);
-    const names = new Map(source.adapters().map(({ name, adapter }) => [adapter, name]));
-    this.#server.registeredAdapters.set(names.size);
-    this.#readAdapters(source, names, resident, new Set(deferred.map(({ adapter }) => adapter)));
+    this.#server.registeredAdapters.set(source.adapters.size);
+    this.#readAdapters(source, resident, new Set(deferred.map(({ adapter }) => adapter)));
   }
 
   #readStats(): void {
@@ -150,13 +154,12 @@ export class Metrics {
 
   #readAdapters(
     source: MetricsSource,
-    names: ReadonlyMap<number, string>,
     resident: readonly number[],
     deferred: ReadonlySet<number>,
   ): void {
     const list = (adapters: Iterable<number>) =>
       [...adapters]
-        .flatMap((adapter) => names.get(adapter) ?? [])
+        .flatMap((adapter) => source.adapters.nameOf(adapter) ?? [])
         .sort()
         .join(",");
     const labels = {
@@ -174,7 +177,7 @@ export class Metrics {
 
     this.#server.expertTokens.reset();
     for (const adapter of resident) {
-      const name = names.get(adapter);
+      const name = source.adapters.nameOf(adapter);
       if (name === undefined) continue;
       source.engine.routing(adapter).forEach((experts, level) => {
         experts.forEach((tokens, expert) => {

@@ -1,24 +1,46 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
-import type { ModelRegistry, ServedModel } from "../api/context.js";
-import type { AdapterSource } from "../config.js";
+import { resolve } from "node:path";
+import type {
+  AdapterControl,
+  AdapterLoad,
+  AdapterOrder,
+  ModelRegistry,
+  ServedAdapter,
+  ServedModel,
+} from "../api/context.js";
 import { adapterNameFault } from "../config.js";
-import type { NativeAdapterInfo, NativeEngine } from "../engine/native.js";
-import { ModelError } from "./model-error.js";
+import type { NativeAdapterPlace, NativeEngine } from "../engine/native.js";
+import { ApiError } from "../errors.js";
+import type { AdapterRoots } from "./adapter-roots.js";
 
-/** An adapter that requests may name. Its handle is its generation: a reloaded folder gets a new one. */
-export interface ServedAdapter extends ServedModel {
-  readonly info: NativeAdapterInfo;
+/** What becomes of an adapter in the engine; src/scheduler/loop.ts knows who uses it. */
+export interface AdapterHolder {
+  /** Keeps it in memory; false when there is no room. */
+  keep(adapter: number): Promise<boolean>;
+  /** Unloads it once nobody uses it. */
+  retire(adapter: number): void;
+}
+
+export interface RegistryOptions {
+  readonly engine: NativeEngine;
+  readonly holder: AdapterHolder;
+  readonly roots: AdapterRoots;
+  readonly baseName: string;
+  readonly modelPath: string;
 }
 
 /** Names of the base and of the adapters on it. */
-export class AdapterRegistry implements ModelRegistry {
+export class AdapterRegistry implements ModelRegistry, AdapterControl {
   readonly base: ServedModel;
-  readonly #engine: NativeEngine;
+  readonly #options: RegistryOptions;
   readonly #adapters = new Map<string, ServedAdapter>();
+  readonly #names = new Map<number, string>(); // by handle
+  readonly #loads = new Map<string, AdapterLoad>();
+  /** One after the other: checking a folder reads all of it, and requests need the disk too. */
+  #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: NativeEngine, baseName: string, modelPath: string) {
-    this.#engine = engine;
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+    const { baseName, modelPath } = options;
     this.base = { name: baseName, adapter: 0, parent: null, root: modelPath, created: now() };
   }
 
@@ -30,33 +52,105 @@ export class AdapterRegistry implements ModelRegistry {
     return [this.base, ...this.adapters()];
   }
 
-  /** By name. */
   adapters(): readonly ServedAdapter[] {
     return [...this.#adapters.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Maps and validates a folder and serves it under `name`. Throws the engine's error, or ModelError. */
-  async register({ name, path }: AdapterSource): Promise<ServedAdapter> {
-    if (this.find(name) !== undefined) throw new ModelError(`the name "${name}" is taken`);
-    const root = resolve(path);
-    const info = await this.#engine.loadAdapter(root);
-    const parent = this.base.name;
-    const adapter = { name, adapter: info.handle, parent, root, created: now(), info };
-    this.#adapters.set(name, adapter);
-    return adapter;
+  get size(): number {
+    return this.#adapters.size;
   }
-}
 
-/** The adapters in a folder of adapters, named after their folders. Throws ModelError. */
-export function findAdapters(folder: string): AdapterSource[] {
-  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
-    throw new ModelError(`--adapters-dir: there is no folder "${folder}"`);
+  /** Undefined for adapters that are no longer served. */
+  nameOf(handle: number): string | undefined {
+    return this.#names.get(handle);
   }
-  return readdirSync(folder)
-    .filter((name) => adapterNameFault(name) === null)
-    .filter((name) => existsSync(join(folder, name, "adapter_config.json")))
-    .sort()
-    .map((name) => ({ name, path: join(folder, name) }));
+
+  loading(name: string): AdapterLoad | undefined {
+    return this.#adapters.has(name) ? undefined : this.#loads.get(name);
+  }
+
+  loads(): readonly AdapterLoad[] {
+    return [...this.#loads.values()];
+  }
+
+  place({ adapter }: ServedAdapter): NativeAdapterPlace {
+    return this.#options.engine.adapterPlace(adapter);
+  }
+
+  allowedPath(path: string): Promise<string> {
+    return this.#options.roots.allow(path);
+  }
+
+  load(order: AdapterOrder): Promise<ServedAdapter> {
+    const { name, inPlace } = order;
+    const fault = adapterNameFault(name);
+    if (fault !== null) {
+      const message = `lora_name ${fault}.`;
+      return Promise.reject(new ApiError("invalid_parameter", { message, param: "lora_name" }));
+    }
+    const taken = name === this.base.name || (this.#adapters.has(name) && !inPlace);
+    if (taken || this.#loads.has(name)) {
+      const what = this.#loads.has(name) ? "being loaded" : "taken";
+      const message = `The name "${name}" is ${what}; load_inplace replaces an adapter.`;
+      return Promise.reject(new ApiError("adapter_exists", { message, param: "lora_name" }));
+    }
+    const root = resolve(order.path);
+    const checked = new Float64Array(1);
+    const loaded = this.#turn.then(() => this.#load(order, root, checked));
+    const ended = loaded.then(
+      () => {},
+      () => {},
+    );
+    this.#turn = ended;
+    this.#loads.set(name, {
+      name,
+      root,
+      ended,
+      get progress() {
+        return checked[0]!;
+      },
+    });
+    return loaded.finally(() => this.#loads.delete(name));
+  }
+
+  async unload(name: string): Promise<void> {
+    await this.#loads.get(name)?.ended;
+    const adapter = this.#adapters.get(name);
+    if (adapter === undefined) {
+      const message =
+        name === this.base.name
+          ? `"${name}" is the base model, which stays.`
+          : `There is no adapter "${name}".`;
+      throw new ApiError("adapter_not_found", { message, param: "lora_name" });
+    }
+    this.#adapters.delete(name);
+    this.#retire(adapter);
+  }
+
+  async #load(
+    { name, pin }: AdapterOrder,
+    root: string,
+    progress: Float64Array,
+  ): Promise<ServedAdapter> {
+    const { engine, holder } = this.#options;
+    const info = await engine.loadAdapter(root, progress);
+    if (pin && !(await holder.keep(info.handle))) {
+      holder.retire(info.handle);
+      throw new ApiError("adapter_memory_full");
+    }
+    const before = this.#adapters.get(name);
+    const parent = this.base.name;
+    const served = { name, adapter: info.handle, parent, root, created: now(), info, pinned: pin };
+    this.#adapters.set(name, served);
+    this.#names.set(info.handle, name);
+    if (before !== undefined) this.#retire(before);
+    return served;
+  }
+
+  #retire({ adapter }: ServedAdapter): void {
+    this.#names.delete(adapter);
+    this.#options.holder.retire(adapter);
+  }
 }
 
 function now(): number {

@@ -21,9 +21,14 @@ const plain: Job = {
 async function start(context: TestContext, options: FakeEngineOptions = {}, maxQueue = 100) {
   const engine = new FakeEngine(options);
   const metrics = new Metrics("base");
-  const loop = new EngineLoop({ engine, metrics, log: createLogger("silent"), maxQueue });
-  const adapters = () =>
-    [1, 2, 3, 4, 5, 6, 7, 8].map((adapter) => ({ name: `a${adapter}`, adapter }));
+  const loop = new EngineLoop({
+    engine,
+    metrics,
+    log: createLogger("silent"),
+    queue: { requests: maxQueue, tokens: 10_000 },
+    adapterWaitMs: 10_000,
+  });
+  const adapters = { size: 8, nameOf: (adapter: number) => `a${adapter}` };
   await metrics.watch({ engine, scheduler: loop.scheduler, maxLoadedAdapters: 2, adapters });
   const running = loop.run();
   context.after(async () => {
@@ -73,7 +78,7 @@ test("a full queue refuses with a retry time", async (context) => {
   const { loop } = await start(context, { maxBatch: 1 }, 2);
   const taken = [collect(loop, {}), collect(loop, {}), collect(loop, {})]; // one runs, two wait
   assert.throws(
-    () => loop.submit(requestOf(plain)),
+    () => loop.reserve(1, 3),
     (error) => error instanceof ApiError && error.code === "overloaded" && error.retryAfter === 1,
   );
   await Promise.all(taken.map(({ done }) => done));

@@ -4,7 +4,8 @@ import { ApiError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
-import type { GenerateRequest, Generation, Generator } from "./request.js";
+import { Admission, type QueueLimits } from "./admission.js";
+import type { GenerateRequest, Generation, Generator, Reservation } from "./request.js";
 import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
@@ -13,8 +14,9 @@ export interface LoopOptions {
   readonly engine: NativeEngine;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Requests that may wait. */
-  readonly maxQueue: number;
+  readonly queue: QueueLimits;
+  /** How long a request may wait for its adapter to be in memory. */
+  readonly adapterWaitMs: number;
 }
 
 interface Batch {
@@ -42,23 +44,29 @@ export class EngineLoop implements Generator {
   readonly #engine: NativeEngine;
   readonly #metrics: Metrics;
   readonly #log: Logger;
-  readonly #maxQueue: number;
-  readonly #maxBatch: number;
+  readonly #admission: Admission;
+  readonly #adapterWaitMs: number;
   readonly #batches: readonly [Batch, Batch];
   readonly #clocks = new Map<Sequence, RequestClock>(); // of requests that may still get events
+  readonly #patience = new Map<Sequence, NodeJS.Timeout>(); // of those that wait for their adapter
+  readonly #retired = new Set<number>(); // adapters to be unloaded once nobody uses them
   #nextBatch = 0;
   #lastLanding = 0;
   #wake: (() => void) | null = null;
   #draining = false;
 
-  constructor({ engine, metrics, log, maxQueue }: LoopOptions) {
+  constructor({ engine, metrics, log, queue, adapterWaitMs }: LoopOptions) {
     const { limits, slots, kvPages } = engine.info;
     this.scheduler = new Scheduler({ limits, slots, pages: kvPages });
     this.#engine = engine;
     this.#metrics = metrics;
     this.#log = log;
-    this.#maxQueue = maxQueue;
-    this.#maxBatch = limits.sequences;
+    this.#adapterWaitMs = adapterWaitMs;
+    this.#admission = new Admission(queue, () => {
+      const { waiting, waitingTokens, running } = this.scheduler;
+      const free = limits.sequences - running.length; // some wait for the next plan only
+      return { requests: waiting.length, tokens: waitingTokens, free };
+    });
     const createBatch = (): Batch => {
       const arrays = allocateStepArrays(limits);
       return { arrays, number: engine.createBatch(arrays) };
@@ -77,13 +85,16 @@ export class EngineLoop implements Generator {
     }
   }
 
+  reserve(requests: number, tokens: number): Reservation {
+    if (this.#draining) throw new ApiError("draining");
+    return this.#admission.reserve(requests, tokens);
+  }
+
   submit(request: GenerateRequest): Generation {
     if (this.#draining) throw new ApiError("draining");
-    const { waiting, running } = this.scheduler;
-    const free = this.#maxBatch - running.length; // some wait for the next plan only
-    if (waiting.length >= this.#maxQueue + free) throw new ApiError("overloaded");
     const sequence = this.scheduler.submit(request);
     this.#clocks.set(sequence, new RequestClock(this.#metrics, performance.now()));
+    if (!this.scheduler.adapters.has(request.adapter)) this.#limitPatience(sequence);
     this.#awake();
     return {
       get cachedTokens() {
@@ -99,10 +110,51 @@ export class EngineLoop implements Generator {
     this.#awake();
   }
 
+  /** Loads an adapter and keeps it in memory until it is retired. False when there is no room. */
+  async keep(adapter: number): Promise<boolean> {
+    const kept = await this.#engine.acquireAdapter(adapter);
+    if (kept) this.scheduler.adapters.keep(adapter);
+    return kept;
+  }
+
+  /** The engine forgets an adapter that no new request can name, once those that do have ended. */
+  retire(adapter: number): void {
+    this.#retired.add(adapter);
+    this.#awake();
+  }
+
+  #unloadRetired(): void {
+    const { adapters } = this.scheduler;
+    for (const adapter of this.#retired) {
+      if (this.scheduler.uses(adapter)) continue;
+      this.#retired.delete(adapter);
+      if (adapters.isKept(adapter)) this.#engine.releaseAdapter(adapter);
+      adapters.forget(adapter);
+      this.#engine.unloadAdapter(adapter);
+    }
+  }
+
+  /** Ends a request whose adapter has not come by the end of its wait. */
+  #limitPatience(sequence: Sequence): void {
+    const giveUp = () => {
+      const seconds = this.#adapterWaitMs / 1000;
+      const message = `The adapter was not in memory within ${seconds} s; try again later.`;
+      const event = this.scheduler.giveUp(sequence, message);
+      if (event !== null) void this.#emit([event], performance.now());
+    };
+    this.#patience.set(sequence, setTimeout(giveUp, this.#adapterWaitMs).unref());
+  }
+
+  #forget(sequence: Sequence): void {
+    this.#clocks.delete(sequence);
+    clearTimeout(this.#patience.get(sequence));
+    this.#patience.delete(sequence);
+  }
+
   #cancel(sequence: Sequence, reason: "stop" | "abort"): void {
     const clock = this.#clocks.get(sequence);
     if (clock === undefined) return;
-    this.#clocks.delete(sequence);
+    this.#forget(sequence);
     clock.ended(sequence, reason, performance.now());
     this.scheduler.cancel(sequence);
     this.#awake();
@@ -115,6 +167,7 @@ export class EngineLoop implements Generator {
     let step = this.scheduler.plan(batch.arrays);
     // A pin that was dropped may be what others wait for.
     while (this.#movePins() && step === null) step = this.scheduler.plan(batch.arrays);
+    this.#unloadRetired();
     this.#metrics.held("plan", (performance.now() - launched) / 1000);
     if (step === null) return null;
 
@@ -152,7 +205,7 @@ export class EngineLoop implements Generator {
       }
       const clock = this.#clocks.get(sequence);
       if (clock === undefined) continue; // cancelled, maybe by its previous event
-      if (event.kind === "finish" || event.kind === "error") this.#clocks.delete(sequence);
+      if (event.kind === "finish" || event.kind === "error") this.#forget(sequence);
       clock.event(sequence, event, landed);
       try {
         sequence.request.onEvent(event);

@@ -1,17 +1,23 @@
 import type { Sequence } from "./sequence.js";
 
 /**
- * The waiting, in fair order: start-time fair queueing over adapters. Each adapter (the base is one)
- * is a flow that takes turns; a flood for one adapter queues up behind itself, and a request for
- * another gets the next turn. Within an adapter it is first come, first served.
+ * The waiting, by priority and then in fair order: start-time fair queueing over adapters. Each adapter
+ * (the base is one) is a flow that takes turns; a flood for one adapter queues up behind itself, and a
+ * request for another gets the next turn. Within an adapter it is first come, first served.
  */
 export class FairQueue {
   readonly #waiting: Sequence[] = [];
   readonly #nextTurn = new Map<number, number>(); // of adapters that are ahead of `#turn`
   #turn = 0; // of the latest admission
+  #tokens = 0;
 
   get size(): number {
     return this.#waiting.length;
+  }
+
+  /** Of the prompts together. */
+  get tokens(): number {
+    return this.#tokens;
   }
 
   /** The turn of a new request. */
@@ -25,11 +31,14 @@ export class FairQueue {
     let place = this.#waiting.length;
     while (place > 0 && isBefore(sequence, this.#waiting[place - 1]!)) place--;
     this.#waiting.splice(place, 0, sequence);
+    this.#tokens += sequence.promptLength;
   }
 
   remove(sequence: Sequence): void {
     const place = this.#waiting.indexOf(sequence);
-    if (place >= 0) this.#waiting.splice(place, 1);
+    if (place < 0) return;
+    this.#waiting.splice(place, 1);
+    this.#tokens -= sequence.promptLength;
   }
 
   admit(sequence: Sequence): void {
@@ -51,6 +60,7 @@ export class FairQueue {
 }
 
 function isBefore(a: Sequence, b: Sequence): boolean {
+  if (a.priority !== b.priority) return a.priority < b.priority;
   return a.turn !== b.turn ? a.turn < b.turn : a.number < b.number;
 }
 

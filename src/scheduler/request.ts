@@ -16,6 +16,7 @@ export interface SamplingParams {
 export interface GenerateRequest {
   readonly prompt: readonly number[]; // never empty
   readonly adapter: number; // engine handle, 0 = base
+  readonly priority: number; // lower goes first; 0 where the client was silent
   readonly sampling: SamplingParams;
   readonly maxTokens: number; // >= 0; prompt + maxTokens fits the window (checked by the API)
   readonly stopTokens: ReadonlySet<number>; // ids that end it and are not part of its text
@@ -61,6 +62,16 @@ export interface Generation {
 
 /** What the API needs of the scheduler's loop (src/scheduler/loop.ts; fakes in tests). */
 export interface Generator {
-  /** Throws ApiError("overloaded") when the queue is full. */
+  /**
+   * Room in the queue for `requests` with about `tokens` prompt tokens together, to be taken before the
+   * prompts are tokenized and given back once they are submitted. Throws ApiError when there is none.
+   */
+  reserve(requests: number, tokens: number): Reservation;
+  /** Throws ApiError when the request can never be computed. */
   submit(request: GenerateRequest): Generation;
+}
+
+/** Room in the queue. `release` is idempotent. */
+export interface Reservation {
+  release(): void;
 }

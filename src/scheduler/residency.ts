@@ -11,6 +11,7 @@ type Pin = { state: "absent" | "loading" | "refused" | "pinned"; users: number; 
 export class Residency {
   readonly #pins = new Map<number, Pin>();
   readonly #granted = new Set<number>(); // latest last
+  readonly #kept = new Set<number>(); // pinned beside these, by request of an operator
   #releases = 0;
   /** Adapters that the engine shall make resident and pin. The loop empties it. */
   readonly toAcquire: number[] = [];
@@ -27,6 +28,32 @@ export class Residency {
       this.toAcquire.push(adapter);
     }
     return pin.state === "pinned";
+  }
+
+  /** Whether a sequence with this adapter can start now. */
+  has(adapter: number): boolean {
+    return adapter === 0 || this.#pins.get(adapter)?.state === "pinned";
+  }
+
+  /** Whether anything has been asked of the engine for it and not been given back. */
+  knows(adapter: number): boolean {
+    return this.#pins.has(adapter);
+  }
+
+  /** The engine keeps it in memory whether it is used or not. */
+  keep(adapter: number): void {
+    this.#kept.add(adapter);
+  }
+
+  isKept(adapter: number): boolean {
+    return this.#kept.has(adapter);
+  }
+
+  /** It is unloaded: nothing of it remains. */
+  forget(adapter: number): void {
+    this.#kept.delete(adapter);
+    this.#granted.delete(adapter);
+    this.#retryRefused();
   }
 
   addUser(adapter: number): void {
@@ -82,7 +109,7 @@ export class Residency {
    * asked for longest ago, and never a pinned one.
    */
   resident(count: number): number[] {
-    const pinned = this.pinned();
+    const pinned = [...new Set([...this.pinned(), ...this.#kept])];
     const others = [...this.#granted].filter((adapter) => !pinned.includes(adapter)).reverse();
     const forgotten = others.splice(Math.max(count - pinned.length, 0));
     for (const adapter of forgotten) this.#granted.delete(adapter);

@@ -55,6 +55,11 @@ export class Scheduler {
     return this.#queue.all();
   }
 
+  /** Tokens of the prompts that wait. */
+  get waitingTokens(): number {
+    return this.#queue.tokens;
+  }
+
   get running(): readonly Sequence[] {
     return this.#running;
   }
@@ -75,6 +80,19 @@ export class Scheduler {
   /** Ends a sequence without an event. */
   cancel(sequence: Sequence): void {
     if (sequence.phase !== "ended") this.#leave(sequence, "ended");
+  }
+
+  /** Whether the adapter is asked for, held or used: until then the engine must know it. */
+  uses(adapter: number): boolean {
+    const live = [...this.#queue.all(), ...this.#running, ...this.#leaving];
+    return this.adapters.knows(adapter) || live.some((sequence) => sequence.adapter === adapter);
+  }
+
+  /** Ends a sequence that has been waiting for its adapter since it came; null for all others. */
+  giveUp(sequence: Sequence, message: string): SequenceEvent | null {
+    const { phase, cachedTokens, adapter } = sequence;
+    const waits = phase === "waiting" && cachedTokens === null && !this.adapters.has(adapter);
+    return waits ? this.#end(sequence, "adapter_loading", message) : null;
   }
 
   /** Ends every waiting sequence of an adapter that cannot be made resident. */
@@ -155,7 +173,7 @@ export class Scheduler {
     }
   }
 
-  /** Sees to it that the sequence has the page of its next position; may preempt the newest. */
+  /** Sees to it that the sequence has the page of its next position; may preempt another. */
   #reserve(sequence: Sequence): boolean {
     while (sequence.blocks.length * PAGE_TOKENS <= sequence.planned) {
       const block = this.kv.allocate();
@@ -164,10 +182,10 @@ export class Scheduler {
         continue;
       }
       if (this.#leaving.size > 0) return false; // pages come free when their queued step is done
-      const newest = this.#running.at(-1)!;
+      const last = leastUrgent(this.#running);
       this.totals.preemptions += 1;
-      this.#leave(newest, "preempted");
-      if (newest === sequence) return false;
+      this.#leave(last, "preempted");
+      if (last === sequence) return false;
     }
     return true;
   }
@@ -341,6 +359,11 @@ export class Scheduler {
     sequence.phase = "waiting";
     this.#queue.add(sequence);
   }
+}
+
+/** The newest of those with the lowest priority. */
+function leastUrgent(running: readonly Sequence[]): Sequence {
+  return running.reduce((last, sequence) => (sequence.priority >= last.priority ? sequence : last));
 }
 
 /** At least one token is always computed: its logits are what is asked for. */

@@ -69,6 +69,10 @@ export class Sequence {
     return this.request.adapter;
   }
 
+  get priority(): number {
+    return this.request.priority;
+  }
+
   get promptLength(): number {
     return this.request.prompt.length;
   }

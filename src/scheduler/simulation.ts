@@ -20,6 +20,7 @@ export interface Machine {
 export interface Job {
   readonly prompt: readonly number[];
   readonly adapter: number;
+  readonly priority?: number;
   readonly maxTokens: number;
   readonly seed: number;
   readonly penalties: boolean;
@@ -37,6 +38,7 @@ export function requestOf(job: Job): GenerateRequest {
   return {
     prompt: job.prompt,
     adapter: job.adapter,
+    priority: job.priority ?? 0,
     sampling: {
       temperature: 0,
       topP: 1,

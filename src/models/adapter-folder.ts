@@ -1,0 +1,127 @@
+import { readdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import type { AdapterControl, ServedAdapter } from "../api/context.js";
+import { adapterNameFault } from "../config.js";
+import { ADAPTER_FILES } from "./adapter-roots.js";
+import { ModelError } from "./model-error.js";
+
+const PAUSE_MS = 1000;
+
+/** What is known of one folder in the folder of adapters. */
+interface Sighting {
+  print: string; // of the latest look
+  loaded: string; // of the latest load, also of one that failed: it is tried again when files change
+  missing: boolean; // in the latest look
+}
+
+export interface FolderOptions {
+  readonly path: string;
+  readonly registry: AdapterControl & { find(name: string): { readonly root: string } | undefined };
+  readonly onLoaded: (adapter: ServedAdapter) => void;
+  readonly onUnloaded: (name: string) => void;
+  readonly onFault: (name: string, error: Error) => void;
+}
+
+/**
+ * Serves every adapter in a folder of adapters under its folder's name, and keeps up with what is
+ * dropped in, replaced and removed. It looks once a second, which works on every file system. A
+ * folder counts when its files are the same in two looks, so that copies in progress are left alone,
+ * and is gone when two looks miss it, so that one may be swapped for another.
+ */
+export class AdapterFolder {
+  readonly #options: FolderOptions;
+  readonly #path: string;
+  readonly #sightings = new Map<string, Sighting>();
+
+  constructor(options: FolderOptions) {
+    this.#options = options;
+    this.#path = resolve(options.path);
+  }
+
+  /** Loads what is there. Throws ModelError when there is no such folder. */
+  async open(): Promise<void> {
+    for (const [name, print] of await this.#look()) {
+      const seen = { print, loaded: "", missing: false };
+      this.#sightings.set(name, seen);
+      await this.#load(name, seen);
+    }
+  }
+
+  /** Follows changes until `signal` aborts. */
+  async watch(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await setTimeout(PAUSE_MS, null, { signal, ref: false }).catch(() => {});
+      if (!signal.aborted) await this.#follow();
+    }
+  }
+
+  async #follow(): Promise<void> {
+    let found: ReadonlyMap<string, string>;
+    try {
+      found = await this.#look();
+    } catch {
+      return; // a folder that cannot be read for a moment says nothing about what is in it
+    }
+    for (const [name, print] of found) {
+      const seen = this.#sightings.get(name) ?? { print: "", loaded: "", missing: false };
+      this.#sightings.set(name, seen);
+      seen.missing = false;
+      const settled = seen.print === print;
+      seen.print = print;
+      if (settled && seen.loaded !== print) await this.#load(name, seen);
+    }
+    for (const [name, seen] of this.#sightings) {
+      if (found.has(name)) continue;
+      if (seen.missing) await this.#unload(name);
+      else seen.missing = true;
+    }
+  }
+
+  async #load(name: string, seen: Sighting): Promise<void> {
+    const { registry, onLoaded, onFault } = this.#options;
+    const path = join(this.#path, name);
+    seen.loaded = seen.print;
+    const other = registry.find(name)?.root ?? path;
+    if (other !== path) return; // one from elsewhere has the name
+    try {
+      onLoaded(await registry.load({ name, path, pin: false, inPlace: true }));
+    } catch (error) {
+      onFault(name, error as Error);
+    }
+  }
+
+  async #unload(name: string): Promise<void> {
+    const { registry, onUnloaded } = this.#options;
+    this.#sightings.delete(name);
+    if (registry.find(name)?.root !== join(this.#path, name)) return;
+    await registry.unload(name);
+    onUnloaded(name);
+  }
+
+  /** The complete folders with a usable name, and what tells one content from another. */
+  async #look(): Promise<ReadonlyMap<string, string>> {
+    const names = await readdir(this.#path).catch(() => {
+      throw new ModelError(`--adapters-dir: there is no folder "${this.#path}"`);
+    });
+    const found = new Map<string, string>();
+    for (const name of names.sort()) {
+      if (name.startsWith(".") || adapterNameFault(name) !== null) continue;
+      const print = await fingerprint(join(this.#path, name));
+      if (print !== null) found.set(name, print);
+    }
+    return found;
+  }
+}
+
+/** Null unless all files are there. */
+async function fingerprint(folder: string): Promise<string | null> {
+  try {
+    const stats = await Promise.all(
+      ADAPTER_FILES.map((name) => stat(join(folder, name), { bigint: true })),
+    );
+    return stats.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join()).join(" ");
+  } catch {
+    return null;
+  }
+}
