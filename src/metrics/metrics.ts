@@ -61,6 +61,7 @@ export class Metrics {
   /** What /metrics answers, in Prometheus' text format. */
   async text(): Promise<string> {
     const started = performance.now();
+    this.#readProcess();
     if (this.#source !== null) this.#read(this.#source);
     const texts = await Promise.all([
       this.#modelRegistry.metrics(),
@@ -107,6 +108,12 @@ export class Metrics {
     this.#model.inferenceTime.observe(prefill + decode);
     this.#model.endToEnd.observe(queued + prefill + decode);
     if (generatedTokens > 1) this.#model.perOutputToken.observe(decode / (generatedTokens - 1));
+  }
+
+  #readProcess(): void {
+    const { user, system } = process.cpuUsage();
+    showTotal(this.#server.cpuSeconds, (user + system) / 1e6);
+    this.#server.residentMemory.set(process.memoryUsage.rss());
   }
 
   #read(source: MetricsSource): void {

@@ -169,6 +169,11 @@ export const SERVER_METRICS = {
   adapterBudget: gauge("smore_adapter_budget_bytes", "Memory that adapters may use.", ["tier"]),
   weightBytes: gauge("smore_weight_bytes", "Memory of the packed base weights."),
   kvBytes: gauge("smore_kv_bytes", "Memory of the KV cache."),
+  cpuSeconds: counter(
+    "process_cpu_seconds_total",
+    "CPU time of the process, with the engine's threads.",
+  ),
+  residentMemory: gauge("process_resident_memory_bytes", "Memory of the process."),
   hold: histogram(
     "smore_event_loop_hold_seconds",
     "How long one callback of the server held the event loop.",
