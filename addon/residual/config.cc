@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kMostExperts = 4096;
 constexpr int64_t kLargestWidth = int64_t{1} << 20;
 constexpr int kDefaultProjection = 32;
+constexpr double kDefaultLoraAlpha = 8;
 
 // Fields that training or bookkeeping writes and inference does not read, in either format.
 constexpr std::string_view kUnread[] = {"auto_mapping",   "base_model_name_or_path",
@@ -226,7 +227,7 @@ LoraConfig parse_lora(const JsonFields& fields) {
   refuse_changed_base(fields);
   LoraConfig config;
   config.rank = static_cast<int>(fields.integer("r", 1, kLargestWidth));
-  config.alpha = fields.has("lora_alpha") ? fields.number("lora_alpha") : 8;
+  config.alpha = fields.has("lora_alpha") ? fields.number("lora_alpha") : kDefaultLoraAlpha;
   config.rank_stabilized = fields.boolean_or("use_rslora", false);
   config.biased = fields.boolean_or("lora_bias", false);
   config.rank_pattern = parse_patterns<int>(fields, "rank_pattern");
