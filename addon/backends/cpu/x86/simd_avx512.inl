@@ -95,6 +95,12 @@ struct Simd {
   }
   static I code8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
 
+  // vpdpbusd with its own broadcast of four values from memory, which the compiler does not find.
+  [[gnu::always_inline]] static void add_products(I& sum, I codes, const int8_t* four) {
+    using Four = const int8_t[4];
+    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<Four*>(four)));
+  }
+
   // sums[r] += the products of 4 * groups unsigned codes of every lane with as many values of row r.
   // Rows take turns, since each product waits for the one before it in its sum. x lies as
   // [groups][width][4].
@@ -104,9 +110,7 @@ struct Simd {
     for (int g = 0; g < groups; ++g) {
 #pragma GCC unroll 4
       for (int r = 0; r < rows; ++r) {
-        int32_t four;
-        __builtin_memcpy(&four, x + 4 * (g * width + r), sizeof four);
-        sums[r] = _mm512_dpbusd_epi32(sums[r], codes[g], _mm512_set1_epi32(four));
+        add_products(sums[r], codes[g], x + 4 * (g * width + r));
       }
     }
   }
