@@ -122,7 +122,8 @@ export const ERRORS = {
   adapter_memory_full: {
     status: 503,
     type: SERVER,
-    message: "Adapters that are pinned leave no memory for this one (--adapter-memory).",
+    message:
+      "The memory for adapters has no room for this one beside those that are pinned (--adapter-memory).",
     retryAfter: 10,
   },
   deadline_exceeded: {

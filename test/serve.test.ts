@@ -1,74 +1,11 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { complete, exitOf, golden, greedyTokens, SMALL, serve, TINY } from "./support/command.js";
 
 /** The command as users run it, with the real engine on the tiny models. */
-
-const MAIN = fileURLToPath(new URL("../src/main.js", import.meta.url));
-const TINY = fileURLToPath(new URL("../../test/fixtures/tiny-llama-smore/tied", import.meta.url));
-const TINY_ARGS = ["--model", join(TINY, "model"), "--served-model-name", "tiny"];
-const SMALL = ["--threads", "2", "--kv-memory", "16MiB", "--adapter-memory", "16MiB"];
-
-interface Golden {
-  readonly prompts: readonly (readonly number[])[];
-  readonly variants: Readonly<Record<string, { readonly greedy_tokens: readonly number[][] }>>;
-}
-const golden: Golden = JSON.parse(readFileSync(join(TINY, "index.json"), "utf8"));
-
-function smore(args: readonly string[]): { process: ChildProcess; output: () => string } {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk: string) => {
-      text += chunk;
-    });
-  }
-  return { process: child, output: () => text };
-}
-
-async function exitOf(args: readonly string[]): Promise<{ code: number; output: string }> {
-  const { process: child, output } = smore(args);
-  const [code] = (await once(child, "close")) as [number];
-  return { code, output: output() };
-}
-
-/** A ready server and its address. */
-async function serve(context: TestContext, args: readonly string[]) {
-  const { process: child, output } = smore([
-    "serve",
-    "--port",
-    "0",
-    ...TINY_ARGS,
-    ...SMALL,
-    ...args,
-  ]);
-  context.after(() => child.kill("SIGKILL"));
-  let url: string | undefined;
-  while (url === undefined) {
-    url = /ready on (http:\S+)/.exec(output())?.[1];
-    assert.equal(child.exitCode, null, output());
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  return { child, url, output };
-}
-
-function complete(url: string, body: object): Promise<Response> {
-  return fetch(`${url}/v1/completions`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ temperature: 0, ignore_eos: true, ...body }),
-  });
-}
-
-async function greedyTokens(url: string, model: string, prompt: readonly number[]) {
-  const response = await complete(url, { model, prompt, max_tokens: 32, return_token_ids: true });
-  const body = (await response.json()) as { choices: { token_ids: number[] }[] };
-  return body.choices[0]?.token_ids;
-}
 
 const ADAPTERS = ["--adapters-dir", join(TINY, "adapters"), "--activations", "fp32"];
 

@@ -228,19 +228,19 @@ export class EngineLoop implements Generator {
 
   async #acquire(adapter: number): Promise<void> {
     const { adapters } = this.scheduler;
-    let refusal: string | null = null;
+    let refusal: ApiError | null = null;
     try {
       if (await this.#engine.acquireAdapter(adapter)) adapters.granted(adapter);
-      else if (!adapters.refused(adapter)) {
-        refusal = "The adapter does not fit in the memory for adapters (--adapter-memory).";
-      }
+      else if (!adapters.refused(adapter)) refusal = new ApiError("adapter_memory_full");
     } catch (error) {
       adapters.failed(adapter);
-      refusal = error instanceof Error ? error.message : String(error);
+      const message = error instanceof Error ? error.message : String(error);
+      refusal = new ApiError("adapter_failed", { message });
     }
     if (refusal !== null) {
-      this.#log.error({ adapter, reason: refusal }, "an adapter could not be made resident");
-      const events = this.scheduler.failAdapter(adapter, refusal);
+      const reason = refusal.message;
+      this.#log.error({ adapter, reason }, "an adapter could not be made resident");
+      const events = this.scheduler.failAdapter(adapter, refusal.code, reason);
       await this.#emit(events, performance.now());
     }
     this.#awake();

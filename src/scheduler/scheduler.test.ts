@@ -246,7 +246,7 @@ test("an adapter that cannot be loaded fails its own requests alone", () => {
   const base = simulation.submit(plain);
   simulation.plan();
   simulation.scheduler.adapters.failed(3);
-  const events = simulation.scheduler.failAdapter(3, "no such file");
+  const events = simulation.scheduler.failAdapter(3, "adapter_failed", "no such file");
   assert.deepEqual(
     events.map(({ sequence, event }) => [sequence, event.kind]),
     [[broken, "error"]],

@@ -96,9 +96,9 @@ export class Scheduler {
   }
 
   /** Ends every waiting sequence of an adapter that cannot be made resident. */
-  failAdapter(adapter: number, message: string): SequenceEvent[] {
+  failAdapter(adapter: number, code: ErrorCode, message: string): SequenceEvent[] {
     const affected = this.#queue.all().filter((sequence) => sequence.adapter === adapter);
-    return affected.map((sequence) => this.#end(sequence, "adapter_failed", message));
+    return affected.map((sequence) => this.#end(sequence, code, message));
   }
 
   /** Writes the next step into `arrays`; null when nothing can be computed now. */

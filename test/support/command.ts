@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+
+/** The command as users run it, with the real engine on the tiny models. */
+
+const MAIN = fileURLToPath(new URL("../../src/main.js", import.meta.url));
+export const TINY = fileURLToPath(
+  new URL("../../../test/fixtures/tiny-llama-smore/tied", import.meta.url),
+);
+const TINY_ARGS = ["--model", join(TINY, "model"), "--served-model-name", "tiny"];
+export const SMALL = ["--threads", "2", "--kv-memory", "16MiB", "--adapter-memory", "16MiB"];
+
+interface Golden {
+  readonly prompts: readonly (readonly number[])[];
+  readonly variants: Readonly<Record<string, { readonly greedy_tokens: readonly number[][] }>>;
+}
+export const golden: Golden = JSON.parse(readFileSync(join(TINY, "index.json"), "utf8"));
+
+function smore(args: readonly string[]): { process: ChildProcess; output: () => string } {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      text += chunk;
+    });
+  }
+  return { process: child, output: () => text };
+}
+
+export async function exitOf(args: readonly string[]): Promise<{ code: number; output: string }> {
+  const { process: child, output } = smore(args);
+  const [code] = (await once(child, "close")) as [number];
+  return { code, output: output() };
+}
+
+/** A ready server and its address. */
+export async function serve(context: TestContext, args: readonly string[]) {
+  const { process: child, output } = smore([
+    "serve",
+    "--port",
+    "0",
+    ...TINY_ARGS,
+    ...SMALL,
+    ...args,
+  ]);
+  context.after(() => child.kill("SIGKILL"));
+  let url: string | undefined;
+  while (url === undefined) {
+    url = /ready on (http:\S+)/.exec(output())?.[1];
+    assert.equal(child.exitCode, null, output());
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return { child, url, output };
+}
+
+export function complete(
+  url: string,
+  body: object,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  const fields = { temperature: 0, ignore_eos: true, ...body };
+  return postJson(`${url}/v1/completions`, fields, headers);
+}
+
+export function postJson(url: string, body: object, headers: Record<string, string> = {}) {
+  return fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+}
+
+export interface ErrorAnswer {
+  readonly error: { readonly message: string; readonly param: string; readonly code: string };
+}
+
+/** Status, code and field of an answer that is an error. */
+export async function refusal(response: Response) {
+  const { error } = (await response.json()) as ErrorAnswer;
+  return { status: response.status, code: error.code, param: error.param, message: error.message };
+}
+
+export async function greedyTokens(url: string, model: string, prompt: readonly number[]) {
+  const response = await complete(url, { model, prompt, max_tokens: 32, return_token_ids: true });
+  const body = (await response.json()) as { choices: { token_ids: number[] }[] };
+  return body.choices[0]?.token_ids;
+}
