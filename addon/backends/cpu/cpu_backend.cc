@@ -113,14 +113,32 @@ void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
   });
 }
 
+void CpuBackend::round_rows(const float* x, int rows, int columns) {
+  const int64_t stride = divide_up(columns, 2) * 2;
+  rounded_.resize(std::max<size_t>(rounded_.size(), rows * stride));
+  const int64_t units = divide_up(rows, kRowUnit);
+  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns), [&](int64_t begin, int64_t end) {
+    kernels_.bf16->round(x, columns, static_cast<int>(begin * kRowUnit),
+                         static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)), rounded_.data());
+  });
+}
+
+CpuBackend::Form CpuBackend::form(const Panels& panels) const {
+  if (fp32_activations_) return Form::kFloat;
+  if (is_quantised(panels.dtype)) return Form::kInt8;
+  return panels.dtype == DType::kBF16 && kernels_.bf16 ? Form::kBf16 : Form::kFloat;
+}
+
 void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const float* bias, float* y) {
   if (rows == 0) return;
   const auto& w = static_cast<const PackedMatrix&>(matrix);
   const int columns = static_cast<int>(w.columns());
-  const auto int8 = [this](const PackedMatrix::Part& part) {
-    return !fp32_activations_ && is_quantised(part.panels.dtype);
+  const auto any_part = [&](Form wanted) {
+    return std::any_of(w.parts().begin(), w.parts().end(),
+                       [&](const PackedMatrix::Part& part) { return form(part.panels) == wanted; });
   };
-  if (std::any_of(w.parts().begin(), w.parts().end(), int8)) quantize_rows(x, rows, columns);
+  if (any_part(Form::kInt8)) quantize_rows(x, rows, columns);
+  if (any_part(Form::kBf16)) round_rows(x, rows, columns);
   const QuantRows quantised{codes_.data(), scales_.data(), columns};
   const Grid grid = cut(w, rows, threads_.size());
   threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
@@ -135,10 +153,13 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
                                  .panel_end = to,
                                  .row_begin = row,
                                  .row_end = std::min(rows, row + grid.rows_per_chunk)};
-      if (int8(part)) {
-        kernels_.int8_product(part.panels, quantised, target);
-      } else {
-        kernels_.float_product(part.panels, x, columns, target);
+      switch (form(part.panels)) {
+        case Form::kInt8:
+          return kernels_.int8_product(part.panels, quantised, target);
+        case Form::kBf16:
+          return kernels_.bf16->product(part.panels, rounded_.data(), target);
+        case Form::kFloat:
+          return kernels_.float_product(part.panels, x, columns, target);
       }
     });
   });

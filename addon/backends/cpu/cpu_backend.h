@@ -66,7 +66,11 @@ class CpuBackend final : public Backend {
     });
   }
 
+  // How a part's products see the activations.
+  enum class Form { kFloat, kInt8, kBf16 };
+  Form form(const Panels& panels) const;
   void quantize_rows(const float* x, int rows, int columns);
+  void round_rows(const float* x, int rows, int columns);
   void plan_attention(const AttentionShape& shape, const AttentionStep& step);
 
   const CpuKernels& kernels_;
@@ -78,6 +82,7 @@ class CpuBackend final : public Backend {
   // Scratch that grows to the largest step and stays.
   std::vector<int8_t> codes_;               // rows, columns
   std::vector<BlockScale> scales_;          // rows, columns / kBlock
+  std::vector<uint16_t> rounded_;           // rows, columns rounded up to pairs
   std::vector<AttentionUnit> attention_units_;
 };
 

@@ -104,6 +104,14 @@ struct DenseTile {
 // Four floats in the compiler's own terms, the same on every instruction set.
 typedef float Quad __attribute__((vector_size(16)));
 
+// Products of weights and activations in bfloat16, pairs of which are multiplied at once and summed
+// as float32. Activations lie in tiles as those of QuantRows do, [columns / 2][n][2], an odd last column
+// followed by 0.
+struct Bf16Kernels {
+  void (*round)(const float* x, int columns, int row_begin, int row_end, uint16_t* values);
+  void (*product)(const Panels& w, const uint16_t* x, const ProductTarget& target);
+};
+
 // One instruction set's functions. All sums have one order per result, whatever the tile.
 struct CpuKernels {
   const char* name;
@@ -116,6 +124,7 @@ struct CpuKernels {
   void (*int8_product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
   void (*float_product)(const Panels& w, const float* x, int64_t x_stride,
                         const ProductTarget& target);
+  const Bf16Kernels* bf16;  // null where such weights are unpacked to float
   void (*dense)(const DenseTile& tile);
 
   void (*rms_norm)(const float* x, const float* weight, int width, float eps, float* y);

@@ -12,6 +12,6 @@
 
 namespace smore {
 
-const CpuKernels kGenericKernels = make_table("generic");
+const CpuKernels kGenericKernels = make_table("generic", nullptr);
 
 }  // namespace smore

@@ -3,12 +3,10 @@
 // columns in two chains per slab, slab after slab. Tiles only choose which results share a load.
 
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/tiles.inl"
 
 namespace smore {
 namespace {
-
-using F = Simd::F;
-using I = Simd::I;
 
 constexpr int kParts = kPanel / Simd::N;         // vectors across a panel
 constexpr int kGroups = kBlock / 4;              // vectors of codes of a block: four columns a lane
@@ -160,20 +158,6 @@ template <DType dtype, int rows, int width>
   }
 }
 
-// Stores what belongs to the outputs of a part; the last panel of a matrix may be narrower.
-inline void store_outputs(float* y, F value, int outs) {
-  if (outs >= Simd::N) {
-    Simd::store(y, value);
-  } else if (outs > 0) {
-    Simd::store_part(y, value, outs);
-  }
-}
-
-inline F load_outputs(const float* y, int outs) {
-  if (outs >= Simd::N) return Simd::load(y);
-  return outs > 0 ? Simd::load_part(y, outs) : Simd::zero();
-}
-
 template <DType dtype, int rows>
 void int8_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows& x, int row,
                F acc[rows]) {
@@ -217,18 +201,6 @@ void int8_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int 
       store_outputs(t.y + (row + r) * t.y_stride + first, Simd::add(acc[r], bias), outs);
     }
   }
-}
-
-// Runs tile.operator()<n>(row) over [begin, end): `most` rows at a time, and the rest at once or in
-// halves of that.
-template <int most, class Tile>
-[[gnu::always_inline]] inline void for_row_tiles(int begin, int end, Tile&& tile) {
-  int row = begin;
-  for (; row + most <= end; row += most) tile.template operator()<most>(row);
-  if constexpr (most == 4) {
-    if (row + 3 == end) return tile.template operator()<3>(row);
-  }
-  if constexpr (most > 1) for_row_tiles<most / 2>(row, end, tile);
 }
 
 template <DType dtype>

@@ -5,12 +5,13 @@
 namespace smore {
 namespace {
 
-constexpr CpuKernels make_table(const char* name) {
+constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
   return {
       .name = name,
       .quantize = quantize,
       .int8_product = int8_product,
       .float_product = float_product,
+      .bf16 = bf16,
       .dense = dense,
       .rms_norm = rms_norm,
       .rotate = rotate,

@@ -13,6 +13,6 @@
 namespace smore {
 
 extern const CpuKernels kAvx2Kernels;
-const CpuKernels kAvx2Kernels = make_table("avx2");
+const CpuKernels kAvx2Kernels = make_table("avx2", nullptr);
 
 }  // namespace smore

@@ -12,7 +12,10 @@
 
 namespace smore {
 
+extern const Bf16Kernels kAvx512Bf16Products;
 extern const CpuKernels kAvx512Kernels;
-const CpuKernels kAvx512Kernels = make_table("avx512vnni");
+extern const CpuKernels kAvx512Bf16Kernels;
+const CpuKernels kAvx512Kernels = make_table("avx512vnni", nullptr);
+const CpuKernels kAvx512Bf16Kernels = make_table("avx512bf16", &kAvx512Bf16Products);
 
 }  // namespace smore

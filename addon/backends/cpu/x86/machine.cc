@@ -7,11 +7,12 @@ namespace smore {
 
 extern const CpuKernels kAvx2Kernels;
 extern const CpuKernels kAvx512Kernels;
+extern const CpuKernels kAvx512Bf16Kernels;
 
 namespace {
 
 struct Found {
-  std::array<const CpuKernels*, 3> tables;
+  std::array<const CpuKernels*, 4> tables;
   size_t count = 0;
 };
 
@@ -24,6 +25,9 @@ Found find() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512vnni");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) {
+    found.tables[found.count++] = &kAvx512Bf16Kernels;
+  }
   if (avx512) found.tables[found.count++] = &kAvx512Kernels;
   if (avx2) found.tables[found.count++] = &kAvx2Kernels;
   found.tables[found.count++] = &kGenericKernels;
