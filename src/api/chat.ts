@@ -17,6 +17,7 @@ import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
 
 export const chat: Endpoint = {
   idPrefix: "chatcmpl-",
+  framing: "data",
   parse: parseChat,
   encoder: (job, envelope, names) => new ChatEncoder(job, envelope, names),
 };

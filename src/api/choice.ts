@@ -31,6 +31,8 @@ export class Choice {
   completionTokens = 0;
   /** Null while it runs. */
   finishReason: FinishReason | null = null;
+  /** The stop string that ended it. */
+  stopString: string | null = null;
 
   readonly #decoder: IncrementalDecoder;
   readonly #stop: StopMatcher;
@@ -72,6 +74,7 @@ export class Choice {
     const { text, stop } = this.#stop.push(decoded);
     const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : [];
     this.#deliver({ text, tokens: [token], pieces });
+    this.stopString = stop;
     if (stop !== null) this.#finish("stop", []);
     return stop !== null;
   }
@@ -79,6 +82,7 @@ export class Choice {
   #end(reason: FinishReason, stopToken: number | null): void {
     const { text, stop } = this.#stop.push(this.#decode(this.#decoder.flush()));
     const rest = text + this.#stop.flush();
+    this.stopString = stop;
     if (rest !== "" || this.#echo !== null) this.#deliver({ text: rest, tokens: [], pieces: [] });
     this.#finish(stop === null ? reason : "stop", stopToken === null ? [] : [stopToken]);
   }

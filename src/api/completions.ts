@@ -21,6 +21,7 @@ type RawPrompt = string | readonly number[];
 
 export const completions: Endpoint = {
   idPrefix: "cmpl-",
+  framing: "data",
   parse: parseCompletion,
   encoder: (job, envelope, names) => new CompletionEncoder(job, envelope, names),
 };

@@ -1,3 +1,4 @@
+import { type ApiError, errorBody } from "../errors.js";
 import type { FinishReason } from "../scheduler/request.js";
 import type { Choice, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
@@ -34,6 +35,8 @@ export interface Encoder {
   delta(choice: Choice, delta: Delta): string;
   finish(choice: Choice, last: Delta): string;
   usage(usage: Usage): string;
+  /** Ends a stream that has begun. */
+  failure(error: ApiError): string;
   whole(choices: readonly WholeChoice[], usage: Usage): string;
 }
 
@@ -111,6 +114,10 @@ export class ChatEncoder implements Encoder {
     return this.#chunks.usage(usage);
   }
 
+  failure(error: ApiError): string {
+    return JSON.stringify(errorBody(error));
+  }
+
   whole(choices: readonly WholeChoice[], usage: Usage): string {
     return JSON.stringify({
       id: this.#envelope.id,
@@ -174,6 +181,10 @@ export class CompletionEncoder implements Encoder {
 
   usage(usage: Usage): string {
     return this.#chunks.usage(usage);
+  }
+
+  failure(error: ApiError): string {
+    return JSON.stringify(errorBody(error));
   }
 
   whole(choices: readonly WholeChoice[], usage: Usage): string {

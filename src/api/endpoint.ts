@@ -9,11 +9,13 @@ import { type BodySink, type ChunkSink, collectJob, type Run, streamJob } from "
 import { Fields, isJsonObject, type JsonObject } from "./schema.js";
 
 /** An endpoint that generates: how its body is read and how its answers look. */
-export interface Endpoint {
+export interface Endpoint<J extends Job = Job> {
   readonly idPrefix: string;
+  /** Chunks are the data of events that [DONE] ends, or whole events with names. */
+  readonly framing: "data" | "named";
   /** Throws ApiError. `alwaysStreams`: the transport streams whatever the body says. */
-  parse(fields: Fields, context: ApiContext, alwaysStreams: boolean, admit: Admit): Promise<Job>;
-  encoder(job: Job, envelope: Envelope, names: TokenNames): Encoder;
+  parse(fields: Fields, context: ApiContext, alwaysStreams: boolean, admit: Admit): Promise<J>;
+  encoder(job: J, envelope: Envelope, names: TokenNames): Encoder;
 }
 
 /** Who waits for the answer, over HTTP or a WebSocket. */

@@ -98,9 +98,10 @@ function eventError(code: string, message: string): ApiError {
 
 /** Where chunks go: server-sent events or a WebSocket. */
 export interface ChunkSink {
-  chunk(json: string): void;
+  chunk(chunk: string): void;
   done(): void;
-  fail(error: ApiError): void;
+  /** `chunk` says it in the language of a stream that has begun. */
+  fail(error: ApiError, chunk: string): void;
 }
 
 /** Sends every token as a chunk of its own. Throws ApiError before anything was sent. */
@@ -125,7 +126,7 @@ export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink:
       if (job.includeUsage) sink.chunk(encoder.usage(usage));
       sink.done();
     },
-    fail: (error) => sink.fail(error),
+    fail: (error) => sink.fail(error, encoder.failure(error)),
   });
 }
 

@@ -40,6 +40,8 @@ export class Exchange {
   /** Whose key the client sent; null while that is not known or nobody needs one. */
   account: Account | null = null;
   readonly started = performance.now();
+  /** How its errors are told. */
+  errorBody: (error: ApiError) => object = errorBody;
   /** Status of the answer, 0 before it has begun. */
   status = 0;
 
@@ -59,7 +61,8 @@ export class Exchange {
   ) {
     this.method = request.getMethod();
     this.path = request.getUrl();
-    this.authorization = request.getHeader("authorization");
+    const key = request.getHeader("x-api-key"); // where Anthropic's clients send it
+    this.authorization = key === "" ? request.getHeader("authorization") : `Bearer ${key}`;
     this.timeout = request.getHeader("x-request-timeout");
     const given = request.getHeader("x-request-id");
     this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
@@ -143,7 +146,7 @@ export class Exchange {
     // The rest of a body that did not come in time would be read as the next request, and a server
     // that shuts down has no use for a connection.
     const last = error.code === "request_timeout" || error.code === "draining";
-    this.send(error.status, JSON_TYPE, JSON.stringify(errorBody(error)), headers, last);
+    this.send(error.status, JSON_TYPE, JSON.stringify(this.errorBody(error)), headers, last);
   }
 
   /** `last`: the connection is closed after this answer. */

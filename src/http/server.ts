@@ -4,7 +4,10 @@ import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
 import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
 import { readiness, requireContext } from "../api/health.js";
+import { messagesError } from "../api/messages/errors.js";
+import { countTokens, messages } from "../api/messages/messages.js";
 import { listModels, oneModel } from "../api/models.js";
+import { responses } from "../api/responses/responses.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
 import { onBillOf } from "./account.js";
@@ -38,6 +41,8 @@ interface Route {
   readonly path: string;
   readonly method: "get" | "post";
   readonly handler: Handler;
+  /** Bodies of errors where they are not OpenAI's. */
+  readonly errorBody?: (error: ApiError) => object;
 }
 
 const MODEL_PATH = "/v1/models/";
@@ -173,6 +178,23 @@ class HttpServer implements Server {
         handler: (exchange) => this.#generate(chat, exchange, context()),
       },
       {
+        path: "/v1/responses",
+        method: "post",
+        handler: (exchange) => this.#generate(responses, exchange, context()),
+      },
+      {
+        path: "/v1/messages",
+        method: "post",
+        handler: (exchange) => this.#generate(messages, exchange, context()),
+        errorBody: messagesError,
+      },
+      {
+        path: "/v1/messages/count_tokens",
+        method: "post",
+        handler: (exchange) => this.#command(countTokens, exchange, context()),
+        errorBody: messagesError,
+      },
+      {
         path: STREAM_PATH,
         method: "get",
         handler: (exchange) => exchange.error(new ApiError("upgrade_required")),
@@ -183,6 +205,7 @@ class HttpServer implements Server {
   #dispatch(route: Route | null, response: UwsResponse, request: UwsRequest): void {
     const requestedHeaders = request.getHeader("access-control-request-headers");
     const exchange = this.#exchange(response, request);
+    if (route?.errorBody !== undefined) exchange.errorBody = route.errorBody;
     this.#answer(route, exchange, requestedHeaders).catch((error: unknown) =>
       this.#fail(exchange, error),
     );
@@ -225,7 +248,9 @@ class HttpServer implements Server {
         return exchange.closed;
       },
       chunks: () =>
-        new EventStream(exchange, limits.waitingBytes, (error) => this.#log(exchange, error)),
+        new EventStream(exchange, endpoint.framing, limits.waitingBytes, (error) =>
+          this.#log(exchange, error),
+        ),
       whole: () => ({
         body: (json) => exchange.send(200, JSON_TYPE, json),
         fail: (error) => this.#fail(exchange, error),

@@ -1,5 +1,6 @@
+import type { Endpoint } from "../api/endpoint.js";
 import type { ChunkSink } from "../api/run.js";
-import { type ApiError, errorBody } from "../errors.js";
+import type { ApiError } from "../errors.js";
 import type { Exchange, Header } from "./request.js";
 import type { UwsResponse } from "./uws.js";
 
@@ -13,15 +14,24 @@ export function event(json: string): string {
   return `data: ${json}\n\n`;
 }
 
-const DONE = event("[DONE]");
+interface Framing {
+  readonly frame: (chunk: string) => string;
+  readonly end: string;
+}
+
+const FRAMINGS: Readonly<Record<Endpoint["framing"], Framing>> = {
+  data: { frame: event, end: event("[DONE]") },
+  named: { frame: (chunk) => chunk, end: "" },
+};
 
 /**
- * Server-sent events as OpenAI streams them, one write per event. The headers go out with the first
+ * Server-sent events, one write per chunk. The headers go out with the first
  * event, so that what fails before it is answered by its own status. While the socket is full, events
  * wait here; a client that lets more than `maxWaiting` characters pile up is dropped.
  */
 export class EventStream implements ChunkSink {
   readonly #exchange: Exchange;
+  readonly #framing: Framing;
   readonly #maxWaiting: number;
   readonly #onFailure: (error: ApiError) => void;
   #begun = false;
@@ -29,19 +39,26 @@ export class EventStream implements ChunkSink {
   #full = false;
 
   /** `onFailure` hears of every failure, after the client. */
-  constructor(exchange: Exchange, maxWaiting: number, onFailure: (error: ApiError) => void) {
+  constructor(
+    exchange: Exchange,
+    framing: Endpoint["framing"],
+    maxWaiting: number,
+    onFailure: (error: ApiError) => void,
+  ) {
     this.#exchange = exchange;
+    this.#framing = FRAMINGS[framing];
     this.#maxWaiting = maxWaiting;
     this.#onFailure = onFailure;
   }
 
-  chunk(json: string): void {
-    if (this.#exchange.closed) return;
+  chunk(chunk: string): void {
+    if (this.#exchange.closed || chunk === "") return;
+    const text = this.#framing.frame(chunk);
     if (!this.#full) {
-      this.#write(event(json));
+      this.#write(text);
       return;
     }
-    this.#waiting += event(json);
+    this.#waiting += text;
     if (this.#waiting.length > this.#maxWaiting) this.#exchange.drop();
   }
 
@@ -49,14 +66,14 @@ export class EventStream implements ChunkSink {
     if (this.#exchange.closed) return;
     this.#exchange.cork((response) => {
       this.#begin(response);
-      response.end(this.#waiting + DONE);
+      response.end(this.#waiting + this.#framing.end);
     });
     this.#exchange.settled();
   }
 
-  fail(error: ApiError): void {
+  fail(error: ApiError, chunk: string): void {
     if (this.#begun) {
-      this.chunk(JSON.stringify(errorBody(error)));
+      this.chunk(chunk);
       this.done();
     } else {
       this.#exchange.error(error);
