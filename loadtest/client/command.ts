@@ -39,7 +39,7 @@ export async function stream(args: readonly string[]): Promise<number> {
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   const { result, context, block } = await loadTest(values);
   console.log(block);
-  if (values.saveResult) {
+  if (values.saveResult || values.saveDetailed) {
     mkdirSync(values.resultDir, { recursive: true });
     const file = join(values.resultDir, resultFilename(context, result));
     writeFileSync(file, `${JSON.stringify(result)}\n`);

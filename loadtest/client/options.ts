@@ -108,7 +108,7 @@ export const CLIENT_OPTIONS = {
   }),
   seed: integer({ initial: 0, min: 0, max: 0xffff_ffff, help: "of prompts, arrivals and models" }),
   saveResult: toggle("write the result as JSON"),
-  saveDetailed: toggle("with the times, texts and errors of every request"),
+  saveDetailed: toggle("the same, with the times, texts and errors of every request"),
   resultDir: text({ initial: "." as string, placeholder: "FOLDER", help: "folder of the result" }),
   resultFilename: text({
     initial: null,
