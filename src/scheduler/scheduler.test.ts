@@ -31,6 +31,7 @@ const jobs: fc.Arbitrary<Job> = fc.record({
   penalties: fc.boolean(),
   ignoreEos: fc.constantFrom(true, true, false),
   promptLogprobs: fc.boolean(),
+  priority: fc.integer({ min: -1, max: 1 }),
 });
 
 type Action = { readonly kind: string; readonly job?: Job; readonly index?: number };
