@@ -208,6 +208,24 @@ test("keys and origins are checked before the upgrade", async (t) => {
   await StreamClient.open(t, port, { authorization, origin: `http://127.0.0.1:${port}` });
 });
 
+test("a page sends its key as a sub-protocol; a wrong one is told by close code 1008", async (t) => {
+  const { port } = await serve(t, { options: { apiKeys: [apiKey("k")] } });
+  const open = (...protocols: string[]) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/stream`, protocols);
+    t.after(() => socket.terminate());
+    return socket;
+  };
+  const right = open("realtime", "openai-insecure-api-key.k");
+  await once(right, "open");
+  assert.equal(right.protocol, "realtime");
+  right.send(JSON.stringify({ ...completion, id: 1, max_tokens: 1 }));
+  const [first] = await once(right, "message");
+  assert.equal(JSON.parse(String(first)).id, 1);
+  const wrong = open("openai-insecure-api-key.x");
+  const [code, reason] = await once(wrong, "close");
+  assert.deepEqual([code, String(reason)], [1008, "Incorrect API key provided."]);
+});
+
 test("draining closes sockets with 1001 once their generations have ended", async (t) => {
   const { server, port } = await serve(t, LONG);
   const busy = await StreamClient.open(t, port);

@@ -35,19 +35,24 @@ async function parseChat(
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
   const messages = parseMessages(fields.raw("messages"));
-  const text = render(messages, context);
+  const text = render(messages, true, context);
   admit(common.n, common.n * estimateTokens(text));
   const prompt = await tokenize(text, newer ?? older, context);
   return { ...common, model, prompts: [prompt], logprobs, echo: false };
 }
 
-function render(messages: readonly ChatMessage[], context: ApiContext): string {
+/** What the model reads; `open`: up to where its answer begins. */
+export function render(
+  messages: readonly ChatMessage[],
+  open: boolean,
+  context: ApiContext,
+): string {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
-  return chatTemplate.render(messages, { addGenerationPrompt: true });
+  return chatTemplate.render(messages, { addGenerationPrompt: open });
 }
 
 async function tokenize(
@@ -79,7 +84,7 @@ const ROLES: Readonly<Record<string, string>> = {
   tool: "tool",
 };
 
-function parseMessages(value: unknown): ChatMessage[] {
+export function parseMessages(value: unknown): ChatMessage[] {
   if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
   if (value.length === 0) throw invalid("messages", "an array of at least one message", value);
   return value.map((message: unknown, i) => parseMessage(message, `messages[${i}]`));

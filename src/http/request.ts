@@ -34,7 +34,8 @@ export class Exchange {
   readonly method: string;
   readonly path: string;
   readonly requestId: string;
-  readonly authorization: string;
+  /** As the header has it; a WebSocket's sub-protocol may say it in its place. */
+  authorization: string;
   /** X-Request-Timeout: seconds until the client gives up. */
   readonly timeout: string;
   /** Whose key the client sent; null while that is not known or nobody needs one. */

@@ -9,6 +9,7 @@ import { countTokens, messages } from "../api/messages/messages.js";
 import { listModels, oneModel } from "../api/models.js";
 import { responses } from "../api/responses/responses.js";
 import { invalid, type JsonObject } from "../api/schema.js";
+import { detokenize, tokenize } from "../api/tokenize.js";
 import { ApiError, toApiError } from "../errors.js";
 import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
@@ -195,6 +196,16 @@ class HttpServer implements Server {
         errorBody: messagesError,
       },
       {
+        path: "/tokenize",
+        method: "post",
+        handler: (exchange) => this.#command(tokenize, exchange, context()),
+      },
+      {
+        path: "/detokenize",
+        method: "post",
+        handler: (exchange) => this.#command(detokenize, exchange, context()),
+      },
+      {
         path: STREAM_PATH,
         method: "get",
         handler: (exchange) => exchange.error(new ApiError("upgrade_required")),
@@ -270,7 +281,7 @@ class HttpServer implements Server {
   }
 
   #admit(exchange: Exchange): void {
-    if (exchange.path.startsWith("/v1/")) {
+    if (exchange.path.startsWith("/v1/") || exchange.method === "post") {
       exchange.account = this.#keys.check(exchange.authorization);
     }
     if (this.#drained !== null) throw new ApiError("draining");

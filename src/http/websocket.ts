@@ -8,6 +8,7 @@ import { ApiError, errorBody, toApiError } from "../errors.js";
 import { type Account, onBillOf } from "./account.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
+import { readSubProtocols } from "./sub-protocol.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
 
 /**
@@ -20,6 +21,7 @@ const UWS_FRAME_BYTES = 64 << 20;
 const IDLE_SECONDS = 120;
 const CLOSE_TOO_BIG = 1009;
 const CLOSE_GOING_AWAY = 1001;
+const CLOSE_POLICY = 1008;
 
 type ClientId = string | number;
 
@@ -42,7 +44,8 @@ interface SocketOptions {
 }
 
 interface UserData extends Opening {
-  connection: Connection | null; // set by open
+  connection: Connection | null; // set by open; null where the client was refused
+  readonly refusal: string | null;
 }
 
 /** What the request that opened a socket said; it holds for every generation on it. */
@@ -83,18 +86,26 @@ export class WebSocketEndpoint {
 
   #upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void {
     const exchange = this.#options.exchange(response, request);
-    let timeoutMs: number | null;
+    const protocol = readSubProtocols(request.getHeader("sec-websocket-protocol"));
+    if (protocol.key !== null) exchange.authorization = `Bearer ${protocol.key}`;
+    let timeoutMs: number | null = null;
+    let refusal: string | null = null;
     try {
       timeoutMs = this.#options.timeoutMs(exchange);
       this.#options.admit(exchange, request.getHeader("origin"), request.getHeader("host"));
     } catch (error) {
-      exchange.error(toApiError(error));
-      return;
+      const known = toApiError(error);
+      // A page cannot read the status of a refused upgrade: it is told by a close frame.
+      if (protocol.key === null || known.status !== 401) {
+        exchange.error(known);
+        return;
+      }
+      refusal = known.message;
     }
     response.upgrade<UserData>(
-      { connection: null, account: exchange.account, timeoutMs },
+      { connection: null, account: exchange.account, timeoutMs, refusal },
       request.getHeader("sec-websocket-key"),
-      request.getHeader("sec-websocket-protocol"),
+      protocol.chosen,
       request.getHeader("sec-websocket-extensions"),
       context,
     );
@@ -102,8 +113,13 @@ export class WebSocketEndpoint {
   }
 
   #opened(socket: UwsWebSocket<UserData>): void {
-    const connection = new Connection(socket, this.#options, socket.getUserData());
-    socket.getUserData().connection = connection;
+    const data = socket.getUserData();
+    if (data.refusal !== null) {
+      socket.end(CLOSE_POLICY, data.refusal);
+      return;
+    }
+    const connection = new Connection(socket, this.#options, data);
+    data.connection = connection;
     this.#connections.add(connection);
   }
 
