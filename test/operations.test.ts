@@ -9,7 +9,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { fakeContext } from "../src/engine/fake.js";
-import { post, RawClient, serve as serveFake } from "./harness.js";
+import { post, RawClient, serve as serveFake, until } from "./harness.js";
 import { complete, refusal, serve, TINY } from "./support/command.js";
 
 /** Overload, limits, deadlines and shutdown, with the real engine. */
@@ -25,19 +25,17 @@ async function readAll(response: Response): Promise<string> {
 
 test("a flood for one adapter does not hold up a request for another", async (context) => {
   const { url } = await serve(context, [...ADAPTERS, "--max-batch", "2"]);
-  await readAll(await complete(url, { model: "lora", ...SHORT }));
   let answered = 0;
-  const flood = Array.from({ length: 80 }, async () => {
-    await readAll(await complete(url, { model: "lora", ...SHORT }));
+  const flood = Array.from({ length: 50 }, async () => {
+    await readAll(await complete(url, { model: "lora", ...LONG }));
     answered += 1;
   });
-  while (answered < 4) await setTimeout(1);
+  while (answered < 2) await setTimeout(1);
   const before = answered;
-  for (const model of ["tiny", "smore-switch"]) {
-    await readAll(await complete(url, { model, ...SHORT }));
-  }
+  const others = ["tiny", "smore-switch"].map((model) => complete(url, { model, ...SHORT }));
+  await Promise.all(others.map(async (other) => readAll(await other)));
   const passed = answered - before;
-  assert.ok(passed < 40, `${passed} of 76 were answered before two others`);
+  assert.ok(passed < 25, `${passed} of 48 were answered before two others`);
   await Promise.all(flood);
 });
 
@@ -92,7 +90,7 @@ test("named keys have limits of their own, and their names are in the log", asyn
 
   await readAll(await ask("cid-secret"));
   assert.equal((await ask("other")).status, 401);
-  assert.match(output(), /"client":"cid"/);
+  await until(() => output().includes('"client":"cid"'), "the log names her");
   assert.doesNotMatch(output(), /secret/);
 });
 

@@ -104,7 +104,8 @@ export class Scheduler {
   /** Writes the next step into `arrays`; null when nothing can be computed now. */
   plan(arrays: StepArrays): PlannedStep | null {
     const draft = new StepDraft(this.#limits);
-    for (const sequence of [...this.#running]) {
+    // The most urgent first: those that have to give up their pages are not in the draft yet.
+    for (const sequence of this.#running.toSorted((a, b) => a.priority - b.priority)) {
       if (sequence.phase !== "running" || sequence.remaining !== 1) continue;
       if (this.#reserve(sequence)) draft.add(sequence, 1);
     }
