@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { EncoderThread } from "./encoder.js";
+import { findEncoder } from "./files.js";
+
+const FIXTURE = fileURLToPath(new URL("../../../test/fixtures/encoder", import.meta.url));
+
+/** The fixture's embedding table, as make_encoder.py fills it. */
+function row(token: number): number[] {
+  return Array.from({ length: 8 }, (_, i) => (((7 * token + 3 * i) % 11) - 5) / 4);
+}
+
+/** Mean of the rows, at length 1. */
+function expected(tokens: readonly number[]): number[] {
+  const sums = row(0).map((_, i) => tokens.reduce((sum, token) => sum + row(token)[i]!, 0));
+  const length = Math.hypot(...sums);
+  return sums.map((sum) => sum / length);
+}
+
+function assertClose(vector: Float32Array | undefined, wanted: readonly number[]): void {
+  assert.equal(vector?.length, wanted.length);
+  for (const [i, value] of wanted.entries()) assert.ok(Math.abs(vector![i]! - value) < 1e-6);
+}
+
+async function start(t: TestContext): Promise<EncoderThread> {
+  const encoder = await EncoderThread.start(FIXTURE, 1);
+  t.after(() => encoder.close());
+  return encoder;
+}
+
+function folder(t: TestContext, files: Readonly<Record<string, string>>): string {
+  const path = mkdtempSync(join(tmpdir(), "smore-encoder-"));
+  t.after(() => rmSync(path, { recursive: true }));
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(join(path, name, ".."), { recursive: true });
+    writeFileSync(join(path, name), text);
+  }
+  return path;
+}
+
+test("texts become the means of their tokens' rows, whatever they are batched with", async (t) => {
+  const encoder = await start(t);
+  assert.equal(encoder.name, "encoder");
+  assert.equal(encoder.maxTokens, 12);
+  const { vectors, tokens } = await encoder.encode(["red cat", "sky", [4, 7]]);
+  assert.equal(tokens, 9);
+  assertClose(vectors[0], expected([2, 4, 7, 3]));
+  assertClose(vectors[1], expected([2, 9, 3]));
+  assertClose(vectors[2], expected([4, 7]));
+});
+
+test("orders that come together are answered each with its own", async (t) => {
+  const encoder = await start(t);
+  const words = ["red", "green", "blue", "cat", "dog", "sky"];
+  const texts = Array.from({ length: 60 }, (_, i) => `${words[i % 6]} `.repeat(1 + (i % 9)));
+  const answers = await Promise.all(texts.map((text) => encoder.encode([text])));
+  for (const [i, { vectors }] of answers.entries()) {
+    const repeated = Array.from({ length: 1 + (i % 9) }, () => 4 + (i % 6));
+    assertClose(vectors[0], expected([2, ...repeated, 3]));
+  }
+});
+
+test("an input that the model cannot take fails alone", async (t) => {
+  const encoder = await start(t);
+  const [long, strange, good] = await Promise.allSettled([
+    encoder.encode(["cat ".repeat(11)]),
+    encoder.encode([[10]]),
+    encoder.encode(["cat"]),
+  ]);
+  assert.match(
+    String((long as PromiseRejectedResult).reason),
+    /maximum context length is 12 tokens/,
+  );
+  assert.match(String((strange as PromiseRejectedResult).reason), /token ids from 0 to 9, not 10/);
+  assert.equal(good.status, "fulfilled");
+});
+
+test("what is no encoder is refused with what is missing", async (t) => {
+  assert.throws(() => findEncoder("/nowhere"), /\/nowhere does not exist/);
+  const empty = folder(t, { "tokenizer.json": "{}" });
+  assert.throws(() => findEncoder(empty), /has no model.onnx and no onnx\/model.onnx/);
+  const alone = folder(t, { "onnx/model.onnx": "" });
+  assert.throws(() => findEncoder(alone), /has no tokenizer.json beside the model/);
+  const broken = folder(t, { "model.onnx": "no", "tokenizer.json": "{}" });
+  await assert.rejects(EncoderThread.start(broken, 1));
+});
+
+test("the files beside a model say how long an input may be and how it is pooled", (t) => {
+  const path = folder(t, {
+    "onnx/model.onnx": "",
+    "tokenizer.json": "{}",
+    "tokenizer_config.json": '{"model_max_length": 99}',
+    "1_Pooling/config.json": '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}',
+  });
+  const { maxTokens, pooling } = findEncoder(path);
+  assert.deepEqual([maxTokens, pooling], [99, "first"]);
+  assert.equal(findEncoder(join(path, "onnx/model.onnx")).name, "model");
+  writeFileSync(join(path, "1_Pooling/config.json"), '{"pooling_mode_max_tokens": true}');
+  assert.throws(() => findEncoder(path), /not pooling_mode_max_tokens/);
+});

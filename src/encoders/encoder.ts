@@ -1,0 +1,111 @@
+import { Worker } from "node:worker_threads";
+import { ApiError } from "../errors.js";
+import { ModelError } from "../models/model-error.js";
+import { type EncoderFiles, findEncoder } from "./files.js";
+import type { EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
+
+export interface Encoded {
+  readonly vectors: readonly Float32Array[]; // each of length 1
+  readonly tokens: number;
+}
+
+/** Turns texts into vectors; src/api/embeddings.ts serves it under its name. */
+export interface SentenceEncoder {
+  readonly name: string;
+  readonly root: string;
+  readonly created: number; // seconds
+  readonly maxTokens: number;
+  /** Rejects with ApiError. */
+  encode(inputs: readonly EncoderInput[]): Promise<Encoded>;
+}
+
+interface Waiting {
+  resolve(encoded: Encoded): void;
+  reject(error: Error): void;
+}
+
+/** Inputs that may wait; more are refused. */
+const MAX_WAITING = 8192;
+
+/** An encoder on a thread of its own, which alone loads ONNX Runtime. */
+export class EncoderThread implements SentenceEncoder {
+  readonly name: string;
+  readonly root: string;
+  readonly maxTokens: number;
+  readonly created = Math.floor(Date.now() / 1000);
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting & { readonly inputs: number }>();
+  #orders = 0;
+  #inputs = 0;
+  #width = 0;
+  #fault: Error | null = null;
+
+  private constructor(files: EncoderFiles, worker: Worker) {
+    this.name = files.name;
+    this.root = files.model;
+    this.maxTokens = files.maxTokens;
+    this.#worker = worker;
+  }
+
+  /** Throws ModelError when there is no encoder at `path`. */
+  static async start(path: string, threads: number): Promise<EncoderThread> {
+    const files = findEncoder(path);
+    const workerData: EncoderSettings = { files, threads };
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+    const encoder = new EncoderThread(files, worker);
+    await new Promise<void>((resolve, reject) => {
+      worker.on("message", (answer: EncoderAnswer) => {
+        if (answer.kind === "ready") {
+          encoder.#width = answer.width;
+          resolve();
+        } else {
+          encoder.#onAnswer(answer);
+        }
+      });
+      worker.on("error", (error) => {
+        reject(new ModelError(error.message));
+        encoder.#onFault(error);
+      });
+    });
+    return encoder;
+  }
+
+  encode(inputs: readonly EncoderInput[]): Promise<Encoded> {
+    return new Promise((resolve, reject) => {
+      if (this.#fault !== null) throw new ApiError("engine_stopped", { cause: this.#fault });
+      if (this.#inputs + inputs.length > MAX_WAITING) throw new ApiError("overloaded");
+      const id = this.#orders++;
+      this.#inputs += inputs.length;
+      this.#waiting.set(id, { inputs: inputs.length, resolve, reject });
+      this.#worker.postMessage({ id, inputs });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #onAnswer(answer: Exclude<EncoderAnswer, { kind: "ready" }>): void {
+    const waiting = this.#waiting.get(answer.id)!;
+    this.#waiting.delete(answer.id);
+    this.#inputs -= waiting.inputs;
+    if (answer.kind === "failed") {
+      const { code, message } = answer;
+      waiting.reject(new ApiError(code, { message, param: "input" }));
+      return;
+    }
+    const width = this.#width;
+    const vectors = Array.from({ length: waiting.inputs }, (_, i) =>
+      answer.vectors.subarray(i * width, (i + 1) * width),
+    );
+    waiting.resolve({ vectors, tokens: answer.tokens });
+  }
+
+  #onFault(error: Error): void {
+    this.#fault = error;
+    for (const { reject } of this.#waiting.values()) {
+      reject(new ApiError("engine_failed", { cause: error }));
+    }
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,95 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { ModelError } from "../models/model-error.js";
+
+/** A sentence encoder on disk: an ONNX file with the Hugging Face files beside it or one folder up. */
+
+export type Pooling = "mean" | "first" | "last";
+
+export interface EncoderFiles {
+  readonly name: string;
+  readonly model: string;
+  readonly tokenizer: string;
+  /** Longest input in tokens, special ones included. */
+  readonly maxTokens: number;
+  /** How rows of a text become one vector, where the model leaves that to its user. */
+  readonly pooling: Pooling;
+}
+
+/** Where exporters put the model of a folder. */
+const MODEL_PATHS = ["model.onnx", "onnx/model.onnx"];
+const DEFAULT_MAX_TOKENS = 512;
+
+/** Throws ModelError, whose message names what is missing. */
+export function findEncoder(path: string): EncoderFiles {
+  if (!existsSync(path)) throw new ModelError(`${path} does not exist`);
+  const model = statSync(path).isDirectory() ? modelOf(path) : resolve(path);
+  const folders = [dirname(model), dirname(dirname(model))];
+  const home = folders.find((folder) => existsSync(join(folder, "tokenizer.json")));
+  if (home === undefined) {
+    throw new ModelError(`${path} has no tokenizer.json beside the model or one folder up`);
+  }
+  const named = statSync(path).isDirectory() ? basename(resolve(path)) : basename(path, ".onnx");
+  return {
+    name: named,
+    model,
+    tokenizer: join(home, "tokenizer.json"),
+    maxTokens: maxTokens(home),
+    pooling: pooling(home),
+  };
+}
+
+function modelOf(folder: string): string {
+  const found = MODEL_PATHS.map((path) => resolve(folder, path)).find(existsSync);
+  if (found !== undefined) return found;
+  throw new ModelError(`${folder} has no ${MODEL_PATHS.join(" and no ")}`);
+}
+
+/** The field of each file that bounds an input; the first that is there counts. */
+const LENGTH_FIELDS = [
+  ["sentence_bert_config.json", "max_seq_length"],
+  ["tokenizer_config.json", "model_max_length"],
+  ["config.json", "max_position_embeddings"],
+] as const;
+
+function maxTokens(home: string): number {
+  for (const [file, field] of LENGTH_FIELDS) {
+    const value = readJson(join(home, file))[field];
+    // Tokenizers without a limit say so by a number beyond all lengths.
+    if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) < 1 << 24) {
+      return value as number;
+    }
+  }
+  return DEFAULT_MAX_TOKENS;
+}
+
+/** As sentence-transformers notes it. */
+const POOLING_FIELDS: readonly (readonly [field: string, pooling: Pooling])[] = [
+  ["pooling_mode_mean_tokens", "mean"],
+  ["pooling_mode_cls_token", "first"],
+  ["pooling_mode_lasttoken", "last"],
+];
+
+function pooling(home: string): Pooling {
+  const file = join(home, "1_Pooling", "config.json");
+  const modes = Object.entries(readJson(file)).filter(
+    ([field, on]) => field.startsWith("pooling_mode_") && on === true,
+  );
+  if (modes.length === 0) return "mean";
+  const known = POOLING_FIELDS.find(([field]) => modes.length === 1 && modes[0]?.[0] === field);
+  if (known !== undefined) return known[1];
+  const names = modes.map(([field]) => field).join(", ");
+  throw new ModelError(`${file}: only one of mean, cls and last token is pooled, not ${names}`);
+}
+
+/** An object, or {} where the file does not exist. */
+function readJson(file: string): Readonly<Record<string, unknown>> {
+  if (!existsSync(file)) return {};
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  } catch (error) {
+    throw new ModelError(`${file} is not JSON: ${(error as Error).message}`);
+  }
+  throw new ModelError(`${file} is not a JSON object`);
+}

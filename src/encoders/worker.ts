@@ -1,0 +1,106 @@
+import { readFileSync } from "node:fs";
+import { parentPort, workerData } from "node:worker_threads";
+import { Tokenizer } from "tokenizers";
+import { type BatchLimits, batchesOf } from "./batches.js";
+import type { EncodeOrder, EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
+import { type EncoderTokens, OnnxModel } from "./onnx-model.js";
+
+/** The encoder's thread: whatever waits when a run ends goes into the next runs together. */
+
+const LIMITS: BatchLimits = { inputs: 32, tokens: 8192 };
+
+const port = parentPort!;
+const { files, threads } = workerData as EncoderSettings;
+
+interface TokenizedOrder {
+  readonly id: number;
+  readonly inputs: readonly EncoderTokens[];
+}
+
+function answer(message: EncoderAnswer, transfer: readonly ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
+}
+
+function tokenizer(): Tokenizer {
+  const native = Tokenizer.fromString(readFileSync(files.tokenizer, "utf8"));
+  native.disableTruncation();
+  native.disablePadding();
+  return native;
+}
+
+async function tokenize(native: Tokenizer, input: EncoderInput): Promise<EncoderTokens> {
+  if (typeof input !== "string") return { ids: input, types: [] };
+  const encoding = await native.encode(input, null, { addSpecialTokens: true });
+  return { ids: encoding.getIds(), types: encoding.getTypeIds() };
+}
+
+/** Null when the order was answered with what is wrong. */
+async function accept(native: Tokenizer, order: EncodeOrder): Promise<TokenizedOrder | null> {
+  const inputs = await Promise.all(order.inputs.map((input) => tokenize(native, input)));
+  const { id } = order;
+  const longest = Math.max(...inputs.map(({ ids }) => ids.length));
+  if (longest > files.maxTokens) {
+    const message = `This model's maximum context length is ${files.maxTokens} tokens. However, an input has ${longest} tokens. Please shorten it.`;
+    answer({ kind: "failed", id, code: "context_length_exceeded", message });
+    return null;
+  }
+  const last = native.getVocabSize() - 1;
+  const wrong = inputs.flatMap(({ ids }) => ids).find((token) => token > last);
+  if (wrong === undefined) return { id, inputs };
+  const message = `input must hold token ids from 0 to ${last}, not ${wrong}.`;
+  answer({ kind: "failed", id, code: "invalid_parameter", message });
+  return null;
+}
+
+async function encode(model: OnnxModel, orders: readonly TokenizedOrder[]): Promise<void> {
+  const inputs = orders.flatMap((order) => order.inputs);
+  const vectors: Float32Array[] = [];
+  const lengths = inputs.map(({ ids }) => ids.length);
+  for (const batch of batchesOf(lengths, LIMITS)) {
+    const made = await model.run(batch.map((index) => inputs[index]!));
+    for (const [i, index] of batch.entries()) vectors[index] = made[i]!;
+  }
+  let first = 0;
+  for (const { id, inputs } of orders) {
+    const own = vectors.slice(first, first + inputs.length);
+    first += inputs.length;
+    const width = own[0]?.length ?? 0;
+    const joined = new Float32Array(own.length * width);
+    for (const [i, vector] of own.entries()) joined.set(vector, i * width);
+    const tokens = inputs.reduce((sum, { ids }) => sum + ids.length, 0);
+    answer({ kind: "encoded", id, vectors: joined, tokens }, [joined.buffer]);
+  }
+}
+
+async function serve(): Promise<void> {
+  const native = tokenizer();
+  const model = await OnnxModel.load(files, threads);
+  const probe = await model.run([await tokenize(native, "width")]);
+  answer({ kind: "ready", width: probe[0]?.length ?? 0 });
+  let waiting: EncodeOrder[] = [];
+  let running = false;
+  const drain = async () => {
+    while (waiting.length > 0) {
+      const orders = waiting;
+      waiting = [];
+      const accepted = await Promise.all(orders.map((order) => accept(native, order)));
+      const tokenized = accepted.filter((order) => order !== null);
+      try {
+        await encode(model, tokenized);
+      } catch (error) {
+        const message = `The encoder failed: ${(error as Error).message}`;
+        for (const { id } of tokenized)
+          answer({ kind: "failed", id, code: "engine_failed", message });
+      }
+    }
+    running = false;
+  };
+  port.on("message", (order: EncodeOrder) => {
+    waiting.push(order);
+    if (running) return;
+    running = true;
+    void drain();
+  });
+}
+
+await serve();
