@@ -69,3 +69,14 @@ test("a silence longer than the idle limit of a connection ends no answer", asyn
     [200, true],
   ]);
 });
+
+test("connections that are silent, half-said or kept alive for nothing are closed", async (t) => {
+  const { port } = await serve(t);
+  const clients = [
+    new RawClient(port),
+    new RawClient(port).send("GET /v1/mod"),
+    new RawClient(port).send("GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Half: "),
+    new RawClient(port).send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"),
+  ];
+  await until(() => clients.every(({ closed }) => closed), "all are closed", 30_000);
+});
