@@ -1,6 +1,7 @@
 // Times the CPU kernels over the matrices of SmolLM2-135M, every layer its own copy, so that a pass
 // streams from memory as a model's step does. Prints GB/s and GFLOP/s beside the machine's read
-// bandwidth.   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [int8|fp32] [THREADS=1,2,4] [ROWS=1,4,16,64,512]
+// bandwidth.   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [int8|fp32] [THREADS=1,2,4]
+// [ROWS=1,4,16,64,512]
 
 #include <algorithm>
 #include <atomic>
@@ -68,7 +69,8 @@ std::unique_ptr<Matrix> random_matrix(Backend& cpu, DType dtype, int out, int in
   std::vector<uint8_t> bytes(row_bytes(dtype, in) * out);
   uint32_t state = 1;
   for (uint8_t& byte : bytes) byte = 0x20 | ((state = state * 1664525 + 1013904223) >> 24 & 0x0f);
-  TensorView view{.name = "random", .data = bytes.data(), .dtype = dtype, .rank = 2, .shape = {out, in, 1, 1}};
+  TensorView view{
+      .name = "random", .data = bytes.data(), .dtype = dtype, .rank = 2, .shape = {out, in, 1, 1}};
   const MatrixSource source{view, 0};
   return cpu.pack({&source, 1});
 }
@@ -104,13 +106,15 @@ struct Model {
   Model(Backend& cpu, DType type, DType head_type) {
     for (size_t m = 0; m < std::size(kMatrices); ++m) {
       for (int i = 0; i < kMatrices[m].copies; ++i) {
-        copies[m].push_back(random_matrix(cpu, kMatrices[m].head ? head_type : type, kMatrices[m].out,
-                                          kMatrices[m].in));
+        copies[m].push_back(random_matrix(cpu, kMatrices[m].head ? head_type : type,
+                                          kMatrices[m].out, kMatrices[m].in));
       }
     }
   }
 
-  double bytes(size_t m) const { return static_cast<double>(copies[m][0]->bytes()) * kMatrices[m].copies; }
+  double bytes(size_t m) const {
+    return static_cast<double>(copies[m][0]->bytes()) * kMatrices[m].copies;
+  }
 };
 
 // Rows that the head computes: a prompt needs the logits of one row alone.
@@ -129,19 +133,21 @@ std::vector<double> time_step(Backend& cpu, const Model& model, int rows) {
       for (size_t m = 0; m < std::size(kMatrices); ++m) {
         if (layer >= kMatrices[m].copies) continue;
         const double begin = seconds();
-        cpu.matmul(*model.copies[m][layer], x.data(), kMatrices[m].head ? head_rows(rows) : rows, nullptr,
-                   y.data());
+        cpu.matmul(*model.copies[m][layer], x.data(), kMatrices[m].head ? head_rows(rows) : rows,
+                   nullptr, y.data());
         times[m] += seconds() - begin;
       }
     }
-    if (std::accumulate(times.begin(), times.end(), 0.0) < std::accumulate(best.begin(), best.end(), 0.0)) {
+    if (std::accumulate(times.begin(), times.end(), 0.0) <
+        std::accumulate(best.begin(), best.end(), 0.0)) {
       best = times;
     }
   });
   return best;
 }
 
-void bench(DType type, DType head_type, bool fp32, int threads, const std::vector<int>& row_counts) {
+void bench(DType type, DType head_type, bool fp32, int threads,
+           const std::vector<int>& row_counts) {
   const auto cpu = make_cpu_backend({.threads = threads, .fp32_activations = fp32, .path = ""});
   const Model model(*cpu, type, head_type);
   std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(cpu->path()).c_str(), threads,
@@ -156,7 +162,8 @@ void bench(DType type, DType head_type, bool fp32, int threads, const std::vecto
     };
     for (size_t m = 0; m < std::size(kMatrices); ++m) {
       const Layer& matrix = kMatrices[m];
-      const double flops = 2.0 * matrix.out * matrix.in * matrix.copies * (matrix.head ? head_rows(rows) : rows);
+      const double flops =
+          2.0 * matrix.out * matrix.in * matrix.copies * (matrix.head ? head_rows(rows) : rows);
       line(matrix.name, model.bytes(m), flops, times[m]);
       std::printf("\n");
       total_bytes += model.bytes(m);
@@ -172,10 +179,13 @@ void bench(DType type, DType head_type, bool fp32, int threads, const std::vecto
 }  // namespace smore
 
 int main(int argc, char** argv) {
-  const auto argument = [&](int i, const char* otherwise) { return argc > i ? argv[i] : otherwise; };
+  const auto argument = [&](int i, const char* otherwise) {
+    return argc > i ? argv[i] : otherwise;
+  };
   const smore::DType type = smore::parse_type(argument(1, "Q4_0"));
   const smore::DType head_type = smore::parse_type(argument(2, "Q8_0"));
   const bool fp32 = std::strcmp(argument(3, "int8"), "fp32") == 0;
   const std::vector<int> rows = smore::parse_list(argument(5, "1,4,16,64,512"));
-  for (int threads : smore::parse_list(argument(4, "1,2,4"))) smore::bench(type, head_type, fp32, threads, rows);
+  for (int threads : smore::parse_list(argument(4, "1,2,4")))
+    smore::bench(type, head_type, fp32, threads, rows);
 }

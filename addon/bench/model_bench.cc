@@ -33,36 +33,42 @@ class TimedBackend final : public Backend {
 
   std::string_view path() const override { return inner_.path(); }
   ThreadPool& threads() override { return inner_.threads(); }
-  std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override { return inner_.pack(parts); }
+  std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override {
+    return inner_.pack(parts);
+  }
   std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override {
     return inner_.make_rotary(config, positions);
   }
-  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape, int pages) override {
+  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
+                                         int pages) override {
     return inner_.make_kv_cache(layers, shape, pages);
   }
   void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override {
     time("embed", [&] { inner_.embed(table, tokens, rows, scale, x); });
   }
-  void rms_norm(const float* x, const float* weight, int rows, int width, float eps, float* y) override {
+  void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
+                float* y) override {
     time("rms_norm", [&] { inner_.rms_norm(x, weight, rows, width, eps, y); });
   }
   void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) override {
     time("matmul " + std::to_string(w.rows()) + " x " + std::to_string(w.columns()),
          [&] { inner_.matmul(w, x, rows, bias, y); });
   }
-  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape, const RotaryTable& rotary,
-                        const AttentionStep& step, const float* q_norm, const float* k_norm, float eps,
-                        float* qkv) override {
-    time("rotate_and_store",
-         [&] { inner_.rotate_and_store(kv, layer, shape, rotary, step, q_norm, k_norm, eps, qkv); });
+  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
+                        const RotaryTable& rotary, const AttentionStep& step, const float* q_norm,
+                        const float* k_norm, float eps, float* qkv) override {
+    time("rotate_and_store", [&] {
+      inner_.rotate_and_store(kv, layer, shape, rotary, step, q_norm, k_norm, eps, qkv);
+    });
   }
-  void attention(const KvCache& kv, int layer, const AttentionShape& shape, const AttentionStep& step,
-                 const float* qkv, float* y) override {
+  void attention(const KvCache& kv, int layer, const AttentionShape& shape,
+                 const AttentionStep& step, const float* qkv, float* y) override {
     time("attention", [&] { inner_.attention(kv, layer, shape, step, qkv, y); });
   }
   void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                         float* y) override {
-    time("gated_activation", [&] { inner_.gated_activation(activation, gate_up, rows, ffn_width, y); });
+    time("gated_activation",
+         [&] { inner_.gated_activation(activation, gate_up, rows, ffn_width, y); });
   }
   void add(float* x, const float* y, int64_t count) override {
     time("add", [&] { inner_.add(x, y, count); });
@@ -103,7 +109,8 @@ class Bench {
 
   // `rows` tokens of each of `streams` sequences from position `context` on, logits of the last.
   void step(int streams, int rows, int context) {
-    std::vector<int32_t> tokens, positions, row_sequence, row_start{0}, contexts, blocks, block_start{0};
+    std::vector<int32_t> tokens, positions, row_sequence, row_start{0}, contexts, blocks,
+        block_start{0};
     std::vector<WantedRow> wanted;
     for (int b = 0; b < streams; ++b) {
       for (int i = 0; i < rows; ++i) {
@@ -148,7 +155,8 @@ class Bench {
       times = timed_.times;
     }
     std::printf("%-24s %8.0f tokens/s %9.1f ms\n", name, tokens / best, best * 1e3);
-    for (const auto& [op, time] : times) std::printf("    %-26s %5.1f %%\n", op.c_str(), time / best * 100);
+    for (const auto& [op, time] : times)
+      std::printf("    %-26s %5.1f %%\n", op.c_str(), time / best * 100);
   }
 
  private:
@@ -174,7 +182,9 @@ std::vector<int> parse_list(const char* text) {
 }
 
 void run(int argc, char** argv) {
-  const auto argument = [&](int i, const char* otherwise) { return argc > i ? argv[i] : otherwise; };
+  const auto argument = [&](int i, const char* otherwise) {
+    return argc > i ? argv[i] : otherwise;
+  };
   const std::vector<int> stream_counts = parse_list(argument(3, "1,4,16"));
   const int prompt = std::atoi(argument(4, "512"));
   const int most = *std::max_element(stream_counts.begin(), stream_counts.end());

@@ -13,8 +13,8 @@ namespace {
 int padded(int head_dim) { return (head_dim + kPanel - 1) / kPanel * kPanel; }
 
 // Puts one token's key and value of a head where its page has them.
-void store_token(const CpuKernels& kernels, const CpuKvCache& kv, int page, int layer, int head, int slot,
-                 int head_dim, const float* key, const float* value) {
+void store_token(const CpuKernels& kernels, const CpuKvCache& kv, int page, int layer, int head,
+                 int slot, int head_dim, const float* key, const float* value) {
   uint8_t* keys = kv.keys(page, layer, head);
   uint8_t* values = kv.values(page, layer, head);
   if (kv.half()) {
@@ -47,7 +47,8 @@ CpuKvCache::CpuKvCache(int layers, const AttentionShape& shape, int pages, bool 
       page_bytes_(head_bytes_ * shape.kv_heads * layers),
       data_(huge_bytes(page_bytes_ * pages)) {}
 
-std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionShape& shape, int pages) {
+std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionShape& shape,
+                                                   int pages) {
   if (shape.head_dim > kMaxHeadDim || shape.head_dim % 2 != 0) {
     throw Error(ErrorCode::kUnsupported, "head_dim " + std::to_string(shape.head_dim) +
                                              ": even and at most " + std::to_string(kMaxHeadDim) +

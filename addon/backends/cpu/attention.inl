@@ -121,8 +121,8 @@ void weigh_span(const AttentionTile& t, int first, int end, float* scores, Query
 
 // sums = sums * factor + weights * values over tokens [first, end), for `vectors` vectors of d.
 template <bool half, int queries, int vectors>
-void add_values(const Span& span, const QueryState* states, int padded_dim, int d, int first, int end,
-                const float (*weights)[kSpan], float* sums) {
+void add_values(const Span& span, const QueryState* states, int padded_dim, int d, int first,
+                int end, const float (*weights)[kSpan], float* sums) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
@@ -149,7 +149,8 @@ void add_values(const Span& span, const QueryState* states, int padded_dim, int 
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) Simd::store(sums + i * padded_dim + d + v * Simd::N, acc[i][v]);
+    for (int v = 0; v < vectors; ++v)
+      Simd::store(sums + i * padded_dim + d + v * Simd::N, acc[i][v]);
   }
 }
 
@@ -204,9 +205,10 @@ void attend_span(const AttentionTile& t, int begin, int end, int start, int page
   });
 }
 
-// Finds the span's pages and unpacks those of float16 when several blocks of queries will read them.
-void open_span(const AttentionTile& t, int first_page, int pages, bool unpacked, AttentionScratch& s,
-               Span& span) {
+// Finds the span's pages and unpacks those of float16 when several blocks of queries will read
+// them.
+void open_span(const AttentionTile& t, int first_page, int pages, bool unpacked,
+               AttentionScratch& s, Span& span) {
   for (int i = 0; i < pages; ++i) {
     const int64_t offset = t.pages[first_page + i] * static_cast<int64_t>(t.page_stride);
     span.keys[i] = t.keys + offset;
@@ -219,7 +221,8 @@ void open_span(const AttentionTile& t, int first_page, int pages, bool unpacked,
   }
 }
 
-// Pages are nowhere near each other: ask for those of the span at `start` while the one before is used.
+// Pages are nowhere near each other: ask for those of the span at `start` while the one before is
+// used.
 template <bool half>
 void prefetch_span(const AttentionTile& t, int start, int last) {
   const int width = half ? 2 : 4;
@@ -243,7 +246,8 @@ void attention(const AttentionTile& t) {
   const bool unpacked = half && t.queries > kQueryBlock;
   // Positions rise with the queries, so those that see a span are neighbours.
   const int last = t.position[t.queries - 1];
-  const int oldest = t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
+  const int oldest =
+      t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
   Span span{};
   prefetch_span<half>(t, oldest / kSpan * kSpan, last);
   for (int start = oldest / kSpan * kSpan; start <= last; start += kSpan) {
@@ -255,7 +259,8 @@ void attention(const AttentionTile& t) {
     int begin = 0;
     while (begin < t.queries && t.position[begin] < start) ++begin;
     int end = t.queries;
-    while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan) --end;
+    while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan)
+      --end;
     if (unpacked) {
       attend_span<false>(t, begin, end, start, pages, span, scratch, states);
     } else {

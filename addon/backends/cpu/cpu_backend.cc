@@ -24,7 +24,7 @@ int panel_count(const Panels& panels) { return static_cast<int>(divide_up(panels
 
 // How a product is cut: groups of panels (counted over all parts) times groups of rows.
 struct Grid {
-  int panels;           // of all parts
+  int panels;  // of all parts
   int panels_per_chunk;
   int panel_chunks;
   int rows_per_chunk;
@@ -40,7 +40,8 @@ Grid cut(const PackedMatrix& w, int rows, int threads) {
   grid.panel_chunks = static_cast<int>(divide_up(grid.panels, grid.panels_per_chunk));
   grid.row_chunks = static_cast<int>(
       std::clamp<int64_t>(divide_up(wanted, grid.panel_chunks), 1, divide_up(rows, kRowGroup)));
-  grid.rows_per_chunk = static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kRowUnit) * kRowUnit);
+  grid.rows_per_chunk =
+      static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kRowUnit) * kRowUnit);
   grid.row_chunks = static_cast<int>(divide_up(rows, grid.rows_per_chunk));
   return grid;
 }
@@ -81,15 +82,17 @@ std::unique_ptr<RotaryTable> CpuBackend::make_rotary(const ModelConfig& config, 
   return std::make_unique<CpuRotaryTable>(config, positions);
 }
 
-void CpuBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) {
+void CpuBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+                       float* x) {
   const auto& packed = static_cast<const PackedMatrix&>(table);
   const int64_t width = packed.columns();
-  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 8 / width), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      packed.unpack_row(tokens[t], x + t * width);
-      for (int64_t i = 0; i < width; ++i) x[t * width + i] *= scale;
-    }
-  });
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 8 / width),
+             [&](int64_t begin, int64_t end) {
+               for (int64_t t = begin; t < end; ++t) {
+                 packed.unpack_row(tokens[t], x + t * width);
+                 for (int64_t i = 0; i < width; ++i) x[t * width + i] *= scale;
+               }
+             });
 }
 
 void CpuBackend::rms_norm(const float* x, const float* weight, int rows, int width, float eps,
@@ -106,21 +109,24 @@ void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
   codes_.resize(std::max<size_t>(codes_.size(), int64_t{rows} * columns));
   scales_.resize(std::max<size_t>(scales_.size(), rows * blocks));
   const int64_t units = divide_up(rows, kRowUnit);
-  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns), [&](int64_t begin, int64_t end) {
-    kernels_.quantize(x, columns, static_cast<int>(begin * kRowUnit),
-                      static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)), codes_.data(),
-                      scales_.data());
-  });
+  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
+             [&](int64_t begin, int64_t end) {
+               kernels_.quantize(x, columns, static_cast<int>(begin * kRowUnit),
+                                 static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
+                                 codes_.data(), scales_.data());
+             });
 }
 
 void CpuBackend::round_rows(const float* x, int rows, int columns) {
   const int64_t stride = divide_up(columns, 2) * 2;
   rounded_.resize(std::max<size_t>(rounded_.size(), rows * stride));
   const int64_t units = divide_up(rows, kRowUnit);
-  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns), [&](int64_t begin, int64_t end) {
-    kernels_.bf16->round(x, columns, static_cast<int>(begin * kRowUnit),
-                         static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)), rounded_.data());
-  });
+  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
+             [&](int64_t begin, int64_t end) {
+               kernels_.bf16->round(x, columns, static_cast<int>(begin * kRowUnit),
+                                    static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
+                                    rounded_.data());
+             });
 }
 
 CpuBackend::Form CpuBackend::form(const Panels& panels) const {
@@ -129,7 +135,8 @@ CpuBackend::Form CpuBackend::form(const Panels& panels) const {
   return panels.dtype == DType::kBF16 && kernels_.bf16 ? Form::kBf16 : Form::kFloat;
 }
 
-void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const float* bias, float* y) {
+void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const float* bias,
+                        float* y) {
   if (rows == 0) return;
   const auto& w = static_cast<const PackedMatrix&>(matrix);
   const int columns = static_cast<int>(w.columns());
@@ -165,26 +172,26 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
   });
 }
 
-void CpuBackend::gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
-                                  float* y) {
-  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 4 / ffn_width), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float* gate = gate_up + t * 2 * ffn_width;
-      kernels_.gated_activation(activation, gate, gate + ffn_width, ffn_width, y + t * ffn_width);
-    }
-  });
+void CpuBackend::gated_activation(Activation activation, const float* gate_up, int rows,
+                                  int ffn_width, float* y) {
+  for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 4 / ffn_width),
+             [&](int64_t begin, int64_t end) {
+               for (int64_t t = begin; t < end; ++t) {
+                 const float* gate = gate_up + t * 2 * ffn_width;
+                 kernels_.gated_activation(activation, gate, gate + ffn_width, ffn_width,
+                                           y + t * ffn_width);
+               }
+             });
 }
 
 void CpuBackend::add(float* x, const float* y, int64_t count) {
-  for_ranges(count, kWorthSharing, [&](int64_t begin, int64_t end) {
-    kernels_.add(x + begin, y + begin, end - begin);
-  });
+  for_ranges(count, kWorthSharing,
+             [&](int64_t begin, int64_t end) { kernels_.add(x + begin, y + begin, end - begin); });
 }
 
 void CpuBackend::softcap(float cap, float* x, int64_t count) {
-  for_ranges(count, kWorthSharing / 4, [&](int64_t begin, int64_t end) {
-    kernels_.softcap(cap, x + begin, end - begin);
-  });
+  for_ranges(count, kWorthSharing / 4,
+             [&](int64_t begin, int64_t end) { kernels_.softcap(cap, x + begin, end - begin); });
 }
 
 std::span<const std::string> cpu_paths() {
@@ -203,10 +210,12 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   const KernelList found = machine_kernels();
   for (size_t i = 0; i < found.count; ++i) {
     if (!wanted.empty() && wanted != found.tables[i]->name) continue;
-    return std::make_unique<CpuBackend>(*found.tables[i], options.fp32_activations, options.threads);
+    return std::make_unique<CpuBackend>(*found.tables[i], options.fp32_activations,
+                                        options.threads);
   }
-  throw Error(ErrorCode::kInvalidArgument,
-              "kernel path \"" + wanted + "\" cannot run on this machine, which has " + known_paths());
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      "kernel path \"" + wanted + "\" cannot run on this machine, which has " + known_paths());
 }
 
 }  // namespace smore

@@ -28,15 +28,17 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override;
   std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override;
-  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape, int pages) override;
+  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
+                                         int pages) override;
   void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override;
-  void rms_norm(const float* x, const float* weight, int rows, int width, float eps, float* y) override;
+  void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
+                float* y) override;
   void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) override;
-  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape, const RotaryTable& rotary,
-                        const AttentionStep& step, const float* q_norm, const float* k_norm, float eps,
-                        float* qkv) override;
-  void attention(const KvCache& kv, int layer, const AttentionShape& shape, const AttentionStep& step,
-                 const float* qkv, float* y) override;
+  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
+                        const RotaryTable& rotary, const AttentionStep& step, const float* q_norm,
+                        const float* k_norm, float eps, float* qkv) override;
+  void attention(const KvCache& kv, int layer, const AttentionShape& shape,
+                 const AttentionStep& step, const float* qkv, float* y) override;
   void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                         float* y) override;
   void add(float* x, const float* y, int64_t count) override;
@@ -80,9 +82,9 @@ class CpuBackend final : public Backend {
   ThreadPool threads_;
   HugeArena arena_;  // of the packed matrices
   // Scratch that grows to the largest step and stays.
-  std::vector<int8_t> codes_;               // rows, columns
-  std::vector<BlockScale> scales_;          // rows, columns / kBlock
-  std::vector<uint16_t> rounded_;           // rows, columns rounded up to pairs
+  std::vector<int8_t> codes_;       // rows, columns
+  std::vector<BlockScale> scales_;  // rows, columns / kBlock
+  std::vector<uint16_t> rounded_;   // rows, columns rounded up to pairs
   std::vector<AttentionUnit> attention_units_;
 };
 

@@ -1,5 +1,5 @@
-// Products with weights as float types, in one chain per (row, output). Row-major: lanes run along the
-// columns and are summed at the end. In panels: lanes are outputs, and nothing is left to sum.
+// Products with weights as float types, in one chain per (row, output). Row-major: lanes run along
+// the columns and are summed at the end. In panels: lanes are outputs, and nothing is left to sum.
 
 #include "backends/cpu/kernels.h"
 
@@ -81,7 +81,8 @@ void dense_tile(const DenseTile& t, int out, int row) {
 template <DType dtype>
 void dense_typed(const DenseTile& t) {
   for_row_tiles<Simd::kDenseTile>(0, t.rows, [&]<int rows>(int row) {
-    for_row_tiles<4>(0, t.out, [&]<int outs>(int out) { dense_tile<dtype, outs, rows>(t, out, row); });
+    for_row_tiles<4>(0, t.out,
+                     [&]<int outs>(int out) { dense_tile<dtype, outs, rows>(t, out, row); });
   });
 }
 

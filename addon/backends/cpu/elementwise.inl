@@ -123,9 +123,12 @@ void gated_activation(Activation activation, const float* gate, const float* up,
   const auto run = [&](auto&& act) {
     for_vectors(
         count,
-        [&](int64_t i) { Simd::store(y + i, Simd::mul(act(Simd::load(gate + i)), Simd::load(up + i))); },
+        [&](int64_t i) {
+          Simd::store(y + i, Simd::mul(act(Simd::load(gate + i)), Simd::load(up + i)));
+        },
         [&](int64_t i, int n) {
-          Simd::store_part(y + i, Simd::mul(act(Simd::load_part(gate + i, n)), Simd::load_part(up + i, n)), n);
+          Simd::store_part(
+              y + i, Simd::mul(act(Simd::load_part(gate + i, n)), Simd::load_part(up + i, n)), n);
         });
   };
   if (activation == Activation::kSilu) {
@@ -137,7 +140,8 @@ void gated_activation(Activation activation, const float* gate, const float* up,
 
 void add(float* x, const float* y, int64_t count) {
   for_vectors(
-      count, [&](int64_t i) { Simd::store(x + i, Simd::add(Simd::load(x + i), Simd::load(y + i))); },
+      count,
+      [&](int64_t i) { Simd::store(x + i, Simd::add(Simd::load(x + i), Simd::load(y + i))); },
       [&](int64_t i, int n) {
         Simd::store_part(x + i, Simd::add(Simd::load_part(x + i, n), Simd::load_part(y + i, n)), n);
       });

@@ -25,12 +25,12 @@ inline constexpr int kMaxHeadDim = 256;
 struct Panels {
   const uint8_t* data;
   size_t panel_bytes;
-  size_t high;    // offsets within a panel
+  size_t high;  // offsets within a panel
   size_t scales;
   size_t supers;
   DType dtype;
   int columns;
-  int outs;       // outputs of these panels; the lanes beyond are zero
+  int outs;  // outputs of these panels; the lanes beyond are zero
 };
 
 // One quantised block of an activation row.
@@ -41,10 +41,10 @@ struct BlockScale {
   int32_t minus_8_first_half;  // of the first 16 values
 };
 
-// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles of
-// its largest size as there are, then smaller ones. A tile of n rows from row r on begins at code
-// r * columns and lies as [blocks][kBlock / 4][n][4], its scales as [blocks][n], so that a kernel
-// finds everything at fixed distances from one pointer.
+// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles
+// of its largest size as there are, then smaller ones. A tile of n rows from row r on begins at
+// code r * columns and lies as [blocks][kBlock / 4][n][4], its scales as [blocks][n], so that a
+// kernel finds everything at fixed distances from one pointer.
 struct QuantRows {
   const int8_t* codes;
   const BlockScale* scales;
@@ -56,9 +56,9 @@ inline constexpr int kRowUnit = 16;
 
 // A rectangle of the result: panels [panel_begin, panel_end) of every row.
 struct ProductTarget {
-  float* y;                  // column 0 of the panels' first output
+  float* y;  // column 0 of the panels' first output
   int64_t y_stride;
-  const float* bias;         // likewise; or null
+  const float* bias;  // likewise; or null
   int panel_begin;
   int panel_end;
   int row_begin;
@@ -67,16 +67,16 @@ struct ProductTarget {
 
 // Queries of one KV head over the pages of their sequence.
 struct AttentionTile {
-  const uint8_t* keys;       // of page 0 at this layer and head: [d][kPageTokens]
-  const uint8_t* values;     // likewise: [kPageTokens][padded d]
-  size_t page_stride;        // bytes between pages
-  const int32_t* pages;      // of the sequence
+  const uint8_t* keys;    // of page 0 at this layer and head: [d][kPageTokens]
+  const uint8_t* values;  // likewise: [kPageTokens][padded d]
+  size_t page_stride;     // bytes between pages
+  const int32_t* pages;   // of the sequence
   int head_dim;
-  int padded_dim;            // head_dim rounded up to kPanel
+  int padded_dim;  // head_dim rounded up to kPanel
   float query_scale;
-  float softcap;             // 0 = none
-  int window;                // 0 = all positions
-  int queries;               // at most kQueryTile
+  float softcap;  // 0 = none
+  int window;     // 0 = all positions
+  int queries;    // at most kQueryTile
   const float* q[kQueryTile];
   float* y[kQueryTile];
   int position[kQueryTile];  // rising
@@ -105,8 +105,8 @@ struct DenseTile {
 typedef float Quad __attribute__((vector_size(16)));
 
 // Products of weights and activations in bfloat16, pairs of which are multiplied at once and summed
-// as float32. Activations lie in tiles as those of QuantRows do, [columns / 2][n][2], an odd last column
-// followed by 0.
+// as float32. Activations lie in tiles as those of QuantRows do, [columns / 2][n][2], an odd last
+// column followed by 0.
 struct Bf16Kernels {
   void (*round)(const float* x, int columns, int row_begin, int row_end, uint16_t* values);
   void (*product)(const Panels& w, const uint16_t* x, const ProductTarget& target);

@@ -6,8 +6,8 @@
 namespace smore {
 
 // Pages one after the other; a page holds [layers, K] heads, each with its keys transposed,
-// [d, kPageTokens], and its values, [kPageTokens, padded d]: scores and weighted sums both run along
-// lanes. Float16, or float32 where activations stay float32.
+// [d, kPageTokens], and its values, [kPageTokens, padded d]: scores and weighted sums both run
+// along lanes. Float16, or float32 where activations stay float32.
 class CpuKvCache final : public KvCache {
  public:
   CpuKvCache(int layers, const AttentionShape& shape, int pages, bool half);
@@ -20,7 +20,9 @@ class CpuKvCache final : public KvCache {
   uint8_t* keys(int page, int layer, int head) const {
     return data_.get() + page * page_bytes_ + (int64_t{layer} * kv_heads_ + head) * head_bytes_;
   }
-  uint8_t* values(int page, int layer, int head) const { return keys(page, layer, head) + key_bytes_; }
+  uint8_t* values(int page, int layer, int head) const {
+    return keys(page, layer, head) + key_bytes_;
+  }
 
  private:
   int pages_;

@@ -9,9 +9,9 @@
 // The bits of a panel. Float types: column after column, 16 outputs each; bfloat16 in pairs of
 // columns, so that a lane of 32 bits holds both of its output's. Quantised types: per block of 32
 // columns eight groups of 64 bytes, where lane o (4 bytes) of group g has columns 4 g .. 4 g + 3 of
-// output o; in 4 bits, groups g and g + 4 share bytes as low and high nibbles. The fifth bits of all
-// groups share one group of bytes (bit g), the top two of Q6_K's six share two (bits 2 (g % 4) of
-// group g / 4). Scales and minima lie per block as 16 lanes each, as wide as in the file.
+// output o; in 4 bits, groups g and g + 4 share bytes as low and high nibbles. The fifth bits of
+// all groups share one group of bytes (bit g), the top two of Q6_K's six share two (bits 2 (g % 4)
+// of group g / 4). Scales and minima lie per block as 16 lanes each, as wide as in the file.
 
 namespace smore {
 namespace {
@@ -156,10 +156,12 @@ Scales get_scales(const Panels& p, const uint8_t* panel, int64_t block, int lane
   const float super = half_to_float(get_u16(supers, lane));
   if (p.dtype == DType::kQ6_K) {
     return {{super * static_cast<int8_t>(scales[lane]),
-             super * static_cast<int8_t>(scales[kPanel + lane])}, 0};
+             super * static_cast<int8_t>(scales[kPanel + lane])},
+            0};
   }
   const float scale = super * scales[lane];
-  return {{scale, scale}, -half_to_float(get_u16(supers + 2 * kPanel, lane)) * scales[kPanel + lane]};
+  return {{scale, scale},
+          -half_to_float(get_u16(supers + 2 * kPanel, lane)) * scales[kPanel + lane]};
 }
 
 int code_value(DType dtype, uint8_t code) {
@@ -180,8 +182,8 @@ int code_value(DType dtype, uint8_t code) {
 void pack_float_row(const Panels& p, const uint8_t* row, int lane, uint8_t* panel) {
   const size_t width = p.dtype == DType::kF32 ? 4 : 2;
   for (int64_t i = 0; i < p.columns; ++i) {
-    const int64_t at = p.dtype == DType::kBF16 ? (i / 2 * kPanel + lane) * 2 + i % 2
-                                               : i * kPanel + lane;
+    const int64_t at =
+        p.dtype == DType::kBF16 ? (i / 2 * kPanel + lane) * 2 + i % 2 : i * kPanel + lane;
     std::memcpy(panel + at * width, row + i * width, width);
   }
 }
@@ -207,13 +209,16 @@ void pack_panel(const MatrixSource& source, const Panels& p, int64_t index, uint
 void check_source(const MatrixSource& source, int64_t columns) {
   const TensorView& t = source.tensor;
   const std::string what = t.name + " " + shape_text(t);
-  if (t.rank != 2) throw Error(ErrorCode::kInvalidModel, what + ": a linear's weight has two dimensions");
+  if (t.rank != 2)
+    throw Error(ErrorCode::kInvalidModel, what + ": a linear's weight has two dimensions");
   if (t.shape[1] != columns) {
-    throw Error(ErrorCode::kInvalidModel, what + ": expected " + std::to_string(columns) +
-                                              " columns, like the weights that read the same input");
+    throw Error(ErrorCode::kInvalidModel,
+                what + ": expected " + std::to_string(columns) +
+                    " columns, like the weights that read the same input");
   }
   if (t.dtype == DType::kI32) {
-    throw Error(ErrorCode::kUnsupported, what + ": type I32; a linear's weight is of a float or quantised type");
+    throw Error(ErrorCode::kUnsupported,
+                what + ": type I32; a linear's weight is of a float or quantised type");
   }
   if (source.interleaved_heads != 0 && t.shape[0] % (2 * source.interleaved_heads) != 0) {
     throw Error(ErrorCode::kInvalidModel, what + ": rows do not divide into " +
@@ -253,8 +258,8 @@ void PackedMatrix::unpack_row(int64_t row, float* values) const {
   const int lane = static_cast<int>(out % kPanel);
   if (is_float(p.dtype)) {
     for (int64_t i = 0; i < p.columns; ++i) {
-      const int64_t at = p.dtype == DType::kBF16 ? (i / 2 * kPanel + lane) * 2 + i % 2
-                                                 : i * kPanel + lane;
+      const int64_t at =
+          p.dtype == DType::kBF16 ? (i / 2 * kPanel + lane) * 2 + i % 2 : i * kPanel + lane;
       to_float(p.dtype, panel + at * (p.dtype == DType::kF32 ? 4 : 2), 1, values + i);
     }
     return;

@@ -8,9 +8,9 @@
 namespace smore {
 namespace {
 
-constexpr int kParts = kPanel / Simd::N;         // vectors across a panel
-constexpr int kGroups = kBlock / 4;              // vectors of codes of a block: four columns a lane
-constexpr int kSlab = 256;                       // columns unpacked to float at a time
+constexpr int kParts = kPanel / Simd::N;  // vectors across a panel
+constexpr int kGroups = kBlock / 4;       // vectors of codes of a block: four columns a lane
+constexpr int kSlab = 256;                // columns unpacked to float at a time
 constexpr int kVectorBytes = 4 * Simd::N;
 constexpr size_t kGroupBytes = 4 * kPanel;
 
@@ -111,12 +111,14 @@ template <DType dtype>
     s.scale = Simd::mul(super, Simd::to_float(Simd::load_i8(small + lane)));
     s.second = Simd::mul(super, Simd::to_float(Simd::load_i8(small + kPanel + lane)));
   } else if constexpr (has_supers(dtype)) {
-    const auto* supers = reinterpret_cast<const uint16_t*>(panel + w.supers) + block / 8 * 2 * kPanel;
+    const auto* supers =
+        reinterpret_cast<const uint16_t*>(panel + w.supers) + block / 8 * 2 * kPanel;
     const uint8_t* small = panel + w.scales + block * 2 * kPanel;
-    s.scale = Simd::mul(Simd::load_half(supers + lane), Simd::to_float(Simd::load_u8(small + lane)));
-    s.minimum = Simd::sub(Simd::zero(),
-                          Simd::mul(Simd::load_half(supers + kPanel + lane),
-                                    Simd::to_float(Simd::load_u8(small + kPanel + lane))));
+    s.scale =
+        Simd::mul(Simd::load_half(supers + lane), Simd::to_float(Simd::load_u8(small + lane)));
+    s.minimum =
+        Simd::sub(Simd::zero(), Simd::mul(Simd::load_half(supers + kPanel + lane),
+                                          Simd::to_float(Simd::load_u8(small + kPanel + lane))));
   } else {
     constexpr int kHalves = has_minimum(dtype) ? 2 : 1;
     const auto* at = reinterpret_cast<const uint16_t*>(panel + w.scales) + block * kHalves * kPanel;
@@ -153,7 +155,8 @@ template <DType dtype, int rows, int width>
     Simd::dot<bits, kGroups / 2, rows, width>(codes + kGroups / 2, x + kBlock / 2 * width, sums);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
-      acc[r] = Simd::fma(Simd::to_float(sums[r]), Simd::mul(s.second, Simd::set(xs[r].scale)), acc[r]);
+      acc[r] =
+          Simd::fma(Simd::to_float(sums[r]), Simd::mul(s.second, Simd::set(xs[r].scale)), acc[r]);
     }
   }
 }
@@ -262,20 +265,24 @@ void unpack_block(const Panels& w, const uint8_t* panel, int block, float* slab)
 
 template <DType dtype>
 void unpack_blocks(const Panels& w, const uint8_t* panel, int column, int count, float* slab) {
-  for (int block = column / kBlock; block < (column + count) / kBlock; ++block, slab += kBlock * kPanel) {
+  for (int block = column / kBlock; block < (column + count) / kBlock;
+       ++block, slab += kBlock * kPanel) {
     unpack_block<dtype>(w, panel, block, slab);
   }
 }
 
 // Columns [column, column + count) of a panel as floats, [count][kPanel]: unpacked into `slab`, or
 // where they lie. Slabs start at multiples of kSlab.
-const float* unpack_slab(const Panels& w, const uint8_t* panel, int column, int count, float* slab) {
+const float* unpack_slab(const Panels& w, const uint8_t* panel, int column, int count,
+                         float* slab) {
   switch (w.dtype) {
     case DType::kF32:
       return reinterpret_cast<const float*>(panel) + static_cast<int64_t>(column) * kPanel;
     case DType::kF16: {
-      const auto* half = reinterpret_cast<const uint16_t*>(panel) + static_cast<int64_t>(column) * kPanel;
-      for (int i = 0; i < count * kPanel; i += Simd::N) Simd::store(slab + i, Simd::load_half(half + i));
+      const auto* half =
+          reinterpret_cast<const uint16_t*>(panel) + static_cast<int64_t>(column) * kPanel;
+      for (int i = 0; i < count * kPanel; i += Simd::N)
+        Simd::store(slab + i, Simd::load_half(half + i));
       return slab;
     }
     case DType::kBF16: {
@@ -322,10 +329,11 @@ const float* unpack_slab(const Panels& w, const uint8_t* panel, int column, int 
   return nullptr;
 }
 
-// y (+)= slab * x for `rows` rows and the outputs of one part; even and odd columns in a chain each.
+// y (+)= slab * x for `rows` rows and the outputs of one part; even and odd columns in a chain
+// each.
 template <int rows>
-void float_tile(const float* slab, int count, const float* x, int64_t x_stride, bool first, float* y,
-                int64_t y_stride, int outs) {
+void float_tile(const float* slab, int count, const float* x, int64_t x_stride, bool first,
+                float* y, int64_t y_stride, int outs) {
   F even[rows], odd[rows];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) even[r] = odd[r] = Simd::zero();
@@ -373,15 +381,17 @@ void float_product(const Panels& w, const float* x, int64_t x_stride, const Prod
       for (int part = 0; part < kParts; ++part) {
         const int first = panel * kPanel + part * Simd::N;
         float* y = t.y + row * t.y_stride + first;
-        store_outputs(y, Simd::add(load_outputs(y, w.outs - first),
-                                   load_outputs(t.bias + first, w.outs - first)), w.outs - first);
+        store_outputs(y,
+                      Simd::add(load_outputs(y, w.outs - first),
+                                load_outputs(t.bias + first, w.outs - first)),
+                      w.outs - first);
       }
     }
   }
 }
 
-// Writes 32 values as int8 with one scale. Values that are not finite are found in their bits, where
-// they exceed every number, and make the scale NaN, so that they reach the result.
+// Writes 32 values as int8 with one scale. Values that are not finite are found in their bits,
+// where they exceed every number, and make the scale NaN, so that they reach the result.
 BlockScale quantize_block(const float* x, int8_t* codes) {
   const I magnitude = Simd::iset(0x7fffffff);
   I most = Simd::iset(0);
@@ -411,7 +421,8 @@ void quantize_tile(const float* x, int columns, int8_t* codes, BlockScale* scale
   for (int block = 0; block < columns / kBlock; ++block) {
     for (int r = 0; r < rows; ++r) {
       alignas(64) int8_t row[kBlock];
-      scales[block * rows + r] = quantize_block(x + static_cast<int64_t>(r) * columns + block * kBlock, row);
+      scales[block * rows + r] =
+          quantize_block(x + static_cast<int64_t>(r) * columns + block * kBlock, row);
       for (int g = 0; g < kGroups; ++g) {
         __builtin_memcpy(codes + 4 * ((block * kGroups + g) * rows + r), row + 4 * g, 4);
       }
@@ -424,7 +435,8 @@ void quantize(const float* x, int columns, int row_begin, int row_end, int8_t* c
   const int blocks = columns / kBlock;
   for_row_tiles<Simd::kRowTile>(row_begin, row_end, [&]<int rows>(int row) {
     const int64_t first = static_cast<int64_t>(row) * columns;
-    quantize_tile<rows>(x + first, columns, codes + first, scales + static_cast<int64_t>(row) * blocks);
+    quantize_tile<rows>(x + first, columns, codes + first,
+                        scales + static_cast<int64_t>(row) * blocks);
   });
 }
 

@@ -83,7 +83,8 @@ double activate(Activation activation, double x) {
 }
 
 std::vector<double> attend(const std::vector<double>& q, const std::vector<double>& keys,
-                           const std::vector<double>& values, int length, const AttentionShape& shape) {
+                           const std::vector<double>& values, int length,
+                           const AttentionShape& shape) {
   const int d = shape.head_dim;
   const int first = shape.window > 0 ? std::max(0, length - shape.window) : 0;
   std::vector<double> weights;

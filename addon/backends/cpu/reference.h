@@ -30,8 +30,10 @@ void rms_norm(const float* x, const float* weight, int width, float eps, double*
 void rotate(double* x, int head_dim, int position, const ModelConfig& config);
 double activate(Activation activation, double x);
 
-// Attention of one query over keys and values [length, d] of its head, of which it sees the last `window`.
+// Attention of one query over keys and values [length, d] of its head, of which it sees the last
+// `window`.
 std::vector<double> attend(const std::vector<double>& q, const std::vector<double>& keys,
-                           const std::vector<double>& values, int length, const AttentionShape& shape);
+                           const std::vector<double>& values, int length,
+                           const AttentionShape& shape);
 
 }  // namespace smore::reference

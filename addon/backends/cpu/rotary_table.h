@@ -12,7 +12,9 @@ class CpuRotaryTable final : public RotaryTable {
 
   int positions() const { return positions_; }
   int half_dim() const { return half_dim_; }
-  const float* cosines(int position) const { return cosines_.data() + int64_t{position} * half_dim_; }
+  const float* cosines(int position) const {
+    return cosines_.data() + int64_t{position} * half_dim_;
+  }
   const float* sines(int position) const { return sines_.data() + int64_t{position} * half_dim_; }
 
  private:

@@ -62,11 +62,17 @@ struct Simd {
   static I ior(I a, I b) { return a | b; }
   static I imax(I a, I b) { return a > b ? a : b; }
   template <int n>
-  static I shl(I v) { return reinterpret_cast<I>(reinterpret_cast<U>(v) << n); }
+  static I shl(I v) {
+    return reinterpret_cast<I>(reinterpret_cast<U>(v) << n);
+  }
   template <int n>
-  static I shr(I v) { return reinterpret_cast<I>(reinterpret_cast<U>(v) >> n); }
+  static I shr(I v) {
+    return reinterpret_cast<I>(reinterpret_cast<U>(v) >> n);
+  }
   template <int n>
-  static I sar(I v) { return v >> n; }
+  static I sar(I v) {
+    return v >> n;
+  }
   static I bits(F v) { return reinterpret_cast<I>(v); }
   static F from_bits(I v) { return reinterpret_cast<F>(v); }
   static F to_float(I v) { return __builtin_convertvector(v, F); }
@@ -97,7 +103,8 @@ struct Simd {
   }
   static F half_bits_to_float(I v) {
     return F{half_to_float(static_cast<uint16_t>(v[0])), half_to_float(static_cast<uint16_t>(v[1])),
-             half_to_float(static_cast<uint16_t>(v[2])), half_to_float(static_cast<uint16_t>(v[3]))};
+             half_to_float(static_cast<uint16_t>(v[2])),
+             half_to_float(static_cast<uint16_t>(v[3]))};
   }
   static void store_i8(int8_t* p, I v) {
     for (int i = 0; i < N; ++i) p[i] = static_cast<int8_t>(v[i]);
@@ -105,16 +112,31 @@ struct Simd {
   static I code8(I v) { return v; }
 
   // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
-  // are below 128, or signed. x lies as [groups][width][4].
+  // are below 128, or signed. x lies as [groups][width][4]. Products are summed in 16 bits as long
+  // as they fit.
   template <int bits, int groups, int rows, int width>
   static void dot(const I* codes, const int8_t* x, I* sums) {
-    for (int g = 0; g < groups; ++g) {
-      for (int b = 0; b < 4; ++b) {
-        const I code = sar<24>(codes[g] << (24 - 8 * b));
-        for (int r = 0; r < rows; ++r) sums[r] += code * int32_t{x[4 * (g * width + r) + b]};
+    constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+    for (int g = 0; g < groups; g += kFits) {
+      for (int r = 0; r < rows; ++r) {
+        Words words{};
+        for (int i = g; i < g + kFits && i < groups; ++i) {
+          int32_t four;
+          std::memcpy(&four, x + 4 * (i * width + r), sizeof four);
+          const I values = iset(four);
+          words +=
+              even_bytes(codes[i]) * even_bytes(values) + odd_bytes(codes[i]) * odd_bytes(values);
+        }
+        const I pairs = reinterpret_cast<I>(words);
+        sums[r] += sar<16>(shl<16>(pairs)) + sar<16>(pairs);
       }
     }
   }
+
+ private:
+  typedef int16_t Words __attribute__((vector_size(16)));
+  static Words even_bytes(I v) { return reinterpret_cast<Words>(v) << 8 >> 8; }
+  static Words odd_bytes(I v) { return reinterpret_cast<Words>(v) >> 8; }
 };
 
 }  // namespace

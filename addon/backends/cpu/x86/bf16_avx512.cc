@@ -1,5 +1,5 @@
-// Products with bfloat16 weights by AVX-512's own instruction: even and odd pairs of columns in a chain
-// each, whatever the tile.
+// Products with bfloat16 weights by AVX-512's own instruction: even and odd pairs of columns in a
+// chain each, whatever the tile.
 
 #include "backends/cpu/x86/simd_avx512.inl"
 

@@ -9,7 +9,8 @@
 namespace smore {
 namespace {
 
-alignas(32) constexpr int32_t kLaneMasks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(32) constexpr int32_t kLaneMasks[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                0,  0,  0,  0,  0,  0,  0,  0};
 
 struct Simd {
   static constexpr int N = 8;
@@ -65,11 +66,17 @@ struct Simd {
   static I ior(I a, I b) { return _mm256_or_si256(a, b); }
   static I imax(I a, I b) { return _mm256_max_epi32(a, b); }
   template <int n>
-  static I shl(I v) { return _mm256_slli_epi32(v, n); }
+  static I shl(I v) {
+    return _mm256_slli_epi32(v, n);
+  }
   template <int n>
-  static I shr(I v) { return _mm256_srli_epi32(v, n); }
+  static I shr(I v) {
+    return _mm256_srli_epi32(v, n);
+  }
   template <int n>
-  static I sar(I v) { return _mm256_srai_epi32(v, n); }
+  static I sar(I v) {
+    return _mm256_srai_epi32(v, n);
+  }
   static I bits(F v) { return _mm256_castps_si256(v); }
   static F from_bits(I v) { return _mm256_castsi256_ps(v); }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
@@ -111,7 +118,8 @@ struct Simd {
     return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(words, 0x08)));
   }
   static void store_i8(int8_t* p, I v) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   }
   static I code8(I v) { return v; }
@@ -120,7 +128,8 @@ struct Simd {
   // below 8 bits are unsigned, those of 8 bits are signed. x lies as [groups][width][4].
   template <int bits, int groups, int rows, int width>
   [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
-    for (int r = 0; r < rows; ++r) sums[r] = row_dot<bits, groups, width>(codes, x + 4 * r, sums[r]);
+    for (int r = 0; r < rows; ++r)
+      sums[r] = row_dot<bits, groups, width>(codes, x + 4 * r, sums[r]);
   }
 
  private:

@@ -58,11 +58,17 @@ struct Simd {
   static I ior(I a, I b) { return _mm512_or_si512(a, b); }
   static I imax(I a, I b) { return _mm512_max_epi32(a, b); }
   template <int n>
-  static I shl(I v) { return _mm512_slli_epi32(v, n); }
+  static I shl(I v) {
+    return _mm512_slli_epi32(v, n);
+  }
   template <int n>
-  static I shr(I v) { return _mm512_srli_epi32(v, n); }
+  static I shr(I v) {
+    return _mm512_srli_epi32(v, n);
+  }
   template <int n>
-  static I sar(I v) { return _mm512_srai_epi32(v, n); }
+  static I sar(I v) {
+    return _mm512_srai_epi32(v, n);
+  }
   static I bits(F v) { return _mm512_castps_si512(v); }
   static F from_bits(I v) { return _mm512_castsi512_ps(v); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
@@ -98,11 +104,13 @@ struct Simd {
   // vpdpbusd with its own broadcast of four values from memory, which the compiler does not find.
   [[gnu::always_inline]] static void add_products(I& sum, I codes, const int8_t* four) {
     using Four = const int8_t[4];
-    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*reinterpret_cast<Four*>(four)));
+    asm("vpdpbusd %2%{1to16%}, %1, %0"
+        : "+v"(sum)
+        : "v"(codes), "m"(*reinterpret_cast<Four*>(four)));
   }
 
-  // sums[r] += the products of 4 * groups unsigned codes of every lane with as many values of row r.
-  // Rows take turns, since each product waits for the one before it in its sum. x lies as
+  // sums[r] += the products of 4 * groups unsigned codes of every lane with as many values of row
+  // r. Rows take turns, since each product waits for the one before it in its sum. x lies as
   // [groups][width][4].
   template <int bits, int groups, int rows, int width>
   [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
