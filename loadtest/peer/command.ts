@@ -1,7 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { integer, optionHelp, parseOptions, text, UsageError } from "../../src/cli/options.js";
+import {
+  integer,
+  list,
+  optionHelp,
+  parseOptions,
+  text,
+  UsageError,
+} from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
 import { STREAMS, WORKLOAD } from "./contestant.js";
@@ -67,7 +74,10 @@ export async function peer(args: readonly string[]): Promise<number> {
   if (path === undefined) throw new UsageError(`the path of llama.cpp is missing\n\n${USAGE}`);
   if (extra !== undefined) throw new UsageError(`unexpected argument "${extra}"`);
   const programs = findPrograms(path);
-  const contestants = [ours(values.threads), llamaCpp(programs, values.threads)] as const;
+  const contestants = [
+    ours(values.threads),
+    llamaCpp(programs, values.threads, values.serverArg),
+  ] as const;
   const { path: model } = await resolveModel(values.model);
   const races: FileRace[] = [];
   for (const format of values.formats?.split(",") ?? [null]) {
@@ -79,7 +89,13 @@ export async function peer(args: readonly string[]): Promise<number> {
     console.log(table(done));
   }
   if (values.output !== null) {
-    const report = { ...circumstances(), threads: values.threads, rounds: values.rounds, races };
+    const report = {
+      ...circumstances(),
+      threads: values.threads,
+      rounds: values.rounds,
+      serverArgs: values.serverArg,
+      races,
+    };
     writeFileSync(values.output, `${JSON.stringify(report, null, 2)}\n`);
   }
   return 0;

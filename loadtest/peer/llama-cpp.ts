@@ -20,7 +20,11 @@ export function findPrograms(path: string): PeerPrograms {
   return (name) => [join(folder, name)];
 }
 
-export function llamaCpp(programs: PeerPrograms, threads: number): Contestant {
+export function llamaCpp(
+  programs: PeerPrograms,
+  threads: number,
+  serverArgs: readonly string[] = [],
+): Contestant {
   const common = (model: string) => ["-m", model, "-t", String(threads)];
   return {
     name: "llama.cpp",
@@ -49,6 +53,7 @@ export function llamaCpp(programs: PeerPrograms, threads: number): Contestant {
       args: [
         ...common(model),
         ...["-np", String(streams), "-c", String(streams * WORKLOAD.serverPositions)],
+        ...serverArgs,
       ],
     }),
   };
