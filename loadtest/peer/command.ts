@@ -31,6 +31,10 @@ const OPTIONS = {
   }),
   threads: integer({ initial: 2, min: 1, max: 1024, help: "threads of either engine" }),
   rounds: integer({ initial: 3, min: 1, max: 100, help: "rounds, of which the best counts" }),
+  serverArg: list({
+    placeholder: "ARG",
+    help: "one more argument for llama-server, as in -kvu; repeatable",
+  }),
   output: text({
     initial: null,
     placeholder: "FILE",
