@@ -1,6 +1,7 @@
 #include "residual/adapter_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +17,15 @@ namespace smore {
 FileReader::FileReader(const std::string& path)
     : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
   if (descriptor_ < 0) throw Error(ErrorCode::kIo, path + ": " + std::strerror(errno));
+  opened_ = version();
+}
+
+FileReader::Version FileReader::version() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) {
+    throw Error(ErrorCode::kIo, path_ + ": " + std::strerror(errno));
+  }
+  return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_size};
 }
 
 FileReader::~FileReader() { ::close(descriptor_); }
@@ -26,13 +36,15 @@ void FileReader::read(uint64_t offset, size_t bytes, void* target) const {
     const ssize_t got = ::pread(descriptor_, next, bytes, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw Error(ErrorCode::kIo, path_ + ": " + std::strerror(errno));
-    if (got == 0) {
-      throw Error(ErrorCode::kIo, path_ + ": ends at byte " + std::to_string(offset) +
-                                      ", it has shrunk since the adapter was loaded");
-    }
+    if (got == 0) break;
     next += got;
     offset += static_cast<uint64_t>(got);
     bytes -= static_cast<size_t>(got);
+  }
+  if (bytes > 0 || version() != opened_) {
+    throw Error(
+        ErrorCode::kIo,
+        path_ + ": has changed since the adapter was loaded; replace the folder by another");
   }
 }
 

@@ -13,7 +13,7 @@
 namespace smore {
 
 // Reads byte ranges of a file long after it was opened and validated. Unlike a mapping it survives
-// a file that shrinks meanwhile: the read fails, and nothing else does.
+// a file that is overwritten or shrinks meanwhile: the read fails, and nothing else does.
 class FileReader {
  public:
   explicit FileReader(const std::string& path);  // Throws Error(kIo)
@@ -21,12 +21,21 @@ class FileReader {
   FileReader(const FileReader&) = delete;
   FileReader& operator=(const FileReader&) = delete;
 
-  // Throws Error(kIo) naming the file when the range cannot be read in full. Any thread.
+  // Throws Error(kIo) naming the file when the range cannot be read in full, or the file is not
+  // what it was when it was opened. Any thread.
   void read(uint64_t offset, size_t bytes, void* target) const;
 
  private:
+  struct Version {
+    int64_t seconds, nanoseconds;  // of the last change
+    int64_t bytes;
+    bool operator==(const Version&) const = default;
+  };
+  Version version() const;
+
   std::string path_;
   int descriptor_;
+  Version opened_;
 };
 
 // An adapter as it lies on disk: configuration and views of its tensors. Lives only while the

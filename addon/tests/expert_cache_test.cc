@@ -261,6 +261,20 @@ TEST_CASE("a page that cannot be read is told as such while the others serve") {
   cache.release(1);
 }
 
+TEST_CASE("an adapter's place tells what of it is in memory and how its pages were used") {
+  ExpertCache cache({1000, 0});
+  add(cache, 1);
+  CHECK(!cache.place(1).resident);
+  CHECK(cache.place(1).resident_bytes == 0);
+  REQUIRE(cache.acquire(1));
+  use(cache, 1, {0, 1, 1});
+  const CachePlace place = cache.place(1);
+  CHECK(place.resident);
+  CHECK(place.resident_bytes == cache.stats().resident_bytes);
+  CHECK(place.hits + place.misses == 3);
+  check_refused(ErrorCode::kInvalidArgument, "is not loaded", [&] { cache.place(2); });
+}
+
 TEST_CASE("a removed adapter serves its pins to the end and leaves no byte") {
   ExpertCache cache({1000, 0});
   add(cache, 1);

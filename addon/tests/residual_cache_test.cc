@@ -152,7 +152,8 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
   REQUIRE(adapters.acquire(good));
   const std::vector<float> want = run(adapters, {good});
   std::filesystem::resize_file(folder / "bad/adapter_model.safetensors", 64);
-  check_refused(ErrorCode::kIo, "it has shrunk", [&] { adapters.acquire(bad); });
+  check_refused(ErrorCode::kIo, "has changed since the adapter was loaded",
+                [&] { adapters.acquire(bad); });
   CHECK(run(adapters, {good}) == want);
 
   // A budget without room for every page, so that pages are read again during steps.
@@ -172,6 +173,25 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
     CHECK(std::memcmp(got.data() + 2 * layer * kOutputs, want.data() + layer * kOutputs,
                       kOutputs * sizeof(float)) == 0);
   }
+}
+
+TEST_CASE("a file that is overwritten in place is not mixed with what was validated") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  ScratchFolder folder;
+  write_many(folder / "a", 3);
+  Adapters adapters(base_config(), {.memory_budget = 1 << 24}, *backend);
+  double checked = 0;
+  const int handle = adapters.add(folder / "a", [&](double share) {
+    CHECK(share > checked);
+    checked = share;
+  });
+  CHECK(checked == 1);
+  CHECK(!adapters.place(handle).resident);
+  write_many(folder / "a", 4);
+  check_refused(ErrorCode::kIo, "has changed since", [&] { adapters.acquire(handle); });
+  const int again = adapters.add(folder / "a");
+  CHECK(adapters.acquire(again));
+  CHECK(adapters.place(again).resident);
 }
 
 TEST_CASE("steps run while other threads load, acquire and remove adapters") {
