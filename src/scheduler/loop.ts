@@ -31,6 +31,12 @@ interface Flight {
   readonly failure: Promise<Error | null>;
 }
 
+/**
+ * Adapters made resident at a time. Each holds one of the four threads that Node.js shares with
+ * tokenizing and files: a crowd of cold adapters must not hold up everybody else.
+ */
+const MOST_ACQUIRED_AT_ONCE = 2;
+
 /** Event callbacks hold the event loop no longer than this in one go, in milliseconds. */
 const HOLD_MS = 2;
 
@@ -50,6 +56,7 @@ export class EngineLoop implements Generator {
   readonly #clocks = new Map<Sequence, RequestClock>(); // of requests that may still get events
   readonly #patience = new Map<Sequence, NodeJS.Timeout>(); // of those that wait for their adapter
   readonly #retired = new Set<number>(); // adapters to be unloaded once nobody uses them
+  #acquiring = 0;
   #nextBatch = 0;
   #lastLanding = 0;
   #wake: (() => void) | null = null;
@@ -137,8 +144,11 @@ export class EngineLoop implements Generator {
   /** Ends a request whose adapter has not come by the end of its wait. */
   #limitPatience(sequence: Sequence): void {
     const giveUp = () => {
+      if (sequence.phase !== "waiting") return;
+      const { residentBytes } = this.#engine.adapterPlace(sequence.adapter);
       const seconds = this.#adapterWaitMs / 1000;
-      const message = `The adapter was not in memory within ${seconds} s; try again later.`;
+      const progress = `${residentBytes} bytes of it are in memory`;
+      const message = `The adapter was not ready within ${seconds} s (${progress}); try again later.`;
       const event = this.scheduler.giveUp(sequence, message);
       if (event !== null) void this.#emit([event], performance.now());
     };
@@ -222,13 +232,16 @@ export class EngineLoop implements Generator {
     const { toAcquire, toRelease } = this.scheduler.adapters;
     const released = toRelease.splice(0);
     for (const adapter of released) this.#engine.releaseAdapter(adapter);
-    for (const adapter of toAcquire.splice(0)) void this.#acquire(adapter);
+    while (this.#acquiring < MOST_ACQUIRED_AT_ONCE && toAcquire.length > 0) {
+      void this.#acquire(toAcquire.shift()!);
+    }
     return released.length > 0;
   }
 
   async #acquire(adapter: number): Promise<void> {
     const { adapters } = this.scheduler;
     let refusal: ApiError | null = null;
+    this.#acquiring += 1;
     try {
       if (await this.#engine.acquireAdapter(adapter)) adapters.granted(adapter);
       else if (!adapters.refused(adapter)) refusal = new ApiError("adapter_memory_full");
@@ -237,6 +250,7 @@ export class EngineLoop implements Generator {
       const message = error instanceof Error ? error.message : String(error);
       refusal = new ApiError("adapter_failed", { message });
     }
+    this.#acquiring -= 1;
     if (refusal !== null) {
       const reason = refusal.message;
       this.#log.error({ adapter, reason }, "an adapter could not be made resident");
