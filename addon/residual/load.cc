@@ -45,13 +45,11 @@ class Loader {
   // The values are exact in the slot's type, or to be rounded to bfloat16.
   void put_matrix(const std::vector<float>& values, int64_t outputs, int64_t inputs, Slot to) {
     std::byte* target = block_ + to.offset;
-    const int64_t panels = (outputs + kDensePanel - 1) / kDensePanel;
-    std::memset(target, 0, row_bytes(to.dtype, panels * kDensePanel * inputs));
+    std::memset(target, 0, row_bytes(to.dtype, panel_values(to.dtype, outputs, inputs)));
     for (int64_t out = 0; out < outputs; ++out) {
-      const int64_t start = out / kDensePanel * kDensePanel * inputs + out % kDensePanel;
       for (int64_t k = 0; k < inputs; ++k) {
         const float value = values[out * inputs + k];
-        const int64_t at = start + k * kDensePanel;
+        const int64_t at = panel_index(to.dtype, inputs, out, k);
         if (to.dtype == DType::kF32) {
           reinterpret_cast<float*>(target)[at] = value;
         } else {

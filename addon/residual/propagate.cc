@@ -11,9 +11,8 @@ namespace {
 // Goes up one block of rows of one tree.
 class BlockPropagator {
  public:
-  BlockPropagator(const DenseKernels& kernels, const Work& work, int first, int count,
-                  Arena& scratch)
-      : kernels_(kernels), work_(work), first_(first), count_(count), scratch_(scratch) {}
+  BlockPropagator(const DenseKernels& kernels, const Work& work, Arena& scratch)
+      : kernels_(kernels), work_(work), count_(work.count), scratch_(scratch) {}
 
   void run() {
     const auto& levels = work_.mixture().levels;
@@ -21,8 +20,8 @@ class BlockPropagator {
     for (size_t l = 0; l < levels.size(); ++l) {
       const Level& level = levels[l];
       const int64_t nodes = level.pairs / level.chosen;
-      float* result = l + 1 == levels.size() ? work_.top + int64_t{first_} * level.width
-                                             : scratch_.take<float>(count_ * nodes * level.width);
+      float* result =
+          l + 1 == levels.size() ? work_.top : scratch_.take<float>(count_ * nodes * level.width);
       const bool all = work_.mixture().combine == Combine::kTreeAll;
       if (all && l > 0) {
         activated_sum(static_cast<int>(l), below, result);
@@ -54,8 +53,7 @@ class BlockPropagator {
     for (int64_t i = 0; i < count_; ++i) {
       for (int64_t pair = 0; pair < level.pairs; ++pair) {
         const int64_t node = i * nodes + pair / level.chosen;
-        add_scaled(score(l, first_ + i, pair), own(l, first_ + i, pair), level.width,
-                   result + node * level.width);
+        add_scaled(score(l, i, pair), own(l, i, pair), level.width, result + node * level.width);
       }
     }
   }
@@ -68,7 +66,7 @@ class BlockPropagator {
     float* terms = scratch_.take<float>(count_ * level.pairs * width);
     for (int64_t i = 0; i < count_; ++i) {
       for (int64_t pair = 0; pair < level.pairs; ++pair) {
-        std::memcpy(terms + (i * level.pairs + pair) * width, own(l, first_ + i, pair),
+        std::memcpy(terms + (i * level.pairs + pair) * width, own(l, i, pair),
                     width * sizeof(float));
       }
     }
@@ -77,7 +75,7 @@ class BlockPropagator {
     std::fill_n(result, count_ * nodes * width, 0.0f);
     for (int64_t i = 0; i < count_; ++i) {
       for (int64_t pair = 0; pair < level.pairs; ++pair) {
-        add_scaled(score(l, first_ + i, pair), terms + (i * level.pairs + pair) * width, width,
+        add_scaled(score(l, i, pair), terms + (i * level.pairs + pair) * width, width,
                    result + (i * nodes + pair / level.chosen) * width);
       }
     }
@@ -98,7 +96,7 @@ class BlockPropagator {
       for (int64_t node = 0; node < nodes; ++node) {
         float total = 0;
         for (int64_t pair = node * level.chosen; pair < (node + 1) * level.chosen; ++pair) {
-          const float weight = weighted ? score(l, first_ + i, pair) : 1.0f;
+          const float weight = weighted ? score(l, i, pair) : 1.0f;
           total += weight;
           add_scaled(weight, below + (i * level.pairs + pair) * inner, inner,
                      sums + (i * nodes + node) * inner);
@@ -120,44 +118,75 @@ class BlockPropagator {
     product.y = y;
     product.y_stride = product.out;
     product.accumulate = true;
-    dense_rows(kernels_, product);
+    multiply(kernels_, product, scratch_);
   }
 
   const DenseKernels& kernels_;
   const Work& work_;
-  int first_;
   int count_;
   Arena& scratch_;
 };
 
+const int32_t* rows_of_step(const Work& work, const WorkLevel& level, int first, int count,
+                            Arena& scratch) {
+  int32_t* rows = scratch.take<int32_t>(count);
+  for (int i = 0; i < count; ++i) rows[i] = work.rows[level.pair_row[first + i]];
+  return rows;
+}
+
+// A x + a for one expert's pairs, [pairs, r].
+float* compress(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
+                int expert, const std::byte* page, Arena& scratch) {
+  const Level& level = work.mixture().levels[l];
+  const LevelSlots& slots = work.slots().levels[l];
+  const WorkLevel& at = work.levels[l];
+  const int first = at.expert_start[expert];
+  const int count = at.expert_start[expert + 1] - first;
+  const bool rounds = takes_rounded(kernels, slots.a);
+  const int in = work.mixture().inputs;
+  DenseProduct product = product_with(page, slots.a, slots.a_bias, in, level.rank);
+  product.x = work.x;
+  product.rounded = rounds ? input.rounded : nullptr;
+  product.x_stride = rounds ? rounded_width(in) : work.x_stride;
+  product.x_rows = rounds ? at.pair_row + first : rows_of_step(work, at, first, count, scratch);
+  product.rows = count;
+  product.y = scratch.take<float>(int64_t{count} * level.rank);
+  product.y_stride = level.rank;
+  dense_rows(kernels, product);
+  return product.y;
+}
+
 }  // namespace
 
-void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const std::byte* page,
-                  int64_t first, int count, Arena& scratch) {
+ExpertInput expert_input(const DenseKernels& kernels, const Work& work, Arena& scratch) {
+  const auto& levels = work.slots().levels;
+  const bool rounds = std::any_of(levels.begin(), levels.end(), [&](const LevelSlots& level) {
+    return takes_rounded(kernels, level.a);
+  });
+  if (!rounds) return {};
+  const int in = work.mixture().inputs;
+  uint16_t* rounded = scratch.take<uint16_t>(work.count * rounded_width(in));
+  round_rows(kernels, work.x, work.x_stride, work.rows, work.count, in, rounded);
+  return {rounded};
+}
+
+void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
+                 int expert, const std::byte* page, Arena& scratch) {
   const Mixture& mixture = work.mixture();
   const Level& level = mixture.levels[l];
   const LevelSlots& slots = work.slots().levels[l];
   const WorkLevel& at = work.levels[l];
-  DenseProduct product = product_with(page, slots.a, slots.a_bias, mixture.inputs, level.rank);
-  product.x = work.x;
-  product.x_stride = work.x_stride;
-  product.x_rows = at.pair_row + first;
-  product.rows = count;
-  product.y = work.is_tree() ? scratch.take<float>(int64_t{count} * level.rank)
-                             : at.own + first * level.rank;
-  product.y_stride = level.rank;
-  dense_rows(kernels, product);
-  if (!work.is_tree()) return;
-
+  const int64_t first = at.expert_start[expert];
+  const int count = at.expert_start[expert + 1] - at.expert_start[expert];
   float* own = at.own + first * level.width;
   DenseProduct up = product_with(page, slots.b, slots.b_bias, level.rank, level.width);
-  up.x = product.y;
+  up.x = compress(kernels, work, input, l, expert, page, scratch);
   up.x_stride = level.rank;
   up.rows = count;
   up.y = own;
   up.y_stride = level.width;
   up.scale = level.scale;
-  dense_rows(kernels, up);
+  multiply(kernels, up, scratch);
   if (mixture.combine != Combine::kTreeAll) return;
   if (l == 0) {
     activate(kernels, level.activation, own, int64_t{count} * level.width);
@@ -168,43 +197,44 @@ void expert_pairs(const DenseKernels& kernels, const Work& work, int l, const st
   }
 }
 
-void add_expert_output(const DenseKernels& kernels, const Work& work, const std::byte* page,
-                       int64_t first, int count, int first_output, int outputs) {
+void add_expert(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int expert,
+                const std::byte* page, Arena& scratch) {
   const Level& level = work.mixture().root();
   const LevelSlots& slots = work.slots().levels[0];
   const WorkLevel& at = work.levels[0];
+  const int first = at.expert_start[expert];
+  const int count = at.expert_start[expert + 1] - first;
   DenseProduct product =
-      product_with(page, slots.b, slots.b_bias, level.rank, outputs, first_output);
-  product.x = at.own + first * level.rank;
+      product_with(page, slots.b, slots.b_bias, level.rank, work.mixture().outputs);
+  product.x = compress(kernels, work, input, 0, expert, page, scratch);
   product.x_stride = level.rank;
   product.rows = count;
-  product.y = work.output.y + first_output;
+  product.y = work.output.y;
   product.y_stride = work.output.stride;
-  product.y_rows = at.pair_row + first;
+  product.y_rows = rows_of_step(work, at, first, count, scratch);
   product.scale = level.scale;
   product.accumulate = true;
-  dense_rows(kernels, product);
+  multiply(kernels, product, scratch);
 }
 
-void propagate(const DenseKernels& kernels, const Work& work, int first, int count,
+void propagate(const DenseKernels& kernels, const Work& work, Arena& scratch) {
+  BlockPropagator(kernels, work, scratch).run();
+}
+
+void add_final(const DenseKernels& kernels, const Work& work, int first_output, int outputs,
                Arena& scratch) {
-  BlockPropagator(kernels, work, first, count, scratch).run();
-}
-
-void add_final(const DenseKernels& kernels, const Work& work, int first, int count,
-               int first_output, int outputs) {
   const int width = work.mixture().root().width;
   const SiteSlots& slots = work.slots();
   DenseProduct product =
       product_with(work.trunk, slots.final_w, slots.final_bias, width, outputs, first_output);
-  product.x = work.top + int64_t{first} * width;
+  product.x = work.top;
   product.x_stride = width;
-  product.rows = count;
+  product.rows = work.count;
   product.y = work.output.y + first_output;
   product.y_stride = work.output.stride;
-  product.y_rows = work.rows + first;
+  product.y_rows = work.rows;
   product.accumulate = true;
-  dense_rows(kernels, product);
+  multiply(kernels, product, scratch);
 }
 
 }  // namespace smore

@@ -55,41 +55,49 @@ void choose(const Level& level, float* logits, int32_t* ids, float* scores) {
 
 class BlockRouter {
  public:
-  BlockRouter(const DenseKernels& kernels, const Work& work, int first, int count, Arena& scratch)
-      : kernels_(kernels), work_(work), first_(first), count_(count), scratch_(scratch) {}
+  BlockRouter(const DenseKernels& kernels, const Work& work, Arena& scratch)
+      : kernels_(kernels), work_(work), scratch_(scratch) {}
 
   void run() {
     const SiteSlots& slots = work_.slots();
     const int u = work_.mixture().projection;
-    from_token_ = scratch_.take<float>(int64_t{count_} * slots.router_rows);
-    DenseProduct product =
-        product_with(work_.trunk, slots.routers, slots.router_bias, u, slots.router_rows);
-    product.x = work_.token + int64_t{first_} * u;
-    product.x_stride = u;
-    product.rows = count_;
-    product.y = from_token_;
-    product.y_stride = slots.router_rows;
-    dense_rows(kernels_, product);
+    const float* token = project(u);
+    from_token_ =
+        product(slots.routers, slots.router_bias, token, u, work_.count, slots.router_rows);
     for (int l = static_cast<int>(work_.mixture().levels.size()) - 1; l >= 0; --l) level(l);
   }
 
  private:
+  const float* project(int u) {
+    const SiteSlots& slots = work_.slots();
+    DenseProduct product = product_with(work_.trunk, slots.projection, slots.projection_bias,
+                                        work_.mixture().inputs, u);
+    product.x = work_.x;
+    product.x_stride = work_.x_stride;
+    product.x_rows = work_.rows;
+    product.rows = work_.count;
+    product.y = scratch_.take<float>(int64_t{work_.count} * u);
+    product.y_stride = u;
+    dense_rows(kernels_, product);
+    return product.y;
+  }
+
   void level(int l) {
     const Level& level = work_.mixture().levels[l];
     const RouterSlots& slots = work_.slots().levels[l].router;
     const int64_t nodes = level.pairs / level.chosen;
-    float* logits = scratch_.take<float>(count_ * nodes * slots.rows);
-    for (int i = 0; i < count_; ++i) {
+    float* logits = scratch_.take<float>(work_.count * nodes * slots.rows);
+    for (int i = 0; i < work_.count; ++i) {
       const float* token = from_token_ + int64_t{i} * work_.slots().router_rows + slots.first_row;
       for (int64_t node = 0; node < nodes; ++node) {
         float* target = logits + (i * nodes + node) * slots.rows;
         std::memcpy(target, token, slots.rows * sizeof(float));
-        add_keys_above(l, first_ + i, node, target);
+        add_keys_above(l, i, node, target);
       }
     }
-    if (level.router.two_layer) logits = second_layer(l, logits, count_ * nodes);
-    for (int64_t n = 0; n < count_ * nodes; ++n) {
-      const int64_t at = (first_ * nodes + n) * level.chosen;
+    if (level.router.two_layer) logits = second_layer(l, logits, work_.count * nodes);
+    for (int64_t n = 0; n < work_.count * nodes; ++n) {
+      const int64_t at = n * level.chosen;
       choose(level, logits + n * level.experts, work_.levels[l].ids + at,
              work_.levels[l].scores + at);
     }
@@ -133,79 +141,48 @@ class BlockRouter {
 
   const DenseKernels& kernels_;
   const Work& work_;
-  int first_;
-  int count_;
   Arena& scratch_;
-  float* from_token_ = nullptr;  // [count, router rows]
+  const float* from_token_ = nullptr;  // [count, router rows]
 };
 
-void give_all(const Work& work, int first, int count) {
-  const Level& level = work.mixture().root();
-  for (int64_t i = int64_t{first} * level.chosen; i < int64_t{first + count} * level.chosen; ++i) {
-    work.levels[0].ids[i] = static_cast<int32_t>(i % level.chosen);
+void give_all(const Work& work) {
+  const int64_t chosen = work.mixture().root().chosen;
+  for (int64_t i = 0; i < work.count * chosen; ++i) {
+    work.levels[0].ids[i] = static_cast<int32_t>(i % chosen);
     work.levels[0].scores[i] = 1;
   }
 }
 
-void gather_level(Work& work, int l, Arena& memory) {
-  const Level& level = work.mixture().levels[l];
-  WorkLevel& to = work.levels[l];
+void gather_pairs(const Level& level, int count, WorkLevel& to) {
   const int s = level.experts;
-  to.pair_of = memory.take<int32_t>(int64_t{work.count} * s);
-  to.expert_start = memory.take<int32_t>(s + 1);
-  std::fill_n(to.pair_of, int64_t{work.count} * s, -1);
-  for (int i = 0; i < work.count; ++i) {
+  std::fill_n(to.pair_of, int64_t{count} * s, -1);
+  for (int i = 0; i < count; ++i) {
     const int32_t* ids = to.ids + i * level.pairs;
     for (int64_t p = 0; p < level.pairs; ++p) to.pair_of[int64_t{i} * s + ids[p]] = 0;
   }
   int pairs = 0;
   for (int e = 0; e < s; ++e) {
     to.expert_start[e] = pairs;
-    for (int i = 0; i < work.count; ++i) {
+    for (int i = 0; i < count; ++i) {
       int32_t& pair = to.pair_of[int64_t{i} * s + e];
-      if (pair == 0) pair = pairs++;
+      if (pair < 0) continue;
+      to.pair_row[pairs] = i;
+      pair = pairs++;
     }
   }
   to.expert_start[s] = pairs;
-  to.pair_row = memory.take<int32_t>(pairs);
-  for (int e = 0; e < s; ++e) {
-    for (int i = 0; i < work.count; ++i) {
-      const int32_t pair = to.pair_of[int64_t{i} * s + e];
-      if (pair >= 0) to.pair_row[pair] = work.rows[i];
-    }
-  }
-  to.own = memory.take<float>(int64_t{pairs} * (work.is_tree() ? level.width : level.rank));
 }
 
 }  // namespace
 
-void project(const DenseKernels& kernels, const Work& work, int first, int count, int first_output,
-             int outputs) {
-  const Mixture& mixture = work.mixture();
-  const SiteSlots& slots = work.slots();
-  DenseProduct product = product_with(work.trunk, slots.projection, slots.projection_bias,
-                                      mixture.inputs, outputs, first_output);
-  product.x = work.x;
-  product.x_stride = work.x_stride;
-  product.x_rows = work.rows + first;
-  product.rows = count;
-  product.y = work.token + int64_t{first} * mixture.projection + first_output;
-  product.y_stride = mixture.projection;
-  dense_rows(kernels, product);
-}
-
-void route(const DenseKernels& kernels, const Work& work, int first, int count, Arena& scratch) {
+void route(const DenseKernels& kernels, Work& work, Arena& scratch) {
   if (work.is_tree()) {
-    BlockRouter(kernels, work, first, count, scratch).run();
+    BlockRouter(kernels, work, scratch).run();
   } else {
-    give_all(work, first, count);
+    give_all(work);
   }
-}
-
-void gather_pairs(Work& work, Arena& memory) {
-  for (size_t l = 0; l < work.mixture().levels.size(); ++l) {
-    gather_level(work, static_cast<int>(l), memory);
-  }
+  const auto& levels = work.mixture().levels;
+  for (size_t l = 0; l < levels.size(); ++l) gather_pairs(levels[l], work.count, work.levels[l]);
 }
 
 }  // namespace smore

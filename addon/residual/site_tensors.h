@@ -60,8 +60,7 @@ class BlockLayout {
   Slot floats(int64_t count) { return add(DType::kF32, count); }
   // A matrix whose rows are short: in panels.
   Slot matrix(DType dtype, int64_t outputs, int64_t inputs) {
-    const int64_t panels = (outputs + kDensePanel - 1) / kDensePanel;
-    Slot slot = add(dtype, panels * kDensePanel * inputs);
+    Slot slot = add(dtype, panel_values(dtype, outputs, inputs));
     slot.panels = true;
     return slot;
   }

@@ -142,16 +142,16 @@ class Runner {
     std::vector<float> y(int64_t{rows} * golden_.outputs);
     backend_.matmul(*weight_, x.data(), rows, golden_.bias.empty() ? nullptr : golden_.bias.data(),
                     y.data());
+    const AdapterRows groups{{group}};  // as long as check_routing() looks at the works
     const SiteOutput output{Site::kUp, y.data(), golden_.outputs};
-    const std::vector<int> failed =
-        step_->run(0, {&output, 1}, AdapterRows{{group}}, x.data(), golden_.inputs);
+    const std::vector<int> failed = step_->run(0, {&output, 1}, groups, x.data(), golden_.inputs);
     batches_ += 1;
     if (!failed.empty()) return "a page of the adapter could not be read";
     for (int i = 0; i < rows; ++i) {
       const float* got = y.data() + int64_t{i} * golden_.outputs;
       if (auto fault = check_row(tokens[i], adapted[i], got)) return fault;
     }
-    return group.rows.empty() ? std::nullopt : check_routing(tokens, group.rows);
+    return group.rows.empty() ? std::nullopt : check_routing(tokens);
   }
 
   std::optional<std::string> check_row(int token, bool adapted, const float* got) {
@@ -175,25 +175,25 @@ class Runner {
     return "token " + std::to_string(token) + " has other bits in another batch";
   }
 
-  std::optional<std::string> check_routing(const std::vector<int>& tokens,
-                                           const std::vector<int32_t>& rows) const {
-    const Work& work = step_->works()[0];
-    const auto& levels = work.mixture().levels;
+  std::optional<std::string> check_routing(const std::vector<int>& tokens) const {
+    const auto& levels = step_->works()[0].mixture().levels;
     if (golden_.ids.size() != levels.size()) return "expected.topk_indices: a level is missing";
     for (size_t l = 0; l < levels.size(); ++l) {
       const int64_t pairs = levels[l].pairs;
       if (static_cast<int64_t>(golden_.ids[l].size()) != golden_.tokens * pairs) {
         return "expected.topk_indices." + std::to_string(l) + ": has another number of entries";
       }
-      for (size_t i = 0; i < rows.size(); ++i) {
-        const int token = tokens[rows[i]];
-        const int32_t* want = golden_.ids[l].data() + token * pairs;
-        const int32_t* got = work.levels[l].ids + static_cast<int64_t>(i) * pairs;
-        const int32_t* differs = std::mismatch(want, want + pairs, got).first;
-        if (differs == want + pairs) continue;
-        return "expected.topk_indices." + std::to_string(l) + "[" + std::to_string(token) +
-               "], entry " + std::to_string(differs - want) + ": got " +
-               std::to_string(got[differs - want]) + ", expected " + std::to_string(*differs);
+      for (const Work& work : step_->works()) {
+        for (int i = 0; i < work.count; ++i) {
+          const int token = tokens[work.rows[i]];
+          const int32_t* want = golden_.ids[l].data() + token * pairs;
+          const int32_t* got = work.levels[l].ids + i * pairs;
+          const int32_t* differs = std::mismatch(want, want + pairs, got).first;
+          if (differs == want + pairs) continue;
+          return "expected.topk_indices." + std::to_string(l) + "[" + std::to_string(token) +
+                 "], entry " + std::to_string(differs - want) + ": got " +
+                 std::to_string(got[differs - want]) + ", expected " + std::to_string(*differs);
+        }
       }
     }
     return std::nullopt;

@@ -141,6 +141,7 @@ void check_targets(const AdapterFile& file, const ModelConfig& base, const SiteM
 void number_pages(AdapterPlan& plan, bool shared_pool) {
   for (size_t i = 0; i < plan.sites.size(); ++i) {
     SitePlan& site = plan.sites[i];
+    site.first_page = static_cast<int>(plan.pages.size());
     for (size_t l = 0; l < site.slots.levels.size(); ++l) {
       LevelSlots& level = site.slots.levels[l];
       if (shared_pool && l > 0) {
@@ -153,6 +154,7 @@ void number_pages(AdapterPlan& plan, bool shared_pool) {
         plan.info.bytes += level.page_bytes;
       }
     }
+    site.pages = static_cast<int>(plan.pages.size()) - site.first_page;
   }
 }
 

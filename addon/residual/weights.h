@@ -87,6 +87,8 @@ struct SitePlan {
   Mixture mixture;
   SiteSlots slots;
   SiteSources sources;
+  int first_page = 0;
+  int pages = 0;  // experts; one page each
 };
 
 struct PagePlan {

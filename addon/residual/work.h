@@ -15,8 +15,9 @@ namespace smore {
 // A product with a matrix of a block, all but its rows: outputs [first, first + out).
 inline DenseProduct product_with(const std::byte* block, Slot w, Slot bias, int in, int out,
                                  int first = 0) {
+  const int64_t skipped = w.panels ? panel_index(w.dtype, in, first, 0) : int64_t{first} * in;
   DenseProduct product;
-  product.w = block + w.offset + row_bytes(w.dtype, int64_t{first} * in);
+  product.w = block + w.offset + row_bytes(w.dtype, skipped);
   product.dtype = w.dtype;
   product.panels = w.panels;
   product.out = out;
@@ -25,30 +26,50 @@ inline DenseProduct product_with(const std::byte* block, Slot w, Slot bias, int 
   return product;
 }
 
-// One level of a tree for the rows of a Work. A pair is a row of the step with one expert that any
-// of its nodes chose: what is computed once and gathered by the nodes. Pairs lie expert by expert,
-// rows ascending, so that an expert's weights are read once for all its rows.
+// Whether products with these weights take rounded activations. Routing never does.
+inline bool takes_rounded(const DenseKernels& kernels, Slot w) {
+  return w.dtype == DType::kBF16 && multiplies_rounded(kernels);
+}
+
+// dense_rows() of a product whose x is set, for rows that lie one after the other; rounds them
+// where the path does.
+inline void multiply(const DenseKernels& kernels, DenseProduct product, Arena& scratch) {
+  if (product.dtype == DType::kBF16 && multiplies_rounded(kernels)) {
+    const int64_t width = rounded_width(product.in);
+    uint16_t* rounded = scratch.take<uint16_t>(product.rows * width);
+    round_rows(kernels, product.x, product.x_stride, nullptr, product.rows, product.in, rounded);
+    product.rounded = rounded;
+    product.x_stride = width;
+  }
+  dense_rows(kernels, product);
+}
+
+// One level of a tree for the rows of a Work. A pair is a row with one expert that any of its nodes
+// chose: what is computed once and gathered by the nodes. Pairs lie expert by expert, rows
+// ascending, so that an expert's weights are read once for all its rows.
 struct WorkLevel {
   int32_t* ids = nullptr;           // [count, Level::pairs] chosen experts, node by node
   float* scores = nullptr;          // same shape
   int32_t* pair_of = nullptr;       // [count, s] index of the pair, -1 = not chosen by this row
   int32_t* expert_start = nullptr;  // [s + 1] into the pairs
-  int32_t* pair_row = nullptr;      // [pairs] row of the step
-  float* own = nullptr;  // [pairs, d] what each pair contributes (in a sum: [pairs, r], A x + a)
+  int32_t* pair_row = nullptr;      // [pairs] row of the work
+  float* own = nullptr;             // [pairs, d] what each pair contributes; trees only
 };
 
-// One adapted linear with those rows of a step that belong to one adapter.
+// One adapted linear with rows of a step that belong to one adapter: what one thread computes from
+// the routing to the output.
 struct Work {
   Adapter* adapter = nullptr;
   const SitePlan* site = nullptr;
   const std::byte* trunk = nullptr;
+  int32_t* page_keys = nullptr;   // [pages of the site] index into the step's keys, -1 = not used;
+                                  // shared by the works of an adapter's linear
   const int32_t* rows = nullptr;  // [count] rows of the step, ascending
   int count = 0;
   const float* x = nullptr;  // [T, x_stride]
   int64_t x_stride = 0;
   SiteOutput output{};
   WorkLevel* levels = nullptr;  // [L]
-  float* token = nullptr;       // [count, u]
   float* top = nullptr;         // [count, d_L]
   bool failed = false;          // a page could not be read; y is left as it is
 

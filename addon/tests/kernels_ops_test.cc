@@ -97,11 +97,10 @@ TEST_CASE("sums of activations are exact") {
 // The bytes of the matrix in panels of outputs (DenseProduct).
 std::vector<uint8_t> in_panels(const std::vector<uint8_t>& rows, DType dtype, int out, int in) {
   const size_t size = row_bytes(dtype, 1);
-  const int panels = (out + kDensePanel - 1) / kDensePanel;
-  std::vector<uint8_t> result(size * panels * kDensePanel * in);
+  std::vector<uint8_t> result(size * panel_values(dtype, out, in));
   for (int o = 0; o < out; ++o) {
     for (int k = 0; k < in; ++k) {
-      const size_t at = (size_t(o / kDensePanel) * in + k) * kDensePanel + o % kDensePanel;
+      const size_t at = panel_index(dtype, in, o, k);
       std::copy_n(rows.begin() + (size_t(o) * in + k) * size, size, result.begin() + at * size);
     }
   }
@@ -191,7 +190,8 @@ TEST_CASE("a row of a dense product has the same bits in every batch and split")
           p.y = pieces.data() + begin * out;
           p.out = split;
           dense_rows(kernels, p);
-          p.w = bytes.data() + row_bytes(dtype, in) * split;
+          p.w = bytes.data() +
+                row_bytes(dtype, panels ? panel_index(dtype, in, split, 0) : int64_t{in} * split);
           p.y += split;
           p.out = out - split;
           dense_rows(kernels, p);

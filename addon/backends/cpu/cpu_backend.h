@@ -16,6 +16,7 @@ inline constexpr int kChunksPerThread = 4;
 
 struct DenseKernels {
   const CpuKernels* kernels;
+  bool rounds;  // activations to bfloat16
 };
 
 class CpuBackend final : public Backend {

@@ -10,14 +10,27 @@ const DenseKernels& dense_kernels(const Backend& backend) {
   return static_cast<const CpuBackend&>(backend).dense();
 }
 
+bool multiplies_rounded(const DenseKernels& kernels) { return kernels.rounds; }
+
+void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride, const int32_t* x_rows,
+                int rows, int columns, uint16_t* values) {
+  const int64_t width = rounded_width(columns);
+  for (int i = 0; i < rows; ++i) {
+    const float* row = x + (x_rows != nullptr ? x_rows[i] : i) * x_stride;
+    kernels.kernels->bf16->round_row(row, columns, values + i * width);
+  }
+}
+
 void dense_rows(const DenseKernels& kernels, const DenseProduct& p) {
-  kernels.kernels->dense({.w = p.w,
+  const auto dense = p.rounded != nullptr ? kernels.kernels->bf16->dense : kernels.kernels->dense;
+  dense({.w = p.w,
                           .dtype = p.dtype,
                           .panels = p.panels,
                           .out = p.out,
                           .in = p.in,
                           .bias = p.bias,
                           .x = p.x,
+                          .rounded = p.rounded,
                           .x_stride = p.x_stride,
                           .x_rows = p.x_rows,
                           .rows = p.rows,

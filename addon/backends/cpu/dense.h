@@ -15,6 +15,18 @@ struct DenseKernels;
 // The kernels of the path that `backend` runs. Requires a backend made by make_cpu_backend.
 const DenseKernels& dense_kernels(const Backend& backend);
 
+// Whether the path multiplies bfloat16 weights by activations that are rounded to bfloat16, twice as
+// fast: on request, and where the machine has such products. Sums are float32 all the same.
+bool multiplies_rounded(const DenseKernels& kernels);
+
+// Values of a rounded row: an odd last one is followed by 0.
+inline int64_t rounded_width(int columns) { return (int64_t{columns} + 1) / 2 * 2; }
+
+// values[i] = x[x_rows[i]] (null: x[i]) rounded, [rows, rounded_width(columns)]. Requires
+// multiplies_rounded(), as do products of such rows.
+void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride, const int32_t* x_rows,
+                int rows, int columns, uint16_t* values);
+
 // Outputs that lie together in a matrix of panels.
 inline constexpr int kDensePanel = 16;
 
@@ -23,14 +35,16 @@ inline constexpr int kDensePanel = 16;
 struct DenseProduct {
   const void* w = nullptr;    // [out, in], row-major, aligned to its element
   DType dtype = DType::kF32;  // kF32, kF16 or kBF16; products and sums are float32
-  // w is [ceil(out / kDensePanel)][in][kDensePanel] instead, outputs beyond the last are 0: the
-  // better layout unless rows are long and few.
+  // w is [ceil(out / kDensePanel)][in][kDensePanel] instead, in bfloat16 with its columns in pairs,
+  // [ceil(out / kDensePanel)][ceil(in / 2)][kDensePanel][2]; what lies beyond the last output and
+  // column is 0. The better layout unless rows are long and few.
   bool panels = false;
   int out = 0;
   int in = 0;
   const float* bias = nullptr;  // [out] or null
   const float* x = nullptr;
-  int64_t x_stride = 0;             // floats between rows of x
+  const uint16_t* rounded = nullptr;  // instead of x, with weights in bfloat16 (round_rows)
+  int64_t x_stride = 0;             // values between rows of x
   const int32_t* x_rows = nullptr;  // [rows] or null
   int rows = 0;
   float* y = nullptr;
@@ -39,6 +53,20 @@ struct DenseProduct {
   float scale = 1;
   bool accumulate = false;  // += instead of =
 };
+
+// Values that a matrix takes in panels.
+inline int64_t panel_values(DType dtype, int64_t out, int64_t in) {
+  const int64_t columns = dtype == DType::kBF16 ? (in + 1) / 2 * 2 : in;
+  return (out + kDensePanel - 1) / kDensePanel * kDensePanel * columns;
+}
+
+// Where (output, column) of a matrix in panels is.
+inline int64_t panel_index(DType dtype, int64_t in, int64_t out, int64_t column) {
+  const int64_t panel = panel_values(dtype, kDensePanel, in) * (out / kDensePanel);
+  const int64_t lane = out % kDensePanel;
+  if (dtype == DType::kBF16) return panel + (column / 2 * kDensePanel + lane) * 2 + column % 2;
+  return panel + column * kDensePanel + lane;
+}
 
 // Runs on the calling thread; callers split rows or outputs (w + o * in, bias + o, y + o; at
 // multiples of kDensePanel when in panels) over the thread pool.

@@ -1,7 +1,7 @@
 // Products with weights as float types, in one chain per (row, output). Row-major: lanes run along
 // the columns and are summed at the end. In panels: lanes are outputs, and nothing is left to sum.
 
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/dense_tiles.inl"
 
 namespace smore {
 namespace {
@@ -23,14 +23,6 @@ template <DType dtype>
   const I bits = Simd::load_u16_part(static_cast<const uint16_t*>(w) + index, count);
   if constexpr (dtype == DType::kF16) return Simd::half_bits_to_float(bits);
   return Simd::from_bits(Simd::shl<16>(bits));
-}
-
-inline const float* input_row(const DenseTile& t, int i) {
-  return t.x + (t.x_rows ? t.x_rows[i] : i) * t.x_stride;
-}
-
-inline float* output_row(const DenseTile& t, int i) {
-  return t.y + (t.y_rows ? t.y_rows[i] : i) * t.y_stride;
 }
 
 // Four outputs at most, whose sums share their last steps.
@@ -65,16 +57,9 @@ void dense_tile(const DenseTile& t, int out, int row) {
       }
     }
   }
-  Quad bias{};
-  if (t.bias) __builtin_memcpy(&bias, t.bias + out, outs * sizeof(float));
   for (int r = 0; r < rows; ++r) {
     const auto sum = [&](int o) { return o < outs ? acc[o < outs ? o : 0][r] : Simd::zero(); };
-    Quad value = t.scale * (Simd::sum4(sum(0), sum(1), sum(2), sum(3)) + bias);
-    float* y = output_row(t, row + r) + out;
-    Quad before{};
-    if (t.accumulate) __builtin_memcpy(&before, y, outs * sizeof(float));
-    if (t.accumulate) value += before;
-    __builtin_memcpy(y, &value, outs * sizeof(float));
+    store_quad<outs>(t, out, row + r, Simd::sum4(sum(0), sum(1), sum(2), sum(3)));
   }
 }
 
@@ -86,46 +71,67 @@ void dense_typed(const DenseTile& t) {
   });
 }
 
-// Outputs [vec * N, (vec + vecs) * N) of `rows` rows.
+// Adds the products of columns [0, in) with outputs [vec * N, (vec + vecs) * N). Columns of two
+// bytes of bfloat16 lie in pairs, which one load brings: [in / 2][kPanel][2].
 template <DType dtype, int vecs, int rows>
-void panel_tile(const DenseTile& t, int vec, int row) {
-  constexpr int kSize = dtype == DType::kF32 ? 4 : 2;
-  const float* x[rows];
-  for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
-  int64_t base[vecs];
-  F acc[vecs][rows];
+[[gnu::always_inline]] inline void add_columns(const DenseTile& t, int vec, const float* const* x,
+                                               F (*acc)[rows]) {
+  constexpr bool kPairs = dtype == DType::kBF16;
+  constexpr int kSize = dtype == DType::kF32 ? 4 : kPairs ? 4 : 2;  // of a column or a pair
+  const int steps = kPairs ? (t.in + 1) / 2 : t.in;
+  const uint8_t* base[vecs];
 #pragma GCC unroll 8
   for (int v = 0; v < vecs; ++v) {
     const int out = (vec + v) * Simd::N;
-    base[v] = static_cast<int64_t>(out / kPanel) * kPanel * t.in + out % kPanel;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
+    base[v] = static_cast<const uint8_t*>(t.w) +
+              (static_cast<int64_t>(out / kPanel) * kPanel * steps + out % kPanel) * kSize;
   }
-  const auto* ahead = static_cast<const uint8_t*>(t.w) + (base[0] + vecs * Simd::N * t.in) * kSize;
-  for (int k = 0; k < t.in; ++k) {
-    Simd::prefetch(ahead + k * vecs * Simd::N * kSize);
-    F w[vecs];
-#pragma GCC unroll 8
-    for (int v = 0; v < vecs; ++v) w[v] = load_weights<dtype>(t.w, base[v] + k * kPanel);
+  const uint8_t* ahead = base[0] + static_cast<int64_t>(vecs) * Simd::N * steps * kSize;
+  const auto add = [&](int k, const F* w) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const F value = Simd::set(x[r][k]);
 #pragma GCC unroll 8
       for (int v = 0; v < vecs; ++v) acc[v][r] = Simd::fma(w[v], value, acc[v][r]);
     }
-  }
-  const F scale = Simd::set(t.scale);
-  for (int v = 0; v < vecs; ++v) {
-    const int out = (vec + v) * Simd::N;
-    const F bias = t.bias ? load_outputs(t.bias + out, t.out - out) : Simd::zero();
-    for (int r = 0; r < rows; ++r) {
-      float* y = output_row(t, row + r) + out;
-      const F sum = Simd::add(acc[v][r], bias);
-      const F value = t.accumulate ? Simd::fma(scale, sum, load_outputs(y, t.out - out))
-                                   : Simd::mul(scale, sum);
-      store_outputs(y, value, t.out - out);
+  };
+  for (int step = 0; step < steps; ++step) {
+    Simd::prefetch(ahead + step * vecs * Simd::N * kSize);
+    F w[vecs];
+    if constexpr (kPairs) {
+      I pairs[vecs];
+#pragma GCC unroll 8
+      for (int v = 0; v < vecs; ++v) {
+        pairs[v] = Simd::iload(base[v] + step * kPanel * kSize);
+        w[v] = Simd::from_bits(Simd::shl<16>(pairs[v]));
+      }
+      add(2 * step, w);
+      if (2 * step + 1 == t.in) return;
+      const I high = Simd::iset(static_cast<int32_t>(0xffff0000u));
+#pragma GCC unroll 8
+      for (int v = 0; v < vecs; ++v) w[v] = Simd::from_bits(Simd::iand(pairs[v], high));
+      add(2 * step + 1, w);
+    } else {
+#pragma GCC unroll 8
+      for (int v = 0; v < vecs; ++v) w[v] = load_weights<dtype>(base[v] + step * kPanel * kSize, 0);
+      add(step, w);
     }
   }
+}
+
+// Outputs [vec * N, (vec + vecs) * N) of `rows` rows.
+template <DType dtype, int vecs, int rows>
+void panel_tile(const DenseTile& t, int vec, int row) {
+  const float* x[rows];
+  for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
+  F acc[vecs][rows];
+#pragma GCC unroll 8
+  for (int v = 0; v < vecs; ++v) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
+  }
+  add_columns<dtype, vecs, rows>(t, vec, x, acc);
+  for (int v = 0; v < vecs; ++v) store_sums<rows>(t, (vec + v) * Simd::N, row, acc[v]);
 }
 
 template <DType dtype>

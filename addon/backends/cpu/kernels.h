@@ -91,6 +91,7 @@ struct DenseTile {
   int in;
   const float* bias;
   const float* x;
+  const uint16_t* rounded;
   int64_t x_stride;
   const int32_t* x_rows;
   int rows;
@@ -110,6 +111,9 @@ typedef float Quad __attribute__((vector_size(16)));
 struct Bf16Kernels {
   void (*round)(const float* x, int columns, int row_begin, int row_end, uint16_t* values);
   void (*product)(const Panels& w, const uint16_t* x, const ProductTarget& target);
+  // One row, followed by 0 up to an even number of columns, and products of such rows.
+  void (*round_row)(const float* x, int columns, uint16_t* values);
+  void (*dense)(const DenseTile& tile);
 };
 
 // One instruction set's functions. All sums have one order per result, whatever the tile.

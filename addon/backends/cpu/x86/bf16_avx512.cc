@@ -3,7 +3,7 @@
 
 #include "backends/cpu/x86/simd_avx512.inl"
 
-#include "backends/cpu/tiles.inl"
+#include "backends/cpu/dense_tiles.inl"
 
 namespace smore {
 
@@ -85,8 +85,117 @@ void product(const Panels& w, const uint16_t* x, const ProductTarget& t) {
   });
 }
 
+void round_row(const float* x, int columns, uint16_t* values) {
+  int k = 0;
+  for (; k + Simd::N <= columns; k += Simd::N) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(values + k),
+                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(Simd::load(x + k))));
+  }
+  const int left = columns - k;
+  if (left == 0) return;
+  const __m256bh rounded = _mm512_cvtneps_pbh(Simd::load_part(x + k, left));
+  _mm256_mask_storeu_epi16(values + k, Simd::mask((left + 1) / 2 * 2),
+                           reinterpret_cast<__m256i>(rounded));
+}
+
+inline const uint16_t* rounded_row(const DenseTile& t, int i) {
+  return t.rounded + (t.x_rows ? t.x_rows[i] : i) * t.x_stride;
+}
+
+// Row-major weights: lanes run along pairs of columns and are summed at the end.
+template <int outs, int rows>
+void row_major_tile(const DenseTile& t, int out, int row) {
+  constexpr int kColumns = 2 * Simd::N;
+  constexpr int kAhead = 1024;  // bytes
+  const uint16_t* w = static_cast<const uint16_t*>(t.w) + static_cast<int64_t>(out) * t.in;
+  const uint16_t* x[rows];
+  for (int r = 0; r < rows; ++r) x[r] = rounded_row(t, row + r);
+  F acc[outs][rows];
+#pragma GCC unroll 4
+  for (int o = 0; o < outs; ++o) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) acc[o][r] = Simd::zero();
+  }
+  const auto add = [&](int k, auto load) {
+    __m512bh values[rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) values[r] = as_pairs(load(x[r] + k));
+#pragma GCC unroll 4
+    for (int o = 0; o < outs; ++o) {
+      const uint16_t* at = w + static_cast<int64_t>(o) * t.in + k;
+      Simd::prefetch(reinterpret_cast<const char*>(at) + kAhead);
+      const __m512bh weights = as_pairs(load(at));
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) acc[o][r] = _mm512_dpbf16_ps(acc[o][r], weights, values[r]);
+    }
+  };
+  int k = 0;
+  for (; k + kColumns <= t.in; k += kColumns) {
+    add(k, [](const uint16_t* p) { return Simd::iload(p); });
+  }
+  if (k < t.in) {
+    const __mmask32 rest = (1u << (t.in - k)) - 1;
+    add(k, [rest](const uint16_t* p) { return _mm512_maskz_loadu_epi16(rest, p); });
+  }
+  for (int r = 0; r < rows; ++r) {
+    const auto sum = [&](int o) { return o < outs ? acc[o < outs ? o : 0][r] : Simd::zero(); };
+    store_quad<outs>(t, out, row + r, Simd::sum4(sum(0), sum(1), sum(2), sum(3)));
+  }
+}
+
+template <int panels, int rows>
+void panels_tile(const DenseTile& t, int panel, int row) {
+  const int pairs = (t.in + 1) / 2;
+  const int64_t panel_bytes = int64_t{pairs} * 64;
+  const uint8_t* w = static_cast<const uint8_t*>(t.w) + panel * panel_bytes;
+  const uint8_t* ahead = w + panels * panel_bytes;
+  const uint16_t* x[rows];
+  for (int r = 0; r < rows; ++r) x[r] = rounded_row(t, row + r);
+  F acc[panels][rows];
+#pragma GCC unroll 8
+  for (int v = 0; v < panels; ++v) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
+  }
+  for (int pair = 0; pair < pairs; ++pair) {
+    __m512bh weights[panels];
+#pragma GCC unroll 8
+    for (int v = 0; v < panels; ++v) {
+      Simd::prefetch(ahead + (pair * panels + v) * 64);
+      weights[v] = as_pairs(Simd::iload(w + v * panel_bytes + pair * 64));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      int32_t two;
+      __builtin_memcpy(&two, x[r] + 2 * pair, sizeof two);
+      const __m512bh values = as_pairs(Simd::iset(two));
+#pragma GCC unroll 8
+      for (int v = 0; v < panels; ++v) acc[v][r] = _mm512_dpbf16_ps(acc[v][r], weights[v], values);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < panels; ++v) store_sums<rows>(t, (panel + v) * kPanel, row, acc[v]);
+}
+
+void dense(const DenseTile& t) {
+  if (!t.panels) {
+    for_row_tiles<4>(0, t.rows, [&]<int rows>(int row) {
+      for_row_tiles<4>(0, t.out, [&]<int outs>(int out) { row_major_tile<outs, rows>(t, out, row); });
+    });
+    return;
+  }
+  const int total = (t.out + kPanel - 1) / kPanel;
+  for_row_tiles<kTile>(0, t.rows, [&]<int rows>(int row) {
+    // Few rows take more outputs at a time, so that the sums' latency stays hidden.
+    constexpr int kPanels = rows <= 4 ? 4 : 2;
+    for_row_tiles<kPanels>(0, total,
+                           [&]<int panels>(int panel) { panels_tile<panels, rows>(t, panel, row); });
+  });
+}
+
 }  // namespace
 
-const Bf16Kernels kAvx512Bf16Products = {.round = round, .product = product};
+const Bf16Kernels kAvx512Bf16Products = {
+    .round = round, .product = product, .round_row = round_row, .dense = dense};
 
 }  // namespace smore

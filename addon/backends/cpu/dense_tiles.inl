@@ -1,0 +1,49 @@
+// Where the rows of dense products lie, and how their sums are stored, whatever summed them.
+
+#pragma once
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/tiles.inl"
+
+namespace smore {
+namespace {
+
+inline const float* input_row(const DenseTile& t, int i) {
+  return t.x + (t.x_rows ? t.x_rows[i] : i) * t.x_stride;
+}
+
+inline float* output_row(const DenseTile& t, int i) {
+  return t.y + (t.y_rows ? t.y_rows[i] : i) * t.y_stride;
+}
+
+// y (+)= scale * (sums + bias) for the lanes of outputs [out, out + N), of rows [row, row + rows).
+template <int rows>
+[[gnu::always_inline]] inline void store_sums(const DenseTile& t, int out, int row, const F* sums) {
+  const F scale = Simd::set(t.scale);
+  const int outs = t.out - out;
+  const F bias = t.bias ? load_outputs(t.bias + out, outs) : Simd::zero();
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+    float* y = output_row(t, row + r) + out;
+    const F sum = Simd::add(sums[r], bias);
+    store_outputs(
+        y, t.accumulate ? Simd::fma(scale, sum, load_outputs(y, outs)) : Simd::mul(scale, sum),
+        outs);
+  }
+}
+
+// The same for outputs [out, out + outs) of one row.
+template <int outs>
+[[gnu::always_inline]] inline void store_quad(const DenseTile& t, int out, int row, Quad sums) {
+  Quad bias{};
+  if (t.bias) __builtin_memcpy(&bias, t.bias + out, outs * sizeof(float));
+  Quad value = t.scale * (sums + bias);
+  float* y = output_row(t, row) + out;
+  Quad before{};
+  if (t.accumulate) __builtin_memcpy(&before, y, outs * sizeof(float));
+  if (t.accumulate) value += before;
+  __builtin_memcpy(y, &value, outs * sizeof(float));
+}
+
+}  // namespace
+}  // namespace smore
