@@ -96,6 +96,12 @@ export const SERVE_OPTIONS = {
     placeholder: "SECONDS",
     help: "how long a request may wait for its adapter to be loaded",
   }),
+  encoder: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "serve embeddings by an ONNX sentence encoder: a .onnx file or its folder",
+    shown: "none",
+  }),
   host: text({ initial: "127.0.0.1", placeholder: "ADDRESS", help: "address to listen on" }),
   port: integer({
     initial: 8080,

@@ -76,6 +76,7 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
       .row_logprob = take<float>(a, "rowLogprob", rows),
       .row_top_tokens = take<int32_t>(a, "rowTopTokens", rows * kMaxTopLogprobs),
       .row_top_logprobs = take<float>(a, "rowTopLogprobs", rows * kMaxTopLogprobs),
+      .pooled = take<float>(a, "pooled", sequences * limits.width),
   };
 }
 

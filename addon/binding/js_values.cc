@@ -102,6 +102,7 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
                                   .number("blocks", info.limits.blocks)
                                   .number("history", info.limits.history)
                                   .number("biases", info.limits.biases)
+                                  .number("width", info.limits.width)
                                   .frozen();
   return Fields(env)
       .set("family", info.family)

@@ -32,7 +32,7 @@ void check_config(const EngineConfig& config) {
   require_range("maxLoadedAdapters", config.max_loaded_adapters, 1, 1 << 20);
 }
 
-StepLimits step_limits(const EngineConfig& config, int max_model_len) {
+StepLimits step_limits(const EngineConfig& config, int max_model_len, int width) {
   const int64_t batch = config.max_batch;
   const auto clamp = [](int64_t n) { return static_cast<int>(std::min<int64_t>(n, INT32_MAX)); };
   return {
@@ -40,7 +40,8 @@ StepLimits step_limits(const EngineConfig& config, int max_model_len) {
       .sequences = config.max_batch,
       .blocks = clamp(batch * pages_of(max_model_len)),
       .history = clamp(std::min(batch * max_model_len, std::max<int64_t>(max_model_len, kHistory))),
-      .biases = clamp(batch * kBiasesPerSequence)};
+      .biases = clamp(batch * kBiasesPerSequence),
+      .width = width};
 }
 
 uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
@@ -100,7 +101,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;
   info_.weight_bytes = weights_.bytes;
-  info_.limits = step_limits(config, info_.max_model_len);
+  info_.limits = step_limits(config, info_.max_model_len, info_.width);
   info_.slots = 2 * config.max_batch;
 
   check_ = std::make_unique<StepCheck>(StepBounds{.limits = info_.limits,
@@ -121,6 +122,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   require_acquired(rows_->model_step().adapters);
   set_statuses(in, llama_->forward(rows_->model_step()), out);
   read_logits(in, out);
+  pool_states(in, out);
 
   count(kStatSteps, 1);
   count(kStatBasePasses, 1);
@@ -133,11 +135,19 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
 
 void Engine::prepare_slots(const StepInput& in) {
   for (int b = 0; b < in.counts->sequences; ++b) {
-    if (!(in.flags[b] & kRestoreHistory)) continue;
     Slot& slot = slots_[in.slot[b]];
+    if (!(in.flags[b] & kRestoreHistory)) {
+      if ((in.flags[b] & kPool) && slot.state_sum.empty()) {
+        throw Error(ErrorCode::kInvalidArgument, "step: slot " + std::to_string(in.slot[b]) +
+                                                     " of sequence " + std::to_string(b) +
+                                                     " has pooled nothing to continue from");
+      }
+      continue;
+    }
     slot.token = -1;
     slot.status = SequenceStatus::kOk;
     slot.history.clear();
+    slot.state_sum.assign((in.flags[b] & kPool) ? info_.width : 0, 0.0f);
     if (!(in.flags[b] & kPenalties)) continue;
     const int32_t* token = in.history + in.history_start[b];
     const int32_t* end = in.history + in.history_start[b + 1];
@@ -186,6 +196,17 @@ void Engine::read_logits(const StepInput& in, const StepOutput& out) {
         read_prompt_row(in, chunk[i], row, out);
       }
     });
+  }
+}
+
+void Engine::pool_states(const StepInput& in, const StepOutput& out) {
+  for (int b = 0; b < in.counts->sequences; ++b) {
+    Slot& slot = slots_[in.slot[b]];
+    if (!(in.flags[b] & kPool) || slot.status != SequenceStatus::kOk) continue;
+    const int row = in.row_start[b];
+    const int rows = in.row_start[b + 1] - row;
+    pool_rows(in, b, {llama_->states(row, rows), static_cast<size_t>(rows) * info_.width}, slot,
+              out);
   }
 }
 

@@ -44,6 +44,7 @@ class Engine {
   void set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
                     const StepOutput& out);
   void read_logits(const StepInput& in, const StepOutput& out);
+  void pool_states(const StepInput& in, const StepOutput& out);
   void count(StatIndex index, double amount);
 
   std::unique_ptr<Backend> backend_;

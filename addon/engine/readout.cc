@@ -1,6 +1,7 @@
 #include "engine/readout.h"
 
 #include <atomic>
+#include <cmath>
 #include <vector>
 
 #include "sampling/sampler.h"
@@ -79,6 +80,24 @@ void read_prompt_row(const StepInput& step, const WantedRow& wanted, std::span<c
   out.row_logprob[row] = logprobs.of(step.next_tokens[row]);
   logprobs.top(step.top_logprobs[wanted.sequence], out.row_top_tokens + row * kMaxTopLogprobs,
                out.row_top_logprobs + row * kMaxTopLogprobs);
+}
+
+void pool_rows(const StepInput& step, int b, std::span<const float> states, Slot& slot,
+               const StepOutput& out) {
+  const size_t width = slot.state_sum.size();
+  for (; !states.empty(); states = states.subspan(width)) {
+    for (size_t i = 0; i < width; ++i) slot.state_sum[i] += states[i];
+  }
+  const int positions = step.context[b] + step.row_start[b + 1] - step.row_start[b];
+  float* pooled = out.pooled + b * width;
+  bool finite = true;
+  for (size_t i = 0; i < width; ++i) {
+    pooled[i] = slot.state_sum[i] / static_cast<float>(positions);
+    finite = finite && std::isfinite(pooled[i]);
+  }
+  if (finite) return;
+  slot.status = SequenceStatus::kNotFinite;
+  set_status(out, b, slot.status);
 }
 
 }  // namespace smore

@@ -17,4 +17,9 @@ void read_sampled_row(const StepInput& step, int sequence, std::span<const float
 void read_prompt_row(const StepInput& step, const WantedRow& wanted, std::span<const float> logits,
                      const StepOutput& out);
 
+// Adds the sequence's rows, [rows, D], to the slot's sum, in the order of their positions, and
+// writes the mean so far.
+void pool_rows(const StepInput& step, int sequence, std::span<const float> states, Slot& slot,
+               const StepOutput& out);
+
 }  // namespace smore

@@ -10,7 +10,7 @@
 
 namespace smore {
 
-inline constexpr int kAbiVersion = 2;
+inline constexpr int kAbiVersion = 3;
 
 // Upper bounds that size the arrays of a batch. [engine.info -> TypeScript]
 struct StepLimits {
@@ -19,6 +19,7 @@ struct StepLimits {
   int blocks;     // KV page ids in one step, over all sequences
   int history;    // tokens of restored histories in one step
   int biases;     // logit_bias entries in one step
+  int width;      // D: of a hidden state
 };
 
 inline constexpr int kMaxTopLogprobs = 20;
@@ -32,6 +33,7 @@ enum SequenceFlag : uint32_t {
   kLogprobs = 8,  // fill sampled_logprob, and top_* up to top_logprobs
   kPromptLogprobs = 16,  // fill row_* for every row of this sequence but its last prompt token
   kPenalties = 32,       // presence, frequency or repetition differ from their neutral value
+  kPool = 128,  // fill pooled; in every step of a sequence, the first of which is at context 0
 };
 
 struct StepCounts {
@@ -90,6 +92,7 @@ struct StepOutput {
   float* row_logprob;   // T: of next_tokens[t]
   int32_t* row_top_tokens;  // T x kMaxTopLogprobs
   float* row_top_logprobs;  // T x kMaxTopLogprobs
+  float* pooled;            // B x D: mean of the normed final states of its positions so far
 };
 
 // Counters that engine.stats(Float64Array) fills, in this order; src/engine/native.ts has the same

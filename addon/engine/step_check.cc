@@ -105,6 +105,10 @@ void StepCheck::check_sequence(const StepInput& step, int b) {
   for (int i = step.bias_start[b]; i < step.bias_start[b + 1]; ++i) {
     require_number("bias_value", i, step.bias_value[i], -1000, 1000);
   }
+  if (flags & kPool) {
+    if (flags & kRestoreHistory) require("context", b, step.context[b], 0, 0);
+    if (flags & kTokenFromSlot) refuse("sequence " + std::to_string(b) + " pools no sampled token");
+  }
   if (flags & kSample) {
     require("sample_index", b, step.sample_index[b], 0, INT32_MAX);
     require("top_k", b, step.top_k[b], 0, INT32_MAX);

@@ -16,7 +16,8 @@ struct Slot {
   // A sequence that failed stays failed until its slot is given to another: steps that were planned
   // before the failure was known must not continue from half a cache.
   SequenceStatus status = SequenceStatus::kOk;
-  TokenHistory history;  // filled for sequences with penalties
+  TokenHistory history;          // filled for sequences with penalties
+  std::vector<float> state_sum;  // D: of the positions so far, for sequences with kPool
 };
 
 // A checked step, laid out for the graph. Reused from step to step.

@@ -112,6 +112,13 @@ void Llama::add_to_stream(const std::vector<float>& post_norm, int rows) {
   backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
 }
 
+const float* Llama::states(int row, int rows) {
+  Activations& a = activations_;
+  backend_.rms_norm(a.x.get() + int64_t{row} * config_.width, weights_.final_norm.data(), rows,
+                    config_.width, config_.norm_eps, a.normed.get());
+  return a.normed.get();
+}
+
 const float* Llama::logits(std::span<const WantedRow> wanted) {
   const int count = static_cast<int>(wanted.size());
   SMORE_CHECK(count <= max_logit_rows(), "more rows of logits than their buffer holds");

@@ -43,6 +43,10 @@ class Llama {
   // Rows of logits that one call of `logits` computes at most.
   int max_logit_rows() const { return activations_.logit_rows; }
 
+  // What the output layer reads of these rows of the last forward, [rows, D], valid until the next
+  // call of this or of another method.
+  const float* states(int row, int rows);
+
   // Logits of these rows of the last forward, [rows, V], valid until the next call.
   const float* logits(std::span<const WantedRow> wanted);
 

@@ -36,7 +36,7 @@ struct Sequence {
 // The arrays of a step, built from sequences.
 class HandMadeStep {
  public:
-  explicit HandMadeStep(const std::vector<Sequence>& sequences) {
+  explicit HandMadeStep(const std::vector<Sequence>& sequences, int width = 0) {
     for (const Sequence& s : sequences) add(s);
     const size_t count = sequences.size();
     const size_t rows = tokens.size();
@@ -49,6 +49,7 @@ class HandMadeStep {
     row_logprob.resize(rows);
     row_top_tokens.resize(rows * kMaxTopLogprobs, -1);
     row_top_logprobs.resize(rows * kMaxTopLogprobs);
+    pooled.resize(count * width);
   }
 
   StepInput input() const {
@@ -88,7 +89,8 @@ class HandMadeStep {
             .top_logprobs = top_logprobs_out.data(),
             .row_logprob = row_logprob.data(),
             .row_top_tokens = row_top_tokens.data(),
-            .row_top_logprobs = row_top_logprobs.data()};
+            .row_top_logprobs = row_top_logprobs.data(),
+            .pooled = pooled.data()};
   }
 
   StepCounts counts{};
@@ -98,7 +100,7 @@ class HandMadeStep {
   std::vector<uint32_t> flags, seed;
   std::vector<float> bias_value, temperature, top_p, min_p, presence, frequency, repetition;
   std::vector<int32_t> status, sampled, top_tokens, row_top_tokens;
-  std::vector<float> sampled_logprob, top_logprobs_out, row_logprob, row_top_logprobs;
+  std::vector<float> sampled_logprob, top_logprobs_out, row_logprob, row_top_logprobs, pooled;
 
  private:
   void add(const Sequence& s) {

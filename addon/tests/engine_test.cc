@@ -33,7 +33,7 @@ std::unique_ptr<Engine> load(const EngineConfig& config) {
 }
 
 HandMadeStep run(Engine& engine, const std::vector<Sequence>& sequences) {
-  HandMadeStep step(sequences);
+  HandMadeStep step(sequences, engine.info().width);
   const StepInput input = step.input();
   engine.step(input, step.output());
   return step;
@@ -159,6 +159,57 @@ TEST_CASE("a load that its progress gives up leaves nothing behind") {
       throw Error(ErrorCode::kInvalidArgument, "enough");
     });
   });
+}
+
+TEST_CASE("pooled states are the mean over a prompt's positions, bit for bit in any chunks") {
+  const std::unique_ptr<Engine> engine = load(config());
+  const int width = engine->info().width;
+  std::vector<int32_t> prompt;
+  for (int i = 0; i < 40; ++i) prompt.push_back((i * 37 + 11) % engine->info().vocab);
+  const auto pooled = [&](int first_chunk, bool beside_another) {
+    const auto part = [&](int begin, int end) {
+      return Sequence{.tokens = {prompt.begin() + begin, prompt.begin() + end},
+                      .flags = kPool,
+                      .context = begin};
+    };
+    const Sequence other = {.tokens = kPrompt, .slot = 1, .first_page = 4};
+    std::vector<Sequence> step = {part(0, first_chunk)};
+    if (beside_another) step.insert(step.begin(), other);
+    HandMadeStep made = run(*engine, step);
+    if (first_chunk < 40) made = run(*engine, {part(first_chunk, 40)});
+    const auto own = made.pooled.end() - width;
+    return std::vector<float>(own, made.pooled.end());
+  };
+  const std::vector<float> whole = pooled(40, false);
+  for (const int first_chunk : {1, 16, 23, 39}) CHECK(pooled(first_chunk, false) == whole);
+  CHECK(pooled(40, true) == whole);
+  CHECK(pooled(7, true) == whole);
+}
+
+TEST_CASE("pooled states are what the output layer reads: they give the mean of the logits") {
+  const std::unique_ptr<Engine> engine = load(config());
+  const GoldenFile golden(kModel + "/golden.safetensors");
+  const GoldenFile weights(kModel + "/model/model.safetensors");
+  const std::vector<int32_t> prompt = golden.ints("p0.prompt");
+  const std::vector<float> logits = golden.floats("p0.base.logits");
+  const std::vector<float> output = weights.floats("model.embed_tokens.weight");  // V D, tied
+  const size_t vocab = engine->info().vocab;
+  const size_t width = engine->info().width;
+  const HandMadeStep step = run(*engine, {{.tokens = prompt, .flags = kPool}});
+  for (size_t v = 0; v < vocab; ++v) {
+    double mean = 0;
+    for (size_t t = 0; t < prompt.size(); ++t) mean += logits[t * vocab + v];
+    double got = 0;
+    for (size_t i = 0; i < width; ++i) got += double{output[v * width + i]} * step.pooled[i];
+    CHECK(got == doctest::Approx(mean / static_cast<double>(prompt.size())).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("pooling that does not begin at the start of its sequence is refused") {
+  const std::unique_ptr<Engine> engine = load(config());
+  run(*engine, {{.tokens = kPrompt}});
+  CHECK_THROWS_WITH_AS(run(*engine, {{.tokens = {1}, .flags = kPool, .context = 5}}),
+                       "step: slot 0 of sequence 0 has pooled nothing to continue from", Error);
 }
 
 }  // namespace smore

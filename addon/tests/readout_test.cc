@@ -22,7 +22,8 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
   CHECK(step.sampled == std::vector<int32_t>{1, -1});
 
   // A step that was planned before the failure was known still runs, on any token.
-  const StepLimits limits = {.rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0};
+  const StepLimits limits = {
+      .rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0, .width = 0};
   StepRows rows(limits);
   const HandMadeStep next(
       {{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1},
@@ -33,7 +34,8 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
 }
 
 TEST_CASE("a token cannot come from a slot that has none") {
-  const StepLimits limits = {.rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0};
+  const StepLimits limits = {
+      .rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0, .width = 0};
   StepRows rows(limits);
   const std::vector<Slot> slots(2);
   const HandMadeStep step({{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1}});
@@ -42,7 +44,8 @@ TEST_CASE("a token cannot come from a slot that has none") {
 }
 
 TEST_CASE("rows are grouped by adapter, and prompt rows are wanted where a token follows") {
-  const StepLimits limits = {.rows = 16, .sequences = 4, .blocks = 8, .history = 0, .biases = 0};
+  const StepLimits limits = {
+      .rows = 16, .sequences = 4, .blocks = 8, .history = 0, .biases = 0, .width = 0};
   StepRows rows(limits);
   const std::vector<Slot> slots(4);
   const HandMadeStep step({{.tokens = {1, 2}, .slot = 0, .adapter = 7},

@@ -15,7 +15,7 @@ namespace smore {
 namespace {
 
 const StepBounds kBounds = {
-    .limits = {.rows = 8, .sequences = 3, .blocks = 6, .history = 4, .biases = 2},
+    .limits = {.rows = 8, .sequences = 3, .blocks = 6, .history = 4, .biases = 2, .width = 0},
     .vocab = 100,
     .kv_pages = 10,
     .max_model_len = 64,
@@ -56,6 +56,11 @@ TEST_CASE("every number that TypeScript could get wrong is refused by its array'
       {"context[0]", [](HandMadeStep& s) { s.context[0] = -1; }},
       {"1 blocks for 18 positions", [](HandMadeStep& s) { s.context[0] = 16; }},
       {"blocks[1]", [](HandMadeStep& s) { s.blocks[1] = 10; }},
+      {"context[0]",
+       [](HandMadeStep& s) {
+         s.context[0] = 1;
+         s.flags[0] |= kPool | kRestoreHistory;
+       }},
       {"token in the slot", [](HandMadeStep& s) { s.flags[0] |= kTokenFromSlot; }},
       {"top_logprobs[1]", [](HandMadeStep& s) { s.top_logprobs[1] = 21; }},
       {"history_prompt[0]", [](HandMadeStep& s) { s.history_prompt[0] = 1; }},

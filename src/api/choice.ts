@@ -58,6 +58,8 @@ export class Choice {
       case "prompt":
         this.#addPromptLogprobs(event.logprobs);
         return false;
+      case "embedding":
+        return false; // only /v1/embeddings asks for it
       case "token":
         return this.#onToken(event.token, event.logprob);
       case "finish":

@@ -1,3 +1,4 @@
+import type { SentenceEncoder } from "../encoders/encoder.js";
 import type { NativeAdapterInfo, NativeAdapterPlace } from "../engine/native.js";
 import type { Generator } from "../scheduler/request.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
@@ -71,6 +72,8 @@ export interface ApiContext {
   readonly noTokenizerReason: string | null; // one line for the client, names the missing pre-type or file
   readonly decoder: () => IncrementalDecoder; // yields "" always when there is no tokenizer
   readonly chatTemplate: ChatTemplate | null;
+  /** Serves /v1/embeddings under its name; null where none is configured. */
+  readonly encoder: SentenceEncoder | null;
 }
 
 /** Where the server is in its life; main.ts owns the one instance, health endpoints read it. */

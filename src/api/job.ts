@@ -56,6 +56,7 @@ export function generateRequest(
     ignoreEos: job.ignoreEos,
     logprobs: job.logprobs,
     promptLogprobs: job.echo ? job.logprobs : null,
+    pooled: false,
     onEvent,
   };
 }

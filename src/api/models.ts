@@ -1,4 +1,5 @@
 import { setTimeout } from "node:timers/promises";
+import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
 import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
 
@@ -18,14 +19,31 @@ function modelObject(model: ServedModel, context: ApiContext) {
   };
 }
 
+function encoderObject({ name, created, root, maxTokens }: SentenceEncoder) {
+  return {
+    id: name,
+    object: "model",
+    created,
+    owned_by: "smore",
+    root,
+    parent: null,
+    max_model_len: maxTokens,
+  };
+}
+
 export function listModels(context: ApiContext) {
   return {
     object: "list",
-    data: context.models.list().map((model) => modelObject(model, context)),
+    data: [
+      ...context.models.list().map((model) => modelObject(model, context)),
+      ...(context.encoder === null ? [] : [encoderObject(context.encoder)]),
+    ],
   };
 }
 
 export function oneModel(name: string, context: ApiContext) {
+  const { encoder } = context;
+  if (name === encoder?.name) return encoderObject(encoder);
   return modelObject(findModel(name, context), context);
 }
 

@@ -189,7 +189,7 @@ export function completionBudget(
   asked: number | undefined,
   fallback: number,
   context: ApiContext,
-  param: "prompt" | "messages",
+  param: "prompt" | "messages" | "input",
 ): number {
   const rest = context.maxModelLen - promptTokens;
   const budget = asked ?? Math.min(fallback, rest);

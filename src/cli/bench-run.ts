@@ -155,6 +155,7 @@ export class EngineBench {
       ignoreEos: true,
       logprobs: null,
       promptLogprobs: null,
+      pooled: false,
       onEvent: () => {},
     };
   }

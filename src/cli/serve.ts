@@ -4,6 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
 import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
+import { EncoderThread } from "../encoders/encoder.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
@@ -37,6 +38,9 @@ Examples:
   smore serve
   smore serve --model ./Llama-3.2-1B --adapter legal=./adapters/legal --port 9000
   smore serve --model model.gguf --adapters-dir ./adapters --adapter-memory 4GiB`;
+
+/** The engine's threads wait for work by spinning: more than one here would only take turns with them. */
+const ENCODER_THREADS = 1;
 
 /** The adapters that come with the default model, seen from dist/src/cli. */
 const OWN_ADAPTERS = fileURLToPath(new URL("../../../models/adapters", import.meta.url));
@@ -94,7 +98,7 @@ class Service {
       this.#server.close();
       return 0;
     }
-    const { engine, loop, context, folder } = await loading;
+    const { engine, loop, context, folder, encoder } = await loading;
     const running = loop.run();
     void folder?.watch(stop);
     this.#lifecycle = { phase: "ready", progress: 1, detail: "", context };
@@ -110,6 +114,7 @@ class Service {
     loop.drain();
     await running;
     await engine.close();
+    await encoder?.close();
     this.#server.close();
     return 0;
   }
@@ -128,6 +133,7 @@ class Service {
     const { path, name } = await resolveModel(config.model);
     const baseName = config.servedModelName ?? name;
     const text = loadText(path);
+    const encoder = await this.#startEncoder(baseName);
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
@@ -156,8 +162,24 @@ class Service {
     });
     this.#metrics = metrics;
     const adapterWaitMs = 1000 * config.adapterWait;
-    const context = apiContext({ engine, generator: loop, models, text, adapterWaitMs });
-    return { engine, loop, context, folder };
+    const context = apiContext({
+      engine,
+      generator: loop,
+      models,
+      text,
+      encoder,
+      adapterWaitMs,
+    });
+    return { engine, loop, context, folder, encoder };
+  }
+
+  async #startEncoder(baseName: string): Promise<EncoderThread | null> {
+    const { encoder: path } = this.#config;
+    if (path === null) return null;
+    this.#progress(0, `encoder ${path}`);
+    const encoder = await EncoderThread.start(path, ENCODER_THREADS);
+    if (encoder.name !== baseName) return encoder;
+    throw new CommandError(`--encoder ${path}: the base model has the name ${baseName} too`);
   }
 
   #progress(progress: number, detail: string): void {
@@ -213,10 +235,12 @@ interface ContextParts {
   readonly generator: EngineLoop;
   readonly models: AdapterRegistry;
   readonly text: ModelText;
+  readonly encoder: EncoderThread | null;
   readonly adapterWaitMs: number;
 }
 
-function apiContext({ engine, generator, models, text, adapterWaitMs }: ContextParts): ApiContext {
+function apiContext(parts: ContextParts): ApiContext {
+  const { engine, generator, models, text, encoder, adapterWaitMs } = parts;
   const { info } = engine;
   const { tokenizer } = text;
   return {
@@ -231,5 +255,6 @@ function apiContext({ engine, generator, models, text, adapterWaitMs }: ContextP
     noTokenizerReason: text.reason,
     decoder: () => (tokenizer === null ? noText : new TokenStreamDecoder(tokenizer)),
     chatTemplate: text.template,
+    encoder,
   };
 }

@@ -129,6 +129,10 @@ export class FakeModel {
       arrays.rowLogprob[row] = -(mix(digest, arrays.nextTokens[row]!) % 1000) / 100;
       fillTop(arrays.rowTopTokens, arrays.rowTopLogprobs, row, digest);
     }
+    if (flags & SequenceFlag.pool) {
+      expect(context === 0 || !(flags & SequenceFlag.restoreHistory), "pooling begins at 0");
+      arrays.pooled[index] = Math.fround(digest);
+    }
     arrays.status[index] = 0;
     if (flags & SequenceFlag.sample) this.#sample(arrays, index, slot, digest);
   }
@@ -219,6 +223,7 @@ export class FakeEngine implements NativeEngine {
         blocks: maxBatch * kvPages,
         history: kvPages * PAGE_TOKENS,
         biases: maxBatch * 300,
+        width: 1,
       },
       slots: 2 * maxBatch,
     };

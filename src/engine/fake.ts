@@ -96,6 +96,13 @@ export class FakeGenerator implements Generator {
   async *#events(request: GenerateRequest, startDelayMs: number, tokenDelayMs: number) {
     await pause(startDelayMs);
     if (request.promptLogprobs !== null) yield { kind: "prompt" } as const;
+    if (request.pooled) {
+      const [first = 0] = request.prompt;
+      yield {
+        kind: "embedding",
+        vector: Float32Array.of(request.prompt.length, first, 0),
+      } as const;
+    }
     const reply = this.#options.reply?.(request) ?? "Héllo, wörld 👋 — and so on.";
     const tokens = [...fakeTokens(reply), FAKE_EOS];
     for (let position = 0; position < request.maxTokens; position++) {
@@ -203,6 +210,7 @@ export function fakeContext(
     noTokenizerReason: null,
     decoder: byteDecoder,
     chatTemplate,
+    encoder: null,
     ...overrides,
   };
 }

@@ -4,7 +4,7 @@
  */
 
 /** Bumped together with kAbiVersion in addon/engine/step.h. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 export const MAX_TOP_LOGPROBS = 20;
 
@@ -19,6 +19,7 @@ export const SequenceFlag = {
   logprobs: 8,
   promptLogprobs: 16,
   penalties: 32,
+  pool: 128,
 } as const;
 
 /** SequenceStatus in step.h. */
@@ -54,6 +55,7 @@ export interface StepLimits {
   readonly blocks: number;
   readonly history: number;
   readonly biases: number;
+  readonly width: number;
 }
 
 /** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
@@ -145,6 +147,7 @@ export interface StepArrays {
   readonly rowLogprob: Float32Array;
   readonly rowTopTokens: Int32Array; // MAX_TOP_LOGPROBS per row
   readonly rowTopLogprobs: Float32Array;
+  readonly pooled: Float32Array; // the model's width per sequence
 }
 
 export interface VerifyResult {

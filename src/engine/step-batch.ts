@@ -44,6 +44,7 @@ const LAYOUT: readonly Row[] = [
   ["rowLogprob", Float32Array, perRow],
   ["rowTopTokens", Int32Array, (limits) => limits.rows * MAX_TOP_LOGPROBS],
   ["rowTopLogprobs", Float32Array, (limits) => limits.rows * MAX_TOP_LOGPROBS],
+  ["pooled", Float32Array, (limits) => limits.sequences * limits.width],
 ];
 
 /** Arrays start on cache lines of their own: the engine writes some while TypeScript reads others. */

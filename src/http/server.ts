@@ -2,6 +2,7 @@ import { listAdapters, loadAdapter, unloadAdapter } from "../api/adapters.js";
 import { chat } from "../api/chat.js";
 import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
+import { embeddings } from "../api/embeddings.js";
 import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
 import { readiness, requireContext } from "../api/health.js";
 import { messagesError } from "../api/messages/errors.js";
@@ -34,6 +35,8 @@ type Command = (
   body: JsonObject,
   context: ApiContext,
   unknownFields: (names: readonly string[]) => void,
+  /** Aborted when nobody waits for the answer any more. */
+  gone: AbortSignal,
 ) => Promise<object>;
 
 type Handler = (exchange: Exchange) => void | Promise<void>;
@@ -179,6 +182,11 @@ class HttpServer implements Server {
         handler: (exchange) => this.#generate(chat, exchange, context()),
       },
       {
+        path: "/v1/embeddings",
+        method: "post",
+        handler: (exchange) => this.#command(embeddings, exchange, context()),
+      },
+      {
         path: "/v1/responses",
         method: "post",
         handler: (exchange) => this.#generate(responses, exchange, context()),
@@ -245,9 +253,19 @@ class HttpServer implements Server {
   }
 
   async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
+    const timeoutMs = this.#timeoutMs(exchange);
     const text = await exchange.body(this.#options.limits);
     const noteFields = (names: readonly string[]) => this.#noteFields(names);
-    exchange.json(200, await command(parseJson(text), context, noteFields));
+    const gone = new AbortController();
+    exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
+    const late = () => gone.abort(new ApiError("deadline_exceeded"));
+    const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
+    try {
+      const billed = onBillOf(exchange.account, context);
+      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal));
+    } finally {
+      clearTimeout(deadline);
+    }
   }
 
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {

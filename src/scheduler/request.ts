@@ -23,6 +23,7 @@ export interface GenerateRequest {
   readonly ignoreEos: boolean;
   readonly logprobs: number | null; // null = none, else how many alternatives (0..20)
   readonly promptLogprobs: number | null; // for echo
+  readonly pooled: boolean; // the mean of the prompt's hidden states is wanted; then maxTokens is 0
   /** Called on the event loop, in order; must not throw. */
   readonly onEvent: (event: GenerationEvent) => void;
 }
@@ -38,6 +39,8 @@ export type FinishReason = "stop" | "length" | "abort"; // abort: by `cancel` al
 export type GenerationEvent =
   /** Prompt computed; `logprobs[i]` belongs to prompt token i + 1. Only when promptLogprobs was asked. */
   | { readonly kind: "prompt"; readonly logprobs: readonly TokenLogprob[] }
+  /** Prompt computed, when `pooled` was asked. */
+  | { readonly kind: "embedding"; readonly vector: Float32Array }
   /** One new token. A stop token is reported only through `finish`. */
   | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }
   | {

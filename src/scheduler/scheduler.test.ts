@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { digestOf } from "../engine/fake-engine.js";
 import { ApiError } from "../errors.js";
 import { generateAlone, type Job, type Machine, requestOf, Simulation } from "./simulation.js";
 
@@ -155,6 +156,25 @@ test("a second prompt computes only what its shared prefix lacks", () => {
   simulation.drain();
   assert.equal(sequence.cachedTokens, 48);
   assert.equal(other.cachedTokens, 0, "another adapter's pages are not shared");
+});
+
+test("a pooled prompt is computed whole, also where its pages are known, and in as many steps as it takes", () => {
+  const simulation = new Simulation({ ...roomy, maxRows: 16 });
+  const prompt = Array.from({ length: 50 }, (_, index) => index % 7);
+  const pooled = { ...plain, prompt, maxTokens: 0, pooled: true };
+  const first = simulation.submit(pooled);
+  simulation.submit({ ...plain, prompt });
+  simulation.drain();
+  const second = simulation.submit({ ...pooled, adapter: 1 });
+  const third = simulation.submit(pooled);
+  simulation.drain();
+  for (const { sequence, events } of [first, second, third]) {
+    assert.equal(sequence.cachedTokens, 0);
+    const [embedding, finish] = events;
+    assert.ok(embedding?.kind === "embedding" && events.length === 2);
+    assert.deepEqual([...embedding.vector], [Math.fround(digestOf(sequence.adapter, prompt))]);
+    assert.equal(finish?.kind, "finish");
+  }
 });
 
 test("equal prompts that come together are computed once", () => {

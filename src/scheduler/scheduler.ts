@@ -7,7 +7,7 @@ import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.j
 import { Residency } from "./residency.js";
 import { hasPenalties, mostPositions, pagesFor, Sequence, type SlotId } from "./sequence.js";
 import { type PlannedStep, StepDraft } from "./step-draft.js";
-import { type PlannedRows, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
+import { type PlannedRows, readPooled, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
 
 export interface SchedulerOptions {
   readonly limits: StepLimits;
@@ -283,6 +283,9 @@ export class Scheduler {
     }
     if (part.samples) this.#acceptToken(arrays, sequence, index, events);
     else if (sequence.request.maxTokens === 0 && sequence.computed === sequence.promptLength) {
+      if (sequence.request.pooled) {
+        events.push({ sequence, event: { kind: "embedding", vector: readPooled(arrays, index) } });
+      }
       events.push(this.#finish(sequence, "length", null));
     }
   }
@@ -368,8 +371,8 @@ function leastUrgent(running: readonly Sequence[]): Sequence {
 }
 
 /** At least one token is always computed: its logits are what is asked for. */
-function reusablePages({ tokens, promptLogprobs }: Sequence): number {
-  return promptLogprobs === null ? pagesFor(tokens.length) - 1 : 0;
+function reusablePages({ tokens, promptLogprobs, request }: Sequence): number {
+  return promptLogprobs === null && !request.pooled ? pagesFor(tokens.length) - 1 : 0;
 }
 
 /** What the next page that a running sequence publishes will be cached as; null: it is not known yet. */

@@ -26,6 +26,7 @@ export interface Job {
   readonly penalties: boolean;
   readonly ignoreEos: boolean;
   readonly promptLogprobs: boolean;
+  readonly pooled?: boolean;
 }
 
 export interface Outcome {
@@ -55,6 +56,7 @@ export function requestOf(job: Job): GenerateRequest {
     ignoreEos: job.ignoreEos,
     logprobs: null,
     promptLogprobs: job.promptLogprobs ? 1 : null,
+    pooled: job.pooled ?? false,
     onEvent: () => {},
   };
 }
@@ -97,6 +99,7 @@ export class Simulation {
       blocks: maxBatch * pages,
       history: pages * 16 + 1,
       biases: 0,
+      width: 1,
     };
     this.scheduler = new Scheduler({ limits, slots: 2 * maxBatch, pages });
     this.#idle = [allocateStepArrays(limits), allocateStepArrays(limits)];

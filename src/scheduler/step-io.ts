@@ -67,6 +67,7 @@ function writeState(arrays: StepArrays, index: number, part: PlannedRows): void 
   if (part.samples && sequence.request.logprobs !== null) flags |= SequenceFlag.logprobs;
   if (wantsPromptLogprobs(part)) flags |= SequenceFlag.promptLogprobs;
   if (hasPenalties(sequence.request)) flags |= SequenceFlag.penalties;
+  if (sequence.request.pooled) flags |= SequenceFlag.pool;
   arrays.flags[index] = flags;
   arrays.slot[index] = sequence.slot!;
   arrays.adapter[index] = sequence.adapter;
@@ -106,6 +107,12 @@ export function readSampledLogprob(arrays: StepArrays, index: number, count: num
     logprob: arrays.sampledLogprob[index]!,
     top: readTop(arrays.topTokens, arrays.topLogprobValues, index, count),
   };
+}
+
+/** The mean of the hidden states of sequence `index` of the step. */
+export function readPooled({ pooled, slot }: StepArrays, index: number): Float32Array {
+  const width = pooled.length / slot.length;
+  return pooled.slice(index * width, (index + 1) * width);
 }
 
 /** Log-probabilities of the prompt tokens that follow the part's rows. */
