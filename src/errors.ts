@@ -105,6 +105,11 @@ export const ERRORS = {
     type: SERVER,
     message: "The model computed a value that is not finite (NaN or infinity).",
   },
+  grammar_failed: {
+    status: 500,
+    type: SERVER,
+    message: "The grammar of the answer could not be followed.",
+  },
   engine_failed: { status: 500, type: SERVER, message: "The engine failed." },
   engine_stopped: {
     status: 503,

@@ -66,6 +66,7 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
       .frequency = take<float>(a, "frequency", sequences),
       .repetition = take<float>(a, "repetition", sequences),
       .top_logprobs = take<int32_t>(a, "topLogprobs", sequences),
+      .mask = take<uint32_t>(a, "mask", sequences * limits.mask_words),
   };
   output_ = {
       .status = take<int32_t>(a, "status", sequences),

@@ -103,6 +103,7 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
                                   .number("history", info.limits.history)
                                   .number("biases", info.limits.biases)
                                   .number("width", info.limits.width)
+                                  .number("maskWords", info.limits.mask_words)
                                   .frozen();
   return Fields(env)
       .set("family", info.family)

@@ -32,7 +32,7 @@ void check_config(const EngineConfig& config) {
   require_range("maxLoadedAdapters", config.max_loaded_adapters, 1, 1 << 20);
 }
 
-StepLimits step_limits(const EngineConfig& config, int max_model_len, int width) {
+StepLimits step_limits(const EngineConfig& config, int max_model_len, int width, int vocab) {
   const int64_t batch = config.max_batch;
   const auto clamp = [](int64_t n) { return static_cast<int>(std::min<int64_t>(n, INT32_MAX)); };
   return {
@@ -41,7 +41,8 @@ StepLimits step_limits(const EngineConfig& config, int max_model_len, int width)
       .blocks = clamp(batch * pages_of(max_model_len)),
       .history = clamp(std::min(batch * max_model_len, std::max<int64_t>(max_model_len, kHistory))),
       .biases = clamp(batch * kBiasesPerSequence),
-      .width = width};
+      .width = width,
+      .mask_words = mask_words(vocab)};
 }
 
 uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
@@ -101,7 +102,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;
   info_.weight_bytes = weights_.bytes;
-  info_.limits = step_limits(config, info_.max_model_len, info_.width);
+  info_.limits = step_limits(config, info_.max_model_len, info_.width, info_.vocab);
   info_.slots = 2 * config.max_batch;
 
   check_ = std::make_unique<StepCheck>(StepBounds{.limits = info_.limits,

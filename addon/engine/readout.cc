@@ -1,6 +1,7 @@
 #include "engine/readout.h"
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -39,6 +40,34 @@ void change_logits(const StepInput& step, int b, const TokenHistory& history,
   }
 }
 
+// Ids of the tokens that the sequence's mask allows, rising.
+void gather_allowed(const StepInput& step, int b, int vocab, std::vector<int32_t>& ids) {
+  const int words = mask_words(vocab);
+  const uint32_t* mask = step.mask + int64_t{b} * words;
+  ids.clear();
+  for (int w = 0; w < words; ++w) {
+    for (uint32_t bits = mask[w]; bits != 0; bits &= bits - 1) {
+      ids.push_back(w * 32 + std::countr_zero(bits));
+    }
+  }
+}
+
+// Samples as if the allowed tokens were the whole vocabulary: a forbidden one is no candidate and
+// takes part in no sum.
+int32_t sample_masked(const StepInput& step, int b, std::span<const float> logits) {
+  thread_local std::vector<int32_t> ids;
+  thread_local std::vector<float> allowed;
+  gather_allowed(step, b, static_cast<int>(logits.size()), ids);
+  allowed.clear();
+  for (const int32_t id : ids) allowed.push_back(logits[id]);
+  return ids[sample(sampling_of(step, b), allowed, peak(allowed).value)];
+}
+
+int32_t sample_token(const StepInput& step, int b, std::span<const float> logits, float max) {
+  if (step.flags[b] & kMask) return sample_masked(step, b, logits);
+  return sample(sampling_of(step, b), logits, max);
+}
+
 }  // namespace
 
 void read_sampled_row(const StepInput& step, int b, std::span<const float> logits, Slot& slot,
@@ -54,9 +83,9 @@ void read_sampled_row(const StepInput& step, int b, std::span<const float> logit
     thread_local std::vector<float> changed;
     changed.assign(logits.begin(), logits.end());
     change_logits(step, b, slot.history, changed);
-    slot.token = sample(sampling_of(step, b), changed, peak(changed).value);
+    slot.token = sample_token(step, b, changed, peak(changed).value);
   } else {
-    slot.token = sample(sampling_of(step, b), logits, raw.value);
+    slot.token = sample_token(step, b, logits, raw.value);
   }
   out.sampled[b] = slot.token;
   if (flags & kPenalties) slot.history.add_sampled(slot.token);

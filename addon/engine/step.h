@@ -10,19 +10,23 @@
 
 namespace smore {
 
-inline constexpr int kAbiVersion = 3;
+inline constexpr int kAbiVersion = 4;
 
 // Upper bounds that size the arrays of a batch. [engine.info -> TypeScript]
 struct StepLimits {
-  int rows;       // T: tokens in one step (--max-batch-tokens)
-  int sequences;  // B: sequences in one step (--max-batch)
-  int blocks;     // KV page ids in one step, over all sequences
-  int history;    // tokens of restored histories in one step
-  int biases;     // logit_bias entries in one step
-  int width;      // D: of a hidden state
+  int rows;        // T: tokens in one step (--max-batch-tokens)
+  int sequences;   // B: sequences in one step (--max-batch)
+  int blocks;      // KV page ids in one step, over all sequences
+  int history;     // tokens of restored histories in one step
+  int biases;      // logit_bias entries in one step
+  int width;       // D: of a hidden state
+  int mask_words;  // of a mask: one bit per token of the vocabulary, 32 to a word
 };
 
 inline constexpr int kMaxTopLogprobs = 20;
+
+// Words of one sequence's mask.
+constexpr int mask_words(int vocab) { return (vocab + 31) / 32; }
 
 // Bits of StepInput::flags.
 enum SequenceFlag : uint32_t {
@@ -33,6 +37,7 @@ enum SequenceFlag : uint32_t {
   kLogprobs = 8,  // fill sampled_logprob, and top_* up to top_logprobs
   kPromptLogprobs = 16,  // fill row_* for every row of this sequence but its last prompt token
   kPenalties = 32,       // presence, frequency or repetition differ from their neutral value
+  kMask = 64,            // sample only tokens whose bit in the sequence's mask is set
   kPool = 128,  // fill pooled; in every step of a sequence, the first of which is at context 0
 };
 
@@ -73,6 +78,7 @@ struct StepInput {
   const float* frequency;       // B: 0 = off; over sampled tokens
   const float* repetition;      // B: 1 = off; over prompt and sampled tokens
   const int32_t* top_logprobs;  // B: 0 .. kMaxTopLogprobs
+  const uint32_t* mask;  // B x mask_words: bit t % 32 of word t / 32 allows token t (kMask only)
 };
 
 // Why a sequence has no token in this step. The others of the step are unharmed.

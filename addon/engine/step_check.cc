@@ -116,10 +116,24 @@ void StepCheck::check_sequence(const StepInput& step, int b) {
     require_number("top_p", b, step.top_p[b], 0, 1);
     require_number("min_p", b, step.min_p[b], 0, 1);
   }
+  if (flags & kMask) check_mask(step, b);
   if (flags & kPenalties) {
     require_number("presence", b, step.presence[b], -100, 100);
     require_number("frequency", b, step.frequency[b], -100, 100);
     require_number("repetition", b, step.repetition[b], 1e-6f, 1e6f);
+  }
+}
+
+void StepCheck::check_mask(const StepInput& step, int b) const {
+  const int words = mask_words(bounds_.vocab);
+  const uint32_t* mask = step.mask + int64_t{b} * words;
+  uint32_t any = 0;
+  for (int w = 0; w + 1 < words; ++w) any |= mask[w];
+  const uint32_t past_end = mask[words - 1] & ~(UINT32_MAX >> (words * 32 - bounds_.vocab));
+  if (past_end != 0)
+    refuse("the mask of sequence " + std::to_string(b) + " exceeds the vocabulary");
+  if ((any | mask[words - 1]) == 0) {
+    refuse("the mask of sequence " + std::to_string(b) + " allows no token");
   }
 }
 

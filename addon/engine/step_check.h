@@ -27,6 +27,7 @@ class StepCheck {
 
  private:
   void check_sequence(const StepInput& step, int b);
+  void check_mask(const StepInput& step, int b) const;
 
   StepBounds bounds_;
   std::vector<bool> slot_used_;  // slots of the step under check

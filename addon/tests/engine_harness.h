@@ -31,6 +31,7 @@ struct Sequence {
   float frequency = 0;
   float repetition = 1;
   int32_t top_logprobs = 0;
+  std::vector<uint32_t> mask{};  // of every sequence of the step, when one has kMask
 };
 
 // The arrays of a step, built from sequences.
@@ -78,7 +79,8 @@ class HandMadeStep {
             .presence = presence.data(),
             .frequency = frequency.data(),
             .repetition = repetition.data(),
-            .top_logprobs = top_logprobs.data()};
+            .top_logprobs = top_logprobs.data(),
+            .mask = mask.data()};
   }
 
   StepOutput output() {
@@ -97,7 +99,7 @@ class HandMadeStep {
   std::vector<int32_t> tokens, next_tokens, slot, adapter, row_start{0}, context, block_start{0},
       blocks, history_start{0}, history_prompt, history, bias_start{0}, bias_token, sample_index,
       top_k, top_logprobs;
-  std::vector<uint32_t> flags, seed;
+  std::vector<uint32_t> flags, seed, mask;
   std::vector<float> bias_value, temperature, top_p, min_p, presence, frequency, repetition;
   std::vector<int32_t> status, sampled, top_tokens, row_top_tokens;
   std::vector<float> sampled_logprob, top_logprobs_out, row_logprob, row_top_logprobs, pooled;
@@ -135,6 +137,7 @@ class HandMadeStep {
     frequency.push_back(s.frequency);
     repetition.push_back(s.repetition);
     top_logprobs.push_back(s.top_logprobs);
+    mask.insert(mask.end(), s.mask.begin(), s.mask.end());
   }
 };
 

@@ -22,8 +22,13 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
   CHECK(step.sampled == std::vector<int32_t>{1, -1});
 
   // A step that was planned before the failure was known still runs, on any token.
-  const StepLimits limits = {
-      .rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0, .width = 0};
+  const StepLimits limits = {.rows = 4,
+                             .sequences = 2,
+                             .blocks = 4,
+                             .history = 0,
+                             .biases = 0,
+                             .width = 0,
+                             .mask_words = 1};
   StepRows rows(limits);
   const HandMadeStep next(
       {{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1},
@@ -33,9 +38,61 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
   CHECK(rows.model_step().tokens[1] == 0);
 }
 
+TEST_CASE("a mask leaves its tokens alone in the draw, and the logprobs as they are") {
+  std::vector<float> logits(70, 0.0f);
+  logits[3] = 9;
+  logits[64] = 8;
+  logits[69] = 7;
+  const std::vector<uint32_t> allowed = {1u << 5, 0, 1u << 0 | 1u << 5};  // 5, 64 and 69
+  const uint32_t flags = kSample | kMask | kLogprobs;
+  std::vector<Slot> slots(1);
+  for (const float temperature : {0.0f, 0.01f}) {
+    HandMadeStep step({{.tokens = {1},
+                        .flags = flags,
+                        .seed = 7,
+                        .temperature = temperature,
+                        .top_logprobs = 1,
+                        .mask = allowed}});
+    read_sampled_row(step.input(), 0, logits, slots[0], step.output());
+    CHECK(step.sampled[0] == 64);
+    CHECK(step.top_tokens[0] == 3);
+    CHECK(step.sampled_logprob[0] == doctest::Approx(step.top_logprobs_out[0] - 1));
+  }
+  // Hot, all three come, and nothing else.
+  std::vector<int> count(70);
+  for (int32_t index = 0; index < 300; ++index) {
+    HandMadeStep step({{.tokens = {1},
+                        .flags = flags,
+                        .sample_index = index,
+                        .temperature = 100,
+                        .top_p = 0.99f,
+                        .mask = allowed}});
+    read_sampled_row(step.input(), 0, logits, slots[0], step.output());
+    ++count[step.sampled[0]];
+  }
+  CHECK(count[5] + count[64] + count[69] == 300);
+  CHECK(count[5] > 50);
+  CHECK(count[64] > 50);
+  CHECK(count[69] > 50);
+}
+
+TEST_CASE("a mask comes after biases and penalties") {
+  std::vector<float> logits = {0, 3, 2, 1};
+  std::vector<Slot> slots(1);
+  HandMadeStep step(
+      {{.tokens = {1}, .biases = {{2, -5}}, .flags = kSample | kMask, .mask = {0xd}}});
+  read_sampled_row(step.input(), 0, logits, slots[0], step.output());
+  CHECK(step.sampled[0] == 3);
+}
+
 TEST_CASE("a token cannot come from a slot that has none") {
-  const StepLimits limits = {
-      .rows = 4, .sequences = 2, .blocks = 4, .history = 0, .biases = 0, .width = 0};
+  const StepLimits limits = {.rows = 4,
+                             .sequences = 2,
+                             .blocks = 4,
+                             .history = 0,
+                             .biases = 0,
+                             .width = 0,
+                             .mask_words = 1};
   StepRows rows(limits);
   const std::vector<Slot> slots(2);
   const HandMadeStep step({{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1}});
@@ -44,8 +101,13 @@ TEST_CASE("a token cannot come from a slot that has none") {
 }
 
 TEST_CASE("rows are grouped by adapter, and prompt rows are wanted where a token follows") {
-  const StepLimits limits = {
-      .rows = 16, .sequences = 4, .blocks = 8, .history = 0, .biases = 0, .width = 0};
+  const StepLimits limits = {.rows = 16,
+                             .sequences = 4,
+                             .blocks = 8,
+                             .history = 0,
+                             .biases = 0,
+                             .width = 0,
+                             .mask_words = 1};
   StepRows rows(limits);
   const std::vector<Slot> slots(4);
   const HandMadeStep step({{.tokens = {1, 2}, .slot = 0, .adapter = 7},

@@ -14,12 +14,17 @@ namespace smore {
 
 namespace {
 
-const StepBounds kBounds = {
-    .limits = {.rows = 8, .sequences = 3, .blocks = 6, .history = 4, .biases = 2, .width = 0},
-    .vocab = 100,
-    .kv_pages = 10,
-    .max_model_len = 64,
-    .slots = 6};
+const StepBounds kBounds = {.limits = {.rows = 8,
+                                       .sequences = 3,
+                                       .blocks = 6,
+                                       .history = 4,
+                                       .biases = 2,
+                                       .width = 0,
+                                       .mask_words = 1},
+                            .vocab = 100,
+                            .kv_pages = 10,
+                            .max_model_len = 64,
+                            .slots = 6};
 
 Sequence good(int32_t slot) {
   return {.tokens = {1, 2}, .slot = slot, .flags = kSample | kLogprobs | kPenalties, .seed = 1};
@@ -32,6 +37,20 @@ TEST_CASE("a step within its bounds passes, and the check keeps nothing of it") 
   HandMadeStep step({good(0), good(5)});
   check.check(step.input());
   check.check(step.input());
+}
+
+TEST_CASE("a mask allows something, and nothing past the vocabulary") {
+  StepCheck check(kBounds);
+  Sequence masked = good(0);
+  masked.flags |= kMask;
+  masked.mask = {0, 0, 0, 1u << 3};  // token 99 of 100
+  check.check(HandMadeStep({masked}).input());
+  masked.mask = {0, 0, 0, 0};
+  check_refused(ErrorCode::kInvalidArgument, "the mask of sequence 0 allows no token",
+                [&] { check.check(HandMadeStep({masked}).input()); });
+  masked.mask = {1, 0, 0, 1u << 4};
+  check_refused(ErrorCode::kInvalidArgument, "the mask of sequence 0 exceeds the vocabulary",
+                [&] { check.check(HandMadeStep({masked}).input()); });
 }
 
 TEST_CASE("every number that TypeScript could get wrong is refused by its array's name") {

@@ -57,6 +57,7 @@ export function generateRequest(
     logprobs: job.logprobs,
     promptLogprobs: job.echo ? job.logprobs : null,
     pooled: false,
+    mask: null,
     onEvent,
   };
 }

@@ -87,6 +87,7 @@ function pooledRequest(
     ignoreEos: true,
     logprobs: null,
     promptLogprobs: null,
+    mask: null,
     pooled: true,
     onEvent,
   };

@@ -156,6 +156,7 @@ export class EngineBench {
       logprobs: null,
       promptLogprobs: null,
       pooled: false,
+      mask: null,
       onEvent: () => {},
     };
   }

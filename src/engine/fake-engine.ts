@@ -43,6 +43,17 @@ export function sampleAfter(
   return state % END_ONE_IN === 0 ? END_OF_TEXT : 1 + (state % (vocab - 1));
 }
 
+/** The wanted token, or the next that a mask allows. */
+export function allowedToken(mask: Uint32Array, wanted: number, vocab: number): number {
+  expect(
+    mask.some((word) => word !== 0),
+    "a mask allows something",
+  );
+  let token = wanted;
+  while (((mask[token >> 5]! >>> (token & 31)) & 1) === 0) token = (token + 1) % vocab;
+  return token;
+}
+
 function mix(state: number, value: number): number {
   let mixed = Math.imul(state ^ value, 0x9e3779b1);
   mixed ^= mixed >>> 15;
@@ -151,12 +162,20 @@ export class FakeModel {
   #sample(arrays: StepArrays, index: number, slot: Slot, digest: number): void {
     const history = arrays.flags[index]! & SequenceFlag.penalties ? slot.history : null;
     const seed = arrays.seed[2 * index]!;
-    const token = sampleAfter(digest, seed, arrays.sampleIndex[index]!, history, this.#vocab);
+    const wanted = sampleAfter(digest, seed, arrays.sampleIndex[index]!, history, this.#vocab);
+    const masked = arrays.flags[index]! & SequenceFlag.mask;
+    const token = masked ? this.#allowed(arrays, index, wanted) : wanted;
     slot.lastSampled = token;
     slot.history.push(token);
     arrays.sampled[index] = token;
     arrays.sampledLogprob[index] = -(mix(digest, token) % 1000) / 100;
     fillTop(arrays.topTokens, arrays.topLogprobValues, index, digest);
+  }
+
+  #allowed(arrays: StepArrays, index: number, wanted: number): number {
+    const words = arrays.mask.length / arrays.slot.length;
+    const mask = arrays.mask.subarray(index * words, (index + 1) * words);
+    return allowedToken(mask, wanted, this.#vocab);
   }
 }
 
@@ -224,6 +243,7 @@ export class FakeEngine implements NativeEngine {
         history: kvPages * PAGE_TOKENS,
         biases: maxBatch * 300,
         width: 1,
+        maskWords: Math.ceil(vocab / 32),
       },
       slots: 2 * maxBatch,
     };

@@ -4,7 +4,7 @@
  */
 
 /** Bumped together with kAbiVersion in addon/engine/step.h. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 export const MAX_TOP_LOGPROBS = 20;
 
@@ -20,6 +20,7 @@ export const SequenceFlag = {
   promptLogprobs: 16,
   penalties: 32,
   pool: 128,
+  mask: 64,
 } as const;
 
 /** SequenceStatus in step.h. */
@@ -56,6 +57,7 @@ export interface StepLimits {
   readonly history: number;
   readonly biases: number;
   readonly width: number;
+  readonly maskWords: number;
 }
 
 /** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
@@ -138,6 +140,7 @@ export interface StepArrays {
   readonly frequency: Float32Array;
   readonly repetition: Float32Array;
   readonly topLogprobs: Int32Array;
+  readonly mask: Uint32Array; // limits.maskWords per sequence, one bit per token
   // outputs
   readonly status: Int32Array;
   readonly sampled: Int32Array;

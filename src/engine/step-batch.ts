@@ -35,6 +35,7 @@ const LAYOUT: readonly Row[] = [
   ["frequency", Float32Array, perSequence],
   ["repetition", Float32Array, perSequence],
   ["topLogprobs", Int32Array, perSequence],
+  ["mask", Uint32Array, (limits) => limits.sequences * limits.maskWords],
   // outputs
   ["status", Int32Array, perSequence],
   ["sampled", Int32Array, perSequence],

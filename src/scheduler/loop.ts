@@ -40,6 +40,9 @@ const MOST_ACQUIRED_AT_ONCE = 2;
 /** Event callbacks hold the event loop no longer than this in one go, in milliseconds. */
 const HOLD_MS = 2;
 
+/** Masks are waited for so long before a step is planned without them. */
+const MASK_MS = 2;
+
 /**
  * Drives the engine: while one step runs, the next is planned and queued behind it; then the first
  * one's tokens go out. Everything here happens on the event loop, so submitting and cancelling are
@@ -85,6 +88,7 @@ export class EngineLoop implements Generator {
   async run(): Promise<void> {
     let running: Flight | null = null;
     while (running !== null || !this.#draining || !this.scheduler.idle) {
+      await this.#settleMasks();
       const next = this.#launch();
       if (running !== null) await this.#land(running);
       else if (next === null) await this.#sleep();
@@ -168,6 +172,24 @@ export class EngineLoop implements Generator {
     clock.ended(sequence, reason, performance.now());
     this.scheduler.cancel(sequence);
     this.#awake();
+  }
+
+  /**
+   * Masks are made while a step runs. Those that are late are waited for, a moment only: a sequence without
+   * its mask misses the step, and alone it would make the others' steps small.
+   */
+  async #settleMasks(): Promise<void> {
+    const made = this.scheduler.masksInWork().map((mask) => mask.made);
+    if (made.length > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, MASK_MS);
+      });
+      await Promise.race([Promise.all(made), late]);
+      clearTimeout(timer);
+      for (const mask of made) void mask.then(() => this.#awake());
+    }
+    await this.#emit(this.scheduler.failMasks(), performance.now());
   }
 
   /** Plans a step and hands it to the engine; null when there is nothing to compute. */

@@ -1,3 +1,5 @@
+import type { TokenMask } from "./token-mask.js";
+
 /** What the API asks of the scheduler, and what it hears back. Pure types, shared by both sides. */
 
 /** OpenAI's sampling parameters after validation; every field set, neutral where the client was silent. */
@@ -24,6 +26,7 @@ export interface GenerateRequest {
   readonly logprobs: number | null; // null = none, else how many alternatives (0..20)
   readonly promptLogprobs: number | null; // for echo
   readonly pooled: boolean; // the mean of the prompt's hidden states is wanted; then maxTokens is 0
+  readonly mask: TokenMask | null; // of the grammar that its tokens follow
   /** Called on the event loop, in order; must not throw. */
   readonly onEvent: (event: GenerationEvent) => void;
 }

@@ -30,6 +30,7 @@ const jobs: fc.Arbitrary<Job> = fc.record({
   maxTokens: fc.oneof(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 20, max: 40 })),
   seed: fc.integer({ min: 0, max: 2 }),
   penalties: fc.boolean(),
+  masked: fc.constantFrom(false, false, false, false, true),
   ignoreEos: fc.constantFrom(true, true, false),
   promptLogprobs: fc.boolean(),
   priority: fc.integer({ min: -1, max: 1 }),
@@ -42,6 +43,7 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   { weight: 8, arbitrary: fc.constant({ kind: "plan" }) },
   { weight: 8, arbitrary: fc.constant({ kind: "finish" }) },
   { weight: 3, arbitrary: fc.constant({ kind: "answer" }) },
+  { weight: 4, arbitrary: fc.constant({ kind: "masks" }) },
 );
 
 function act(simulation: Simulation, action: Action): void {
@@ -50,6 +52,7 @@ function act(simulation: Simulation, action: Action): void {
   if (action.kind === "plan") simulation.plan();
   if (action.kind === "finish") simulation.finishStep();
   if (action.kind === "answer") simulation.answerAcquisition();
+  if (action.kind === "masks") simulation.makeMasks();
 }
 
 function checkOutcomes(simulation: Simulation): void {
@@ -93,7 +96,7 @@ test("any schedule ends with every page free and the tokens each request gets al
     }),
     { numRuns: 4000 },
   );
-  assert.ok(preemptions > 500 && sharedTokens > 5000, "the schedules reach the hard cases");
+  assert.ok(preemptions > 300 && sharedTokens > 5000, "the schedules reach the hard cases");
 });
 
 test("a step that fails ends its own sequences and no others", () => {
@@ -107,6 +110,7 @@ test("a step that fails ends its own sequences and no others", () => {
         for (const job of list) simulation.submit(job);
         while (!simulation.scheduler.idle) {
           simulation.answerAcquisition();
+          simulation.makeMasks();
           simulation.plan();
           simulation.plan();
           simulation.finishStep(simulation.steps === failing);
@@ -283,4 +287,38 @@ test("more logit biases than a step can carry are refused", () => {
   const sampling = { ...request.sampling, logitBias: new Map([[7, -100]]) };
   const { scheduler } = new Simulation(roomy);
   assert.throws(() => scheduler.submit({ ...request, sampling }), /at most 0 tokens/);
+});
+
+test("a generation that follows a grammar waits for its token and its mask, and holds up nobody", () => {
+  const simulation = new Simulation({ maxBatch: 2, maxRows: 16, pages: 8, maxPinned: 1 });
+  const job: Job = {
+    prompt: [1, 2, 3],
+    adapter: 0,
+    maxTokens: 8,
+    seed: 1,
+    penalties: false,
+    ignoreEos: true,
+    promptLogprobs: false,
+  };
+  const masked = simulation.submit({ ...job, masked: true });
+  const free = simulation.submit(job);
+  const planned = () => [masked, free].map(({ sequence }) => sequence.planned);
+  simulation.plan(); // all rows but the one that samples
+  assert.deepEqual(planned(), [2, 3]);
+  simulation.makeMasks();
+  simulation.plan();
+  assert.deepEqual(planned(), [3, 4]);
+  simulation.finishStep();
+  simulation.plan(); // its token is not sampled yet
+  assert.deepEqual(planned(), [3, 5]);
+  simulation.finishStep();
+  simulation.plan(); // its mask is not made yet
+  assert.deepEqual(planned(), [3, 6]);
+  assert.equal(simulation.scheduler.masksInWork().length, 1);
+  simulation.makeMasks();
+  simulation.finishStep();
+  simulation.plan();
+  assert.deepEqual(planned(), [4, 7]);
+  simulation.drain();
+  checkOutcomes(simulation);
 });

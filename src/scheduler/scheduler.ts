@@ -8,6 +8,7 @@ import { Residency } from "./residency.js";
 import { hasPenalties, mostPositions, pagesFor, Sequence, type SlotId } from "./sequence.js";
 import { type PlannedStep, StepDraft } from "./step-draft.js";
 import { type PlannedRows, readPooled, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
+import type { TokenMask } from "./token-mask.js";
 
 export interface SchedulerOptions {
   readonly limits: StepLimits;
@@ -99,6 +100,22 @@ export class Scheduler {
   failAdapter(adapter: number, code: ErrorCode, message: string): SequenceEvent[] {
     const affected = this.#queue.all().filter((sequence) => sequence.adapter === adapter);
     return affected.map((sequence) => this.#end(sequence, code, message));
+  }
+
+  /** Masks that running sequences need for their next row and nothing else. */
+  masksInWork(): TokenMask[] {
+    return this.#running.flatMap(({ request: { mask }, pending, remaining }) => {
+      const inWork = mask !== null && mask.bits === null && pending === 0 && remaining === 0;
+      return inWork && mask.failure === null ? [mask] : [];
+    });
+  }
+
+  /** Ends running sequences that will get no mask any more. */
+  failMasks(): SequenceEvent[] {
+    const failed = this.#running.filter(({ request }) => request.mask?.failure != null);
+    return failed.map((sequence) =>
+      this.#end(sequence, "grammar_failed", sequence.request.mask!.failure!),
+    );
   }
 
   /** Writes the next step into `arrays`; null when nothing can be computed now. */
@@ -229,7 +246,7 @@ export class Scheduler {
   /** Gives a waiting sequence pages for all its tokens, and a slot; false when there is no room. */
   #start(sequence: Sequence, cached: CachedPrefix): boolean {
     if (this.#running.length >= this.#limits.sequences || this.#slots.length === 0) return false;
-    const needed = pagesFor(sequence.remaining) - cached.blocks.length;
+    const needed = pagesFor(sequence.length) - cached.blocks.length;
     // Running streams will each need a page soon: without a margin the newest would be preempted at once.
     const margin = this.#running.length;
     if (needed + margin > this.kv.free - this.kv.idleAmong(cached.blocks)) return false;
@@ -308,6 +325,8 @@ export class Scheduler {
     events.push({ sequence, event: { kind: "token", token, logprob } });
     if (sequence.outputLength >= request.maxTokens) {
       events.push(this.#finish(sequence, "length", null));
+    } else {
+      request.mask?.accept(token);
     }
   }
 

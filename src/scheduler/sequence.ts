@@ -89,7 +89,17 @@ export class Sequence {
 
   /** Rows that could be planned now; the last token of a generation is never fed back. */
   get remaining(): number {
-    return Math.min(this.length, mostPositions(this.request)) - this.planned;
+    const held = this.awaitsMask ? 1 : 0;
+    return Math.max(Math.min(this.length, mostPositions(this.request)) - held - this.planned, 0);
+  }
+
+  /**
+   * Its next token may not be sampled yet: which tokens are allowed depends on one that a queued step
+   * samples, or is just being found out.
+   */
+  get awaitsMask(): boolean {
+    const { mask } = this.request;
+    return mask !== null && (this.pending > 0 || mask.bits === null);
   }
 
   /** Back to where it stood before it was admitted, but for the tokens it has. */

@@ -1,10 +1,11 @@
-import { digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
+import { allowedToken, digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
 import type { StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import type { GenerateRequest, GenerationEvent } from "./request.js";
 import { Scheduler } from "./scheduler.js";
 import { hasPenalties, type Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
+import type { TokenMask } from "./token-mask.js";
 
 export const VOCAB = 50;
 export const STOP_TOKENS: ReadonlySet<number> = new Set([0]);
@@ -24,6 +25,7 @@ export interface Job {
   readonly maxTokens: number;
   readonly seed: number;
   readonly penalties: boolean;
+  readonly masked?: boolean;
   readonly ignoreEos: boolean;
   readonly promptLogprobs: boolean;
   readonly pooled?: boolean;
@@ -57,8 +59,37 @@ export function requestOf(job: Job): GenerateRequest {
     logprobs: null,
     promptLogprobs: job.promptLogprobs ? 1 : null,
     pooled: job.pooled ?? false,
+    mask: job.masked === true ? new LateMask() : null,
     onEvent: () => {},
   };
+}
+
+/** A grammar of sorts: which tokens may come depends on the one before. */
+function maskAfter(previous: number): Uint32Array {
+  const mask = new Uint32Array(Math.ceil(VOCAB / 32));
+  for (let token = 0; token < VOCAB; token++) {
+    if ((token + previous) % 3 !== 0) mask[token >> 5]! |= 1 << (token & 31);
+  }
+  return mask;
+}
+
+/** Made when the test says so, as by a worker that takes its time. */
+class LateMask implements TokenMask {
+  readonly failure = null;
+  readonly made = Promise.resolve();
+  bits: Uint32Array | null = null;
+  #previous = 0;
+
+  accept(token: number): void {
+    this.#previous = token;
+    this.bits = null;
+  }
+
+  make(): boolean {
+    const made = this.bits === null;
+    this.bits ??= maskAfter(this.#previous);
+    return made;
+  }
 }
 
 /** What the fake model generates for a request that runs alone. */
@@ -69,7 +100,9 @@ export function generateAlone(request: GenerateRequest): number[] {
     const history = hasPenalties(request) ? tokens : null;
     const digest = digestOf(request.adapter, tokens);
     const seed = Number(request.sampling.seed);
-    const token = sampleAfter(digest, seed, sampled.length, history, VOCAB);
+    const wanted = sampleAfter(digest, seed, sampled.length, history, VOCAB);
+    const mask = maskAfter(sampled.at(-1) ?? 0);
+    const token = request.mask === null ? wanted : allowedToken(mask, wanted, VOCAB);
     tokens.push(token);
     if (!request.ignoreEos && request.stopTokens.has(token)) break;
     sampled.push(token);
@@ -100,6 +133,7 @@ export class Simulation {
       history: pages * 16 + 1,
       biases: 0,
       width: 1,
+      maskWords: maskAfter(0).length,
     };
     this.scheduler = new Scheduler({ limits, slots: 2 * maxBatch, pages });
     this.#idle = [allocateStepArrays(limits), allocateStepArrays(limits)];
@@ -160,10 +194,23 @@ export class Simulation {
     return true;
   }
 
+  /** Every mask that is waited for is there. False when there was none. */
+  makeMasks(): boolean {
+    const live = this.outcomes.filter(({ sequence }) => sequence.phase !== "ended");
+    const made = live.map(({ sequence }) => (sequence.request.mask as LateMask | null)?.make());
+    return made.includes(true);
+  }
+
   /** Runs until nothing is left; throws when it stands still before that. */
   drain(): void {
     while (!this.scheduler.idle || this.#queued.length > 0) {
-      const moved = [this.answerAcquisition(), this.plan(), this.plan(), this.finishStep()];
+      const moved = [
+        this.answerAcquisition(),
+        this.makeMasks(),
+        this.plan(),
+        this.plan(),
+        this.finishStep(),
+      ];
       // Dropping a pin lets a refused adapter be asked for at the next plan.
       if (!moved.includes(true) && !this.plan() && this.#acquiring.length === 0) {
         throw new Error("the scheduler stands still with work left");

@@ -5,7 +5,15 @@ import { allocateStepArrays } from "../engine/step-batch.js";
 import { Scheduler } from "./scheduler.js";
 import { requestOf } from "./simulation.js";
 
-const limits = { rows: 32, sequences: 4, blocks: 16, history: 64, biases: 8, width: 1 };
+const limits = {
+  rows: 32,
+  sequences: 4,
+  blocks: 16,
+  history: 64,
+  biases: 8,
+  width: 1,
+  maskWords: 1,
+};
 const job = {
   prompt: [5, 6, 7],
   adapter: 0,

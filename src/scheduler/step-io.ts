@@ -68,6 +68,11 @@ function writeState(arrays: StepArrays, index: number, part: PlannedRows): void 
   if (wantsPromptLogprobs(part)) flags |= SequenceFlag.promptLogprobs;
   if (hasPenalties(sequence.request)) flags |= SequenceFlag.penalties;
   if (sequence.request.pooled) flags |= SequenceFlag.pool;
+  if (part.samples && sequence.request.mask !== null) {
+    flags |= SequenceFlag.mask;
+    const { bits } = sequence.request.mask;
+    arrays.mask.set(bits!, index * bits!.length);
+  }
   arrays.flags[index] = flags;
   arrays.slot[index] = sequence.slot!;
   arrays.adapter[index] = sequence.adapter;
