@@ -1,42 +1,68 @@
-// Times the adapters' share of decode steps at SmolLM2-135M's sizes, with random weights in
-// bfloat16: a S'MoRE tree (4/4 experts, 2/2 active, rank 8) on gate, up and down, and LoRA of rank
-// 16 on seven linears; all streams on one adapter, and each on its own.   adapter_bench [THREADS=2]
-// [STREAMS=1,4,16]
+// Decode steps with adapters beside steps of the base alone, in turn: a S'MoRE tree (4/4 experts,
+// 2/2 active, rank 8) on gate, up and down, and LoRA of rank 16 on seven linears, random weights in
+// bfloat16; one stream, and 16 on one adapter and on 16. Prints the share of the base's speed
+// beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40] [ACTIVATIONS=auto|fp32]
 
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <random>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "backends/backend.h"
 #include "core/error.h"
+#include "core/huge_pages.h"
+#include "engine/step.h"
+#include "model/llama.h"
+#include "model/source.h"
+#include "model/weights.h"
 #include "residual/adapters.h"
 
 namespace smore {
 namespace {
 
-ModelConfig smollm2() {
-  ModelConfig base;
-  base.layers = 30;
-  base.width = 576;
-  base.ffn_width = 1536;
-  base.heads = 9;
-  base.kv_heads = 3;
-  base.head_dim = 64;
-  return base;
-}
+constexpr int kMostStreams = 16;
+constexpr int kContext = 256;  // positions of a stream
+
+struct Options {
+  int threads = 2;
+  int steps = 40;
+  bool fp32_activations = false;
+};
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Bytes a second of summing a buffer far larger than the caches, the best of several times.
+double read_bandwidth(ThreadPool& threads) {
+  constexpr int64_t kWords = int64_t{256} << 17;
+  constexpr int64_t kPiece = 1 << 15;
+  const std::shared_ptr<uint8_t> bytes = huge_bytes(kWords * 8);
+  std::memset(bytes.get(), 1, kWords * 8);
+  const auto* buffer = reinterpret_cast<const uint64_t*>(bytes.get());
+  std::atomic<uint64_t> sink{0};
+  double best = 1e9;
+  for (int i = 0; i < 12; ++i) {
+    const double begin = seconds();
+    threads.for_each(kWords / kPiece, [&](int64_t chunk) {
+      uint64_t sum = 0;
+      for (int64_t w = 0; w < kPiece; ++w) sum += buffer[chunk * kPiece + w];
+      sink += sum;
+    });
+    best = std::min(best, seconds() - begin);
+  }
+  return kWords * 8 / best;
 }
 
 // A file of tensors in bfloat16 with small random values.
@@ -132,101 +158,133 @@ void write_lora(const std::string& folder, const ModelConfig& base) {
   tensors.write(folder, R"({"peft_type":"LORA","r":16,"lora_alpha":16})");
 }
 
-// The adapters' part of one decode step: a row per stream, dealt to the adapters in turn.
-class DecodeStep {
+// Decode steps of a whole model, a row per stream.
+class Bench {
  public:
-  DecodeStep(Adapters& adapters, const std::vector<int>& handles, int streams)
-      : adapters_(adapters), base_(smollm2()) {
-    for (size_t i = 0; i < handles.size(); ++i) {
-      AdapterRows::Group& group = rows_.groups.emplace_back(AdapterRows::Group{handles[i], {}});
-      for (int row = static_cast<int>(i); row < streams; row += static_cast<int>(handles.size())) {
-        group.rows.push_back(row);
-      }
-    }
-    std::mt19937 random(2);
-    std::normal_distribution<float> normal;
-    x_.resize(int64_t{streams} * base_.ffn_width);
-    for (float& value : x_) value = normal(random);
-    y_.resize(int64_t{streams} * 2 * base_.ffn_width);
+  Bench(const std::string& path, const Options& options)
+      : options_(options),
+        source_(open_model(path)),
+        cpu_(make_cpu_backend({.threads = options.threads,
+                               .fp32_activations = options.fp32_activations,
+                               .path = ""})),
+        config_(source_.config),
+        weights_(pack_weights(source_, Quantize::kNone, *cpu_, [](auto...) {})),
+        rotary_(cpu_->make_rotary(config_, kContext)),
+        kv_(cpu_->make_kv_cache(config_.layers, Llama::attention_shape(config_, 0),
+                                kMostStreams * kContext / kPageTokens)),
+        bandwidth_(read_bandwidth(cpu_->threads())) {
+    std::printf("%s, %d threads, memory read %.1f GB/s, base %.1f MB\n",
+                std::string(cpu_->path()).c_str(), options.threads, bandwidth_ * 1e-9,
+                static_cast<double>(weights_.bytes) * 1e-6);
   }
 
-  void run() {
-    const int kv = base_.kv_heads * base_.head_dim;
-    for (int layer = 0; layer < base_.layers; ++layer) {
-      apply(layer, {{Site::kQ, base_.width}, {Site::kK, kv}, {Site::kV, kv}}, base_.width);
-      apply(layer, {{Site::kO, base_.width}}, base_.width);
-      apply(layer, {{Site::kGate, base_.ffn_width}, {Site::kUp, base_.ffn_width}}, base_.width);
-      apply(layer, {{Site::kDown, base_.width}}, base_.ffn_width);
-    }
-  }
+  const ModelConfig& config() const { return config_; }
 
-  // Seconds of the fastest of many steps: what is left when nothing else runs.
-  double time() {
-    double best = 1e9;
-    for (int i = 0; i < 40; ++i) {
-      const double begin = seconds();
-      run();
-      best = std::min(best, seconds() - begin);
+  // Streams dealt to adapters in turn, beside steps of the base alone that take turns with them.
+  void measure(const char* kind, const std::string& folder, int streams, int in_use) {
+    Adapters adapters(config_, {.memory_budget = uint64_t{1} << 34}, *cpu_);
+    Llama llama(config_, weights_, *cpu_, *kv_, *rotary_, adapters, kMostStreams);
+    AdapterRows rows;
+    for (int i = 0; i < in_use; ++i) {
+      AdapterRows::Group& group = rows.groups.emplace_back();
+      group.handle = adapters.add(folder);
+      adapters.acquire(group.handle);
+      for (int row = i; row < streams; row += in_use) group.rows.push_back(row);
     }
-    return best;
+    double base = 1e9;
+    double adapted = 1e9;
+    double pages = 0;
+    for (int position = 0; position < options_.steps; ++position) {
+      base = std::min(base, step(llama, {}, streams, position));
+      const double before = page_uses(adapters);
+      adapted = std::min(adapted, step(llama, rows, streams, position));
+      pages = page_uses(adapters) - before;
+    }
+    const double bytes = touched_bytes(adapters, rows, pages);
+    const double bound = base / (base + bytes / bandwidth_);
+    std::printf(
+        "%-7s %2d streams on %2d adapters  base %6.2f ms  with %6.2f ms  of base %.3f  bound %.3f "
+        "(%5.1f MB)  of bound %.3f\n",
+        kind, streams, in_use, base * 1e3, adapted * 1e3, base / adapted, bound, bytes * 1e-6,
+        base / adapted / bound);
+    std::fflush(stdout);
   }
 
  private:
-  void apply(int layer, const std::vector<std::pair<Site, int>>& sites, int x_width) {
-    int64_t stride = 0;
-    for (const auto& [site, width] : sites) stride += width;
-    std::vector<SiteOutput> outputs;
-    float* y = y_.data();
-    for (const auto& [site, width] : sites) {
-      outputs.push_back({site, y, stride});
-      y += width;
+  // Seconds of one step at this position of every stream, logits included.
+  double step(Llama& llama, const AdapterRows& rows, int streams, int position) {
+    std::vector<int32_t> tokens, positions, sequences, row_start{0}, contexts, blocks,
+        block_start{0};
+    std::vector<WantedRow> wanted;
+    for (int b = 0; b < streams; ++b) {
+      tokens.push_back(100 + (b * 31 + position * 7) % 1000);
+      positions.push_back(position);
+      sequences.push_back(b);
+      row_start.push_back(b + 1);
+      contexts.push_back(position);
+      for (int page = 0; page < kContext / kPageTokens; ++page) {
+        blocks.push_back(b * kContext / kPageTokens + page);
+      }
+      block_start.push_back(static_cast<int32_t>(blocks.size()));
+      wanted.push_back({b, b, true});
     }
-    adapters_.apply(layer, outputs, rows_, x_.data(), x_width);
+    const ModelStep step{.tokens = tokens.data(),
+                         .attention = {.rows = streams,
+                                       .sequences = streams,
+                                       .row_start = row_start.data(),
+                                       .row_sequence = sequences.data(),
+                                       .context = contexts.data(),
+                                       .block_start = block_start.data(),
+                                       .blocks = blocks.data(),
+                                       .positions = positions.data()},
+                         .adapters = rows};
+    const double begin = seconds();
+    llama.forward(step);
+    llama.logits(wanted);
+    return seconds() - begin;
   }
 
-  Adapters& adapters_;
-  ModelConfig base_;
-  AdapterRows rows_;
-  std::vector<float> x_;
-  std::vector<float> y_;
+  static double page_uses(const Adapters& adapters) {
+    double stats[kStatCount] = {};
+    adapters.stats(stats);
+    return stats[kStatExpertHits] + stats[kStatExpertMisses];
+  }
+
+  // Trunks whole, and as many pages of middling size as the step used.
+  static double touched_bytes(const Adapters& adapters, const AdapterRows& rows, double pages) {
+    const AdapterInfo info = adapters.info(rows.groups[0].handle);
+    const double trunk = static_cast<double>(info.trunk_bytes);
+    const double page = (static_cast<double>(info.bytes) - trunk) / info.pages;
+    return static_cast<double>(rows.groups.size()) * trunk + pages * page;
+  }
+
+  Options options_;
+  ModelSource source_;
+  std::unique_ptr<Backend> cpu_;
+  ModelConfig config_;
+  ModelWeights weights_;
+  std::unique_ptr<RotaryTable> rotary_;
+  std::unique_ptr<KvCache> kv_;
+  double bandwidth_;  // bytes a second
 };
 
-void bench(Backend& backend, const char* kind, const std::string& folder,
-           const std::vector<int>& streams) {
-  for (const int count : streams) {
-    for (const int adapters_in_use : {1, count}) {
-      Adapters adapters(smollm2(), {.memory_budget = uint64_t{1} << 34}, backend);
-      std::vector<int> handles;
-      for (int i = 0; i < adapters_in_use; ++i) {
-        handles.push_back(adapters.add(folder));
-        adapters.acquire(handles.back());
-      }
-      const double time = DecodeStep(adapters, handles, count).time();
-      const double bytes = static_cast<double>(adapters.info(handles[0]).bytes) * adapters_in_use;
-      std::printf("%-6s %3d streams on %3d adapters  %8.3f ms a step  %6.1f GB/s of all weights\n",
-                  kind, count, adapters_in_use, time * 1e3, bytes / time * 1e-9);
-      std::fflush(stdout);
-      if (count == 1) break;
-    }
-  }
-}
-
 int run(int argc, char** argv) {
-  BackendOptions options;
-  options.threads = argc > 1 ? std::atoi(argv[1]) : 2;
-  options.fp32_activations = false;
-  std::vector<int> streams;
-  std::stringstream list(argc > 2 ? argv[2] : "1,4,16");
-  for (std::string item; std::getline(list, item, ',');) streams.push_back(std::stoi(item));
-  const auto backend = make_cpu_backend(options);
+  Options options;
+  if (argc > 2) options.threads = std::atoi(argv[2]);
+  if (argc > 3) options.steps = std::min(kContext, std::atoi(argv[3]));
+  options.fp32_activations = argc > 4 && std::string(argv[4]) == "fp32";
   char name[] = "/tmp/adapter-bench-XXXXXX";
   if (::mkdtemp(name) == nullptr) return 1;
   const std::string folder = name;
-  std::printf("%s, %d threads\n", std::string(backend->path()).c_str(), options.threads);
-  write_tree(folder + "/tree", smollm2());
-  write_lora(folder + "/lora", smollm2());
-  bench(*backend, "S'MoRE", folder + "/tree", streams);
-  bench(*backend, "LoRA", folder + "/lora", streams);
+  Bench bench(argv[1], options);
+  write_tree(folder + "/tree", bench.config());
+  write_lora(folder + "/lora", bench.config());
+  for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
+    bench.measure("S'MoRE", folder + "/tree", streams, adapters);
+  }
+  for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
+    bench.measure("LoRA", folder + "/lora", streams, adapters);
+  }
   std::filesystem::remove_all(folder);
   return 0;
 }
@@ -235,6 +293,10 @@ int run(int argc, char** argv) {
 }  // namespace smore
 
 int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|fp32]\n");
+    return 2;
+  }
   try {
     return smore::run(argc, argv);
   } catch (const smore::Error& error) {

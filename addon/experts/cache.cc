@@ -232,7 +232,7 @@ void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
     const auto start = std::chrono::steady_clock::now();
     BlockMemory memory;
     try {
-      memory = allocate_block(bytes);
+      memory = pool_.take(bytes);
       owner.source->load_page(page, memory.get());
     } catch (const std::exception&) {
       memory.reset();  // the page stays absent: the step that uses it fails those rows

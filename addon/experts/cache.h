@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "experts/block_pool.h"
 #include "experts/key.h"
 #include "experts/loader.h"
 #include "experts/stats.h"
@@ -131,6 +132,7 @@ class ExpertCache {
   std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
   uint64_t tick_ = 0;
+  BlockPool pool_;  // of pages
   Loader loader_;  // last: its thread ends before the rest goes
 };
 

@@ -23,10 +23,11 @@ struct AdapterFile;
 struct AdapterInfo {
   std::string kind;  // "smore", "lora"
   int64_t parameters = 0;
-  uint64_t bytes = 0;  // resident size when all of it is loaded
-  int sites = 0;       // adapted linears
-  int pages = 0;       // experts over all sites
-  int levels = 0;      // L of the largest tree; 1 for plain LoRA
+  uint64_t bytes = 0;        // resident size when all of it is loaded
+  uint64_t trunk_bytes = 0;  // of these, what is not experts
+  int sites = 0;             // adapted linears
+  int pages = 0;             // experts over all sites
+  int levels = 0;            // L of the largest tree; 1 for plain LoRA
 };
 
 // The rows of a step that one adapted linear must change, grouped by adapter ahead of the layers.

@@ -194,6 +194,7 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool 
   }
   plan.trunk_bytes = trunk.bytes();
   number_pages(plan, smore != nullptr && smore->shared_pool);
+  plan.info.trunk_bytes = plan.trunk_bytes;
   plan.info.bytes += plan.trunk_bytes;
   plan.info.sites = static_cast<int>(plan.sites.size());
   plan.info.pages = static_cast<int>(plan.pages.size());
