@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { EncoderThread } from "../src/encoders/encoder.js";
+import { fakeContext } from "../src/engine/fake.js";
+import { serve } from "./harness.js";
+
+const ENCODER = fileURLToPath(new URL("../../test/fixtures/encoder", import.meta.url));
+
+function blocks(language: string): string[] {
+  const document = readFileSync(new URL("../../docs/api.md", import.meta.url), "utf8");
+  const fence = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms");
+  return [...document.matchAll(fence)].map((match) => match[1] as string);
+}
+
+/** The fake model and the tiny encoder under the names that the document uses. */
+async function serveDocumented(t: TestContext): Promise<string> {
+  const thread = await EncoderThread.start(ENCODER, 1);
+  t.after(() => thread.close());
+  const encoder = {
+    name: "all-MiniLM-L6-v2",
+    root: thread.root,
+    created: thread.created,
+    maxTokens: thread.maxTokens,
+    encode: (inputs: Parameters<typeof thread.encode>[0]) => thread.encode(inputs),
+  };
+  const { url } = await serve(t, {
+    context: (generator) => {
+      const context = fakeContext(generator, { encoder });
+      const base = { ...context.models.base, name: "smollm2-135m-instruct" };
+      const models = { ...context.models, base, find: () => base };
+      return { ...context, models };
+    },
+  });
+  return url;
+}
+
+test("the requests in docs/api.md are answered", async (t) => {
+  const url = await serveDocumented(t);
+  const requests = blocks("sh");
+  assert.equal(requests.length, 4);
+  for (const request of requests) {
+    const [, path, body] = /8080(\S+) .*-d '(.*)'/s.exec(request) ?? [];
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(`${url}${path}`, { method: "POST", headers, body: body ?? "" });
+    assert.equal(response.status, 200, request);
+  }
+});
+
+test("the programs in docs/api.md run as they stand", async (t) => {
+  const url = await serveDocumented(t);
+  const programs = blocks("js");
+  assert.equal(programs.length, 4);
+  for (const [i, program] of programs.entries()) {
+    const file = fileURLToPath(new URL(`api-docs-${i}.mjs`, import.meta.url));
+    const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";
+    const address = url.replace("http://", "");
+    writeFileSync(file, imports + program.replaceAll("127.0.0.1:8080", address));
+    t.after(() => rmSync(file, { force: true }));
+    const run = promisify(execFile)(process.execPath, [file], { timeout: 20_000 });
+    assert.notEqual((await run).stdout, "", program);
+  }
+});
