@@ -87,13 +87,17 @@ export class EngineLoop implements Generator {
   /** Until drained. Rejects only by a fault of ours. */
   async run(): Promise<void> {
     let running: Flight | null = null;
-    while (running !== null || !this.#draining || !this.scheduler.idle) {
+    while (running !== null || !this.#drained) {
       await this.#settleMasks();
       const next = this.#launch();
       if (running !== null) await this.#land(running);
-      else if (next === null) await this.#sleep();
+      else if (next === null && !this.#drained) await this.#sleep();
       running = next;
     }
+  }
+
+  get #drained(): boolean {
+    return this.#draining && this.scheduler.idle;
   }
 
   reserve(requests: number, tokens: number): Reservation {
