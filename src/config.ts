@@ -3,6 +3,7 @@ import {
   budget,
   choice,
   integer,
+  label,
   list,
   parseOptions,
   text,
@@ -71,7 +72,7 @@ export const ENGINE_OPTIONS = {
 /** Every option of `smore serve`. */
 export const SERVE_OPTIONS = {
   ...ENGINE_OPTIONS,
-  servedModelName: text({
+  servedModelName: label({
     initial: null,
     placeholder: "NAME",
     help: "what requests call the base model",
@@ -167,12 +168,12 @@ export function readConfig(
   args: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
 ): Config | null {
-  const { values, operands, help } = parseOptions(SERVE_OPTIONS, args, environment);
+  const { values, operands, help, source } = parseOptions(SERVE_OPTIONS, args, environment);
   if (help) return null;
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
   const { adapter, ...rest } = values;
-  return Object.freeze({ ...rest, adapters: parseAdapters(adapter) });
+  return Object.freeze({ ...rest, adapters: parseAdapters(adapter, source("adapter")) });
 }
 
 export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
@@ -182,20 +183,21 @@ export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
   );
 }
 
-function parseAdapters(given: readonly string[]): AdapterSource[] {
+/** `option`: what the user wrote, a flag or a variable. */
+function parseAdapters(given: readonly string[], option: string): AdapterSource[] {
   const adapters = given.map((entry) => {
     const at = entry.indexOf("=");
     if (at < 1 || at === entry.length - 1) {
-      throw new UsageError(`--adapter must be NAME=PATH, not "${entry}"`);
+      throw new UsageError(`${option} must be NAME=PATH, not "${entry}"`);
     }
     const name = entry.slice(0, at);
     const fault = adapterNameFault(name);
-    if (fault !== null) throw new UsageError(`--adapter "${name}": the name ${fault}`);
+    if (fault !== null) throw new UsageError(`${option} "${name}": the name ${fault}`);
     return { name, path: entry.slice(at + 1) };
   });
   const names = adapters.map(({ name }) => name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw new UsageError(`--adapter "${twice}" is given twice`);
+  if (twice !== undefined) throw new UsageError(`${option} "${twice}" is given twice`);
   return adapters;
 }
 

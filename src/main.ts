@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { constants } from "node:os";
 import { type Command, CommandError, type Terminal } from "./cli/command.js";
 import { nearest, UsageError } from "./cli/options.js";
 import { ModelError } from "./models/model-error.js";
@@ -35,13 +34,20 @@ const terminal: Terminal = {
     const controller = new AbortController();
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => {
-        if (controller.signal.aborted) process.exit(128 + constants.signals[signal]);
+        if (controller.signal.aborted) endBy(signal);
         controller.abort(signal);
       });
     }
     return controller.signal;
   },
+  endBy,
 };
+
+/** process.exit would wait for native work, which may be stuck. */
+function endBy(signal: NodeJS.Signals): void {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+}
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {

@@ -1,9 +1,21 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { complete, exitOf, golden, greedyTokens, SMALL, serve, TINY } from "./support/command.js";
+import { until } from "./harness.js";
+import {
+  complete,
+  exitOf,
+  golden,
+  greedyTokens,
+  SMALL,
+  serve,
+  start,
+  TINY,
+} from "./support/command.js";
 
 /** The command as users run it, with the real engine on the tiny models. */
 
@@ -94,8 +106,20 @@ test("a second signal ends at once", async (context) => {
   child.kill("SIGTERM");
   while ((await fetch(`${url}/readyz`)).status !== 503);
   child.kill("SIGTERM");
-  const [code] = (await once(child, "exit")) as [number];
-  assert.equal(code, 128 + 15);
+  assert.deepEqual(await once(child, "exit"), [null, "SIGTERM"]);
+});
+
+test("a signal while it loads ends at once, whatever the engine is doing", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "smore-many-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  for (let i = 0; i < 2000; i++) {
+    symlinkSync(join(TINY, "adapters", "smore-switch"), join(folder, `a${i}`));
+  }
+  const { child, output } = start(["--adapters-dir", folder, "--log-level", "info"]);
+  context.after(() => child.kill("SIGKILL"));
+  await until(() => output().includes("adapter loaded"), "it loads adapters");
+  child.kill("SIGTERM");
+  assert.deepEqual(await once(child, "exit"), [null, "SIGTERM"]);
 });
 
 test("what cannot be obeyed exits with 2 and one line that names it", async () => {

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readConfig, SERVE_OPTIONS } from "../config.js";
-import { budget, list, optionHelp, parseOptions, UsageError, usableMemory } from "./options.js";
+import {
+  budget,
+  list,
+  optionHelp,
+  parseOptions,
+  UsageError,
+  unknownVariables,
+  usableMemory,
+} from "./options.js";
 
 const config = (args: string[], environment: Record<string, string> = {}) =>
   readConfig(args, environment)!;
@@ -69,6 +77,20 @@ test("lists come from repeated flags or from the environment with commas", () =>
   const table = { key: list({ help: "" }) };
   assert.deepEqual(parseOptions(table, ["--key", "a", "--key", "b"], {}).values.key, ["a", "b"]);
   assert.deepEqual(parseOptions(table, [], { SMORE_KEY: "a,b" }).values.key, ["a", "b"]);
+});
+
+test("what stands there twice or for nothing is named as the user wrote it", () => {
+  refuses(["--port", "1", "--port", "2"], "--port is given twice");
+  refuses(["--model", ""], "--model must not be empty");
+  refuses([], 'SMORE_ADAPTER must be NAME=PATH, not "x"', { SMORE_ADAPTER: "x" });
+  refuses(
+    ["--served-model-name", "a\nb"],
+    '--served-model-name must not hold control characters, not "a\\nb"',
+  );
+  assert.deepEqual(
+    unknownVariables(SERVE_OPTIONS, { SMORE_PROT: "1", SMORE_PORT: "1", SMORE_MODEL_CACHE: "x" }),
+    ["SMORE_PROT"],
+  );
 });
 
 test("help names every option with its default", () => {

@@ -37,11 +37,24 @@ export function text<Value extends string | null>(
     placeholder: "TEXT",
     shown: common.initial ?? "",
     ...common,
-    parse: (value) => {
-      if (value === "") throw new Error("must not be empty");
-      return value;
-    },
+    parse: nonEmpty,
   } as Option<string | Exclude<Value, string>>;
+}
+
+/** A text that stands in answers, metrics and log lines. */
+export function label<Value extends string | null>(
+  common: Common<Value>,
+): Option<string | Exclude<Value, string>> {
+  const parse = (value: string) => {
+    if (/\p{Cc}/u.test(value)) throw new Error("must not hold control characters");
+    return nonEmpty(value);
+  };
+  return { ...text(common), parse } as Option<string | Exclude<Value, string>>;
+}
+
+function nonEmpty(value: string): string {
+  if (value === "") throw new Error("must not be empty");
+  return value;
 }
 
 /** A text that may be given several times, or as a list with commas in the environment. */
@@ -53,10 +66,7 @@ export function list(
     shown: "none",
     ...common,
     initial: [],
-    parse: (value, previous) => {
-      if (value === "") throw new Error("must not be empty");
-      return [...(previous ?? []), value];
-    },
+    parse: (value, previous) => [...(previous ?? []), nonEmpty(value)],
   };
 }
 
@@ -152,6 +162,8 @@ export interface Parsed<Table extends OptionTable> {
   readonly values: Values<Table>;
   readonly operands: readonly string[];
   readonly help: boolean;
+  /** What gave an option its value, as the user wrote it: "--max-batch" or "SMORE_MAX_BATCH". */
+  readonly source: (key: keyof Table & string) => string;
 }
 
 /** Flags before environment before defaults. Throws UsageError naming the first thing that is wrong. */
@@ -162,17 +174,26 @@ export function parseOptions<Table extends OptionTable>(
 ): Parsed<Table> {
   const given = new Map<string, unknown>();
   const operands: string[] = [];
+  const sources = new Map<string, string>();
+  const parsed = (help: boolean): Parsed<Table> => ({
+    values: defaults(table, given),
+    operands,
+    help,
+    source: (key) => sources.get(key) ?? flagName(key),
+  });
   const take = (source: string, key: string, value: string) => {
+    sources.set(key, source);
     try {
       given.set(key, table[key]!.parse(value, given.get(key) ?? null));
     } catch (error) {
-      throw new UsageError(`${source} ${(error as Error).message}, not "${value}"`);
+      const but = value === "" ? "" : `, not ${JSON.stringify(value)}`;
+      throw new UsageError(`${source} ${(error as Error).message}${but}`);
     }
   };
   const queue = [...args];
   for (let arg = queue.shift(); arg !== undefined; arg = queue.shift()) {
     if (arg === "--help" || arg === "-h") {
-      return { values: defaults(table, given), operands, help: true };
+      return parsed(true);
     }
     if (!arg.startsWith("-") || arg === "-") {
       operands.push(arg);
@@ -184,16 +205,20 @@ export function parseOptions<Table extends OptionTable>(
     const isSwitch = table[key]!.placeholder === null;
     const value = inline ?? (isSwitch ? "true" : queue.shift());
     if (value === undefined) throw new UsageError(`${flag} needs a value`);
+    if (given.has(key) && !isList(table, key)) throw new UsageError(`${flag} is given twice`);
     take(flag, key, value);
   }
   for (const key of Object.keys(table)) {
     const name = environmentName(key);
     const value = environment[name];
     if (value === undefined || given.has(key)) continue;
-    const isList = Array.isArray(table[key]!.initial);
-    for (const part of isList ? value.split(",") : [value]) take(name, key, part);
+    for (const part of isList(table, key) ? value.split(",") : [value]) take(name, key, part);
   }
-  return { values: defaults(table, given), operands, help: false };
+  return parsed(false);
+}
+
+function isList(table: OptionTable, key: string): boolean {
+  return Array.isArray(table[key]!.initial);
 }
 
 function defaults<Table extends OptionTable>(
@@ -219,6 +244,18 @@ export function flagName(key: string): string {
 function environmentName(key: string): string {
   return `SMORE_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
+
+/** Variables that look like options and are none of `table`: most likely misspelt. */
+export function unknownVariables(
+  table: OptionTable,
+  environment: Readonly<Record<string, string | undefined>>,
+): string[] {
+  const known = new Set([...Object.keys(table).map(environmentName), ...OTHER_VARIABLES]);
+  return Object.keys(environment).filter((name) => name.startsWith("SMORE_") && !known.has(name));
+}
+
+/** Read elsewhere: where fetched models lie, and which one the tests use. */
+const OTHER_VARIABLES = ["SMORE_MODEL_CACHE", "SMORE_TEST_MODEL"];
 
 function unknownFlag(flag: string, table: OptionTable): string {
   const near = nearest(flag, Object.keys(table).map(flagName));

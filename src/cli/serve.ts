@@ -23,7 +23,7 @@ import { loadText, type ModelText } from "../text/load-text.js";
 import { banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine } from "./engine.js";
-import { optionHelp, UsageError } from "./options.js";
+import { optionHelp, UsageError, unknownVariables } from "./options.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
 
@@ -32,7 +32,7 @@ Serves a model and its adapters over the OpenAI API.
 ${optionHelp(SERVE_OPTIONS)}
 
 Every option can come from the environment: SMORE_PORT for --port. Sizes: 512MiB, 4GiB, 25% (of memory).
-SIGTERM and SIGINT finish what runs, then exit with 0; a second one ends at once.
+SIGTERM and SIGINT finish what runs, then exit with 0; a second one, or one while loading, ends at once.
 
 Examples:
   smore serve
@@ -53,6 +53,9 @@ export const command: Command = {
     if (config === null) {
       terminal.print(USAGE);
       return 0;
+    }
+    for (const name of unknownVariables(SERVE_OPTIONS, terminal.environment)) {
+      terminal.complain(`smore: the variable ${name} is no option (smore serve --help lists them)`);
     }
     return await new Service(config, terminal).run();
   },
@@ -96,7 +99,7 @@ class Service {
     await Promise.race([loading, stopped]);
     if (stop.aborted) {
       this.#server.close();
-      return 0;
+      this.#terminal.endBy(stop.reason);
     }
     const { engine, loop, context, folder, encoder } = await loading;
     const running = loop.run();

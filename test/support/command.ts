@@ -38,8 +38,8 @@ export async function exitOf(args: readonly string[]): Promise<{ code: number; o
   return { code, output: output() };
 }
 
-/** A ready server and its address. */
-export async function serve(context: TestContext, args: readonly string[]) {
+/** A server that has just begun to load. */
+export function start(args: readonly string[]) {
   const { process: child, output } = smore([
     "serve",
     "--port",
@@ -48,6 +48,12 @@ export async function serve(context: TestContext, args: readonly string[]) {
     ...SMALL,
     ...args,
   ]);
+  return { child, output };
+}
+
+/** A ready server and its address. */
+export async function serve(context: TestContext, args: readonly string[]) {
+  const { child, output } = start(args);
   context.after(() => child.kill("SIGKILL"));
   let url: string | undefined;
   while (url === undefined) {
