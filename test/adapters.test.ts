@@ -204,6 +204,25 @@ test("a followed folder serves what is dropped in, replaced and removed", async 
   assert.match(output(), /adapter "broken": /);
 });
 
+test("what looks like an adapter in a followed folder and cannot be used is told", async (context) => {
+  const folder = folderFor(context);
+  copyAdapter("lora", join(folder, "good"));
+  copyAdapter("lora", join(folder, "na,me"));
+  copyAdapter("lora", join(folder, "lost"));
+  rmSync(join(folder, "lost", "adapter_model.safetensors"));
+  symlinkSync("nothing", join(folder, "lost", "adapter_model.safetensors"));
+  symlinkSync("loop", join(folder, "loop"));
+  writeFileSync(join(folder, "read me.md"), "no adapter");
+  const { url, output } = await serve(context, ["--adapters-dir", folder]);
+  await setTimeout(1500); // a second look says nothing new
+  const told = output().match(/^smore: adapter .*$/gm) ?? [];
+  assert.equal(told.length, 3, told.join("\n"));
+  assert.match(told[0]!, /"loop": ELOOP/);
+  assert.match(told[1]!, /"lost": .*adapter_model\.safetensors is a link to nothing/);
+  assert.match(told[2]!, /"na,me": the folder's name must not hold commas/);
+  assert.equal((await complete(url, { model: "good", prompt: PROMPT, max_tokens: 1 })).status, 200);
+});
+
 test("a request waits for an adapter that is being loaded, and is told to come back when it takes long", async (context) => {
   let finish = () => {};
   const ended = new Promise<void>((resolve) => {

@@ -78,6 +78,7 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [chat, { top_logprobs: 3 }, "top_logprobs", /only allowed when logprobs is true/],
     [completion, { stop: ["a", ""] }, "stop", /empty/],
     [completion, { stop: 5 }, "stop", /a string or an array of strings/],
+    [completion, { stop: ["a", null] }, "stop[1]", /a string, not null/],
     [completion, { stream: "yes" }, "stream", /true or false/],
     [completion, { stream_options: {} }, "stream_options", /only allowed when stream is true/],
     [completion, { seed: 0.5 }, "seed", /an integer/],
@@ -92,7 +93,8 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [completion, { prompt: [[]] }, "prompt", /at least one token/],
     [completion, { prompt: [1, 258] }, "prompt[1]", /a token id from 0 to 257, not 258/],
     [completion, { prompt: [[1], [-1]] }, "prompt[1][0]", /from 0 to 257/],
-    [completion, { prompt: ["a", 1] }, "prompt", /a string, an array/],
+    [completion, { prompt: ["a", 1] }, "prompt[1]", /a string, as prompt\[0\] is, not 1/],
+    [completion, { prompt: [true] }, "prompt[0]", /an array of token ids, not true/],
     [completion, { prompt: Array(1025).fill("a") }, "prompt", /at most 1024 prompts/],
     [completion, { prompt: Array(1000).fill("a"), n: 2 }, "n", /at most 1 for so many prompts/],
     [completion, { prompt: { text: "x" } }, "prompt", /not an object/],
@@ -104,6 +106,13 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [chat, { messages: [{ role: "user" }] }, "messages[0].content", /a string or an array/],
     [chat, { messages: [{ role: "tool", content: "x" }] }, "messages[0].tool_call_id", /a string/],
     [chat, { messages: [...messages, 5] }, "messages[1]", /an object/],
+    [chat, { messages: [{ ...messages[0], name: 5 }] }, "messages[0].name", /a string, not 5/],
+    [
+      chat,
+      { messages: [{ role: "assistant", tool_calls: [1] }] },
+      "messages[0].tool_calls[0]",
+      /an object, not 1/,
+    ],
   ];
   for (const [base, field, param, message] of cases) {
     const path = "messages" in base ? "chat/completions" : "completions";
@@ -114,6 +123,16 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     assert.match(error.message, message);
   }
   assert.equal(generator.requests.length, 0);
+});
+
+test("numbers that JSON cannot say are shown, and bodies of very many fields are refused", async (t) => {
+  const { url } = await serve(t);
+  const huge = await refused(`${url}/v1/completions`, `{"model":"fake","temperature":1e999}`);
+  assert.match(huge.error.message, /not Infinity\.$/);
+  const names = Array.from({ length: 300 }, (_, i) => [`f${i}`, 1]);
+  const wide = await refused(`${url}/v1/completions`, Object.fromEntries(names));
+  assert.deepEqual([wide.status, wide.error.code], [400, "invalid_parameter"]);
+  assert.match(wide.error.message, /300 fields; at most 256/);
 });
 
 test("what is not served is refused by name unless it changes nothing", async (t) => {
@@ -216,7 +235,10 @@ test("a failure before the first token has its own status, streamed or not", asy
     const body = { model: "tuned", prompt: "x", stream };
     const { status, error } = await refused(`${url}/v1/completions`, body);
     assert.equal(status, 500);
-    assert.deepEqual([error.code, error.message], ["adapter_failed", "adapter tuned: unreadable"]);
+    assert.deepEqual(
+      [error.code, error.message],
+      ["adapter_failed", 'The adapter "tuned" could not be used.'],
+    );
   }
   assert.equal(generator.running, 0);
 });

@@ -177,6 +177,6 @@ test("a port that is in use is an error that names it", async (t) => {
   const first = await serve(t);
   await assert.rejects(
     serve(t, { options: { port: first.port } }),
-    new RegExp(`cannot listen on 127.0.0.1:${first.port}`),
+    new RegExp(`cannot listen on 127.0.0.1:${first.port}: the port is in use`),
   );
 });

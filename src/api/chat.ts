@@ -100,6 +100,12 @@ function parseMessage(message: unknown, param: string): ChatMessage {
   if (calls !== undefined && !Array.isArray(calls)) {
     throw invalid(`${param}.tool_calls`, "an array", calls);
   }
+  for (const [i, call] of (calls ?? []).entries()) {
+    if (!isJsonObject(call)) throw invalid(`${param}.tool_calls[${i}]`, "an object", call);
+  }
+  if (name !== undefined && name !== null && typeof name !== "string") {
+    throw invalid(`${param}.name`, "a string", name);
+  }
   if (role === "tool" && typeof tool_call_id !== "string") {
     throw invalid(`${param}.tool_call_id`, "a string", tool_call_id);
   }

@@ -80,7 +80,9 @@ function parsePrompts(value: unknown, context: ApiContext): RawPrompt[] {
   return value.map((item: unknown, i) => {
     if (typeof first === "string" && typeof item === "string") return textPrompt(item, context);
     if (Array.isArray(first) && Array.isArray(item)) return idPrompt(item, `prompt[${i}]`, context);
-    throw wrongPrompt(value);
+    const alike = Array.isArray(first) ? "an array of token ids" : "a string";
+    if (i === 0) throw invalid("prompt[0]", "a string, a token id or an array of token ids", item);
+    throw invalid(`prompt[${i}]`, `${alike}, as prompt[0] is`, item);
   });
 }
 

@@ -31,6 +31,9 @@ export interface Client {
   unknownFields(names: readonly string[]): void;
 }
 
+/** Top-level fields of a body. */
+const MAX_FIELDS = 256;
+
 export function parseJson(text: string): JsonObject {
   let value: unknown;
   try {
@@ -38,8 +41,13 @@ export function parseJson(text: string): JsonObject {
   } catch (cause) {
     throw new ApiError("invalid_json", { cause });
   }
-  if (isJsonObject(value)) return value;
-  throw new ApiError("invalid_json");
+  if (!isJsonObject(value)) throw new ApiError("invalid_json");
+  const fields = Object.keys(value).length;
+  if (fields > MAX_FIELDS) {
+    const message = `The body has ${fields} fields; at most ${MAX_FIELDS} are allowed.`;
+    throw new ApiError("invalid_parameter", { message });
+  }
+  return value;
 }
 
 /** Parse, submit, encode. Throws ApiError before anything was sent; null when the client left meanwhile. */

@@ -98,8 +98,11 @@ function parseStop(fields: Fields, context: ApiContext): string[] {
   if (stops.length > MAX_STOP_STRINGS) {
     throw invalid("stop", `at most ${MAX_STOP_STRINGS} strings`, stops.length);
   }
-  for (const stop of stops) {
-    if (typeof stop !== "string") throw invalid("stop", "a string or an array of strings", value);
+  for (const [i, stop] of stops.entries()) {
+    if (typeof stop !== "string") {
+      if (stops === value) throw invalid(`stop[${i}]`, "a string", stop);
+      throw invalid("stop", "a string or an array of strings", value);
+    }
     if (stop === "") throw invalid("stop", "free of empty strings", stop);
   }
   if (stops.length > 0 && context.tokenizer === null) {

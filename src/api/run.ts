@@ -65,7 +65,7 @@ export class Run {
   #onEvent(index: number, event: GenerationEvent): void {
     if (this.#ended) return;
     try {
-      if (event.kind === "error") throw eventError(event.code, event.message);
+      if (event.kind === "error") throw eventError(event, this.#job.model.name);
       const choice = this.#choices[index]!;
       const stopped = choice.onEvent(event);
       if (stopped) this.#generations[index]!.cancel("stop");
@@ -91,9 +91,14 @@ export class Run {
   }
 }
 
-function eventError(code: string, message: string): ApiError {
-  if (isErrorCode(code)) return new ApiError(code, { message });
-  return new ApiError("engine_failed", { message });
+type ErrorEvent = Extract<GenerationEvent, { kind: "error" }>;
+
+/** What the client may know of it; `model` is what it asked for. */
+function eventError({ code, message }: ErrorEvent, model: string): ApiError {
+  if (code === "adapter_failed") {
+    return new ApiError(code, { message: `The adapter "${model}" could not be used.` });
+  }
+  return new ApiError(isErrorCode(code) ? code : "engine_failed", { message });
 }
 
 /** Where chunks go: server-sent events or a WebSocket. */

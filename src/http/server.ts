@@ -16,6 +16,7 @@ import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
 import { CorsPolicy } from "./cors.js";
 import type { ServerOptions } from "./options.js";
+import { whyNotListening } from "./port-probe.js";
 import { Exchange, JSON_TYPE } from "./request.js";
 import { EventStream } from "./sse.js";
 import { loadUws, type UwsListenSocket, type UwsRequest, type UwsResponse } from "./uws.js";
@@ -95,8 +96,8 @@ class HttpServer implements Server {
     return new Promise((resolve, reject) => {
       this.#app.listen(host, port, this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT, (socket) => {
         if (socket === false) {
-          reject(
-            new Error(`cannot listen on ${host}:${port}: in use, not allowed or no such host`),
+          whyNotListening(host, port).then((reason) =>
+            reject(new Error(`cannot listen on ${host}:${port}: ${reason}`)),
           );
           return;
         }

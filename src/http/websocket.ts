@@ -237,9 +237,11 @@ class Connection {
   }
 }
 
+/** What comes back must be what was sent: larger numbers and -0 would not. */
 function clientId({ id }: JsonObject): ClientId {
-  if (typeof id === "string" || typeof id === "number") return id;
-  throw invalid("id", "a string or a number", id);
+  if (typeof id === "string") return id;
+  if (typeof id === "number" && Number.isSafeInteger(id) && !Object.is(id, -0)) return id;
+  throw invalid("id", "a string, or a whole number up to 2^53-1", id);
 }
 
 /** One generation of a connection. */

@@ -132,7 +132,7 @@ export class Metrics {
 
     engine.stats(this.#stats);
     this.#readStats();
-    const resident = adapters.resident(this.#stats[STATS.indexOf("residentAdapters")] ?? 0);
+    const resident = adapters.resident((adapter) => engine.adapterPlace(adapter).resident);
     this.#server.registeredAdapters.set(source.adapters.size);
     this.#readAdapters(source, resident, new Set(deferred.map(({ adapter }) => adapter)));
   }

@@ -1,4 +1,4 @@
-import { readdir, stat } from "node:fs/promises";
+import { lstat, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type { AdapterControl, ServedAdapter } from "../api/context.js";
@@ -33,6 +33,8 @@ export class AdapterFolder {
   readonly #options: FolderOptions;
   readonly #path: string;
   readonly #sightings = new Map<string, Sighting>();
+  /** Told already: name and fault of what can never be loaded as it is. */
+  readonly #told = new Set<string>();
 
   constructor(options: FolderOptions) {
     this.#options = options;
@@ -99,29 +101,58 @@ export class AdapterFolder {
     onUnloaded(name);
   }
 
-  /** The complete folders with a usable name, and what tells one content from another. */
+  /**
+   * The complete folders with a usable name, and what tells one content from another. Tells once of
+   * those that look like adapters and cannot be used.
+   */
   async #look(): Promise<ReadonlyMap<string, string>> {
     const names = await readdir(this.#path).catch(() => {
       throw new ModelError(`--adapters-dir: there is no folder "${this.#path}"`);
     });
     const found = new Map<string, string>();
     for (const name of names.sort()) {
-      if (name.startsWith(".") || adapterNameFault(name) !== null) continue;
-      const print = await fingerprint(join(this.#path, name));
-      if (print !== null) found.set(name, print);
+      if (name.startsWith(".")) continue;
+      try {
+        const print = await fingerprint(join(this.#path, name));
+        if (print === null) continue;
+        const fault = adapterNameFault(name);
+        if (fault !== null) throw new ModelError(`the folder's name ${fault}`);
+        found.set(name, print);
+      } catch (error) {
+        this.#tellOnce(name, error as Error);
+      }
     }
     return found;
   }
+
+  #tellOnce(name: string, fault: Error): void {
+    const key = JSON.stringify([name, fault.message]);
+    if (this.#told.has(key)) return;
+    this.#told.add(key);
+    this.#options.onFault(name, fault);
+  }
 }
 
-/** Null unless all files are there. */
+/** Null unless all files are there. Throws where one is there and cannot be looked at. */
 async function fingerprint(folder: string): Promise<string | null> {
-  try {
-    const stats = await Promise.all(
-      ADAPTER_FILES.map((name) => stat(join(folder, name), { bigint: true })),
-    );
-    return stats.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join()).join(" ");
-  } catch {
-    return null;
+  const prints: string[] = [];
+  for (const name of ADAPTER_FILES) {
+    const file = join(folder, name);
+    try {
+      const { dev, ino, size, mtimeNs } = await stat(file, { bigint: true });
+      prints.push([dev, ino, size, mtimeNs].join());
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOTDIR") return null; // some other file
+      if (code !== "ENOENT") throw error;
+      if (await isLink(file)) throw new ModelError(`${file} is a link to nothing`);
+      return null; // not yet
+    }
   }
+  return prints.join(" ");
+}
+
+async function isLink(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => null);
+  return found?.isSymbolicLink() ?? false;
 }

@@ -273,14 +273,13 @@ export class EngineLoop implements Generator {
       else if (!adapters.refused(adapter)) refusal = new ApiError("adapter_memory_full");
     } catch (error) {
       adapters.failed(adapter);
-      const message = error instanceof Error ? error.message : String(error);
-      refusal = new ApiError("adapter_failed", { message });
+      refusal = new ApiError("adapter_failed", { cause: error });
     }
     this.#acquiring -= 1;
     if (refusal !== null) {
-      const reason = refusal.message;
-      this.#log.error({ adapter, reason }, "an adapter could not be made resident");
-      const events = this.scheduler.failAdapter(adapter, refusal.code, reason);
+      const { code, message, cause } = refusal;
+      this.#log.error({ adapter, err: cause ?? refusal }, "an adapter could not be made resident");
+      const events = this.scheduler.failAdapter(adapter, code, message);
       await this.#emit(events, performance.now());
     }
     this.#awake();

@@ -45,13 +45,23 @@ test("a refused adapter waits for a release, and has no hope when nothing else i
   assert.equal(residency.refused(2), false);
 });
 
-test("of the resident adapters those without a pin are the latest granted", () => {
+test("the engine says which adapters are resident, and is asked of no others", () => {
   const residency = new Residency();
   for (const adapter of [1, 2, 3]) {
     residency.want(adapter);
     residency.granted(adapter);
   }
   residency.releaseUnused((adapter) => adapter === 1);
-  assert.deepEqual(residency.resident(2), [1, 3]);
-  assert.deepEqual(residency.resident(3), [1, 3], "what was evicted does not come back by itself");
+  const asked: number[] = [];
+  const all = (adapter: number) => asked.push(adapter) > 0;
+  assert.deepEqual(
+    residency.resident((adapter) => adapter !== 3),
+    [1, 2],
+  );
+  assert.deepEqual(
+    residency.resident(all),
+    [1, 2],
+    "what was evicted does not come back by itself",
+  );
+  assert.deepEqual(asked, [1, 2]);
 });

@@ -10,7 +10,7 @@ type Pin = { state: "absent" | "loading" | "refused" | "pinned"; users: number; 
  */
 export class Residency {
   readonly #pins = new Map<number, Pin>();
-  readonly #granted = new Set<number>(); // latest last
+  readonly #granted = new Set<number>(); // and not seen to be evicted since
   readonly #kept = new Set<number>(); // pinned beside these, by request of an operator
   #releases = 0;
   /** Adapters that the engine shall make resident and pin. The loop empties it. */
@@ -66,7 +66,6 @@ export class Residency {
 
   granted(adapter: number): void {
     this.#pin(adapter).state = "pinned";
-    this.#granted.delete(adapter);
     this.#granted.add(adapter);
   }
 
@@ -105,15 +104,14 @@ export class Residency {
   }
 
   /**
-   * Which adapters are resident when the engine says that `count` are: it evicts the one whose pin was
-   * asked for longest ago, and never a pinned one.
+   * The adapters in memory. The engine, which evicts those without a pin, is asked by `isResident`
+   * of the ones that were there at the last look or were pinned since, however many it knows.
    */
-  resident(count: number): number[] {
-    const pinned = [...new Set([...this.pinned(), ...this.#kept])];
-    const others = [...this.#granted].filter((adapter) => !pinned.includes(adapter)).reverse();
-    const forgotten = others.splice(Math.max(count - pinned.length, 0));
-    for (const adapter of forgotten) this.#granted.delete(adapter);
-    return [...pinned, ...others];
+  resident(isResident: (adapter: number) => boolean): number[] {
+    for (const adapter of this.#granted) {
+      if (!isResident(adapter)) this.#granted.delete(adapter);
+    }
+    return [...new Set([...this.#granted, ...this.#kept])];
   }
 
   #retryRefused(): void {
