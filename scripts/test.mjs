@@ -52,8 +52,22 @@ async function defaultModelPath() {
   return catalog.cachedPath(catalog.parseSource(source), catalog.cacheFolder());
 }
 
+const HELP = `Usage: npm test [-- PART...]
+
+  lint        format and lint (npm run format repairs the format)
+  cpp         unit tests of the engine; they need doctest (Debian: apt-get install doctest-dev)
+  sanitizers  the same under the address and undefined-behaviour sanitizers
+  node        tests of the server over real sockets; those of the default model need it in the cache
+              (npm run smore -- pull) or at SMORE_TEST_MODEL
+
+Without a PART all run. Exit code 0 when none failed.`;
+
+const asked = process.argv.slice(2);
+if (asked.includes("--help") || asked.includes("-h")) {
+  console.log(HELP);
+  process.exit(0);
+}
 await afterSetUp(async () => {
-  const asked = process.argv.slice(2);
   const unknown = asked.find((name) => !Object.hasOwn(parts, name));
   if (unknown !== undefined) {
     console.error(`no such part: ${unknown}; parts are ${Object.keys(parts).join(", ")}`);
