@@ -14,3 +14,16 @@ set(SMORE_AVX512 -ffp-contract=off -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mav
 set_source_files_properties(${SMORE_X86}/kernels_avx512.cc PROPERTIES COMPILE_OPTIONS "${SMORE_AVX512}")
 set_source_files_properties(${SMORE_X86}/bf16_avx512.cc PROPERTIES COMPILE_OPTIONS
                             "${SMORE_AVX512};-mavx512bf16")
+
+# Tiles for AMX where the assembler knows them.
+include(CheckCXXSourceCompiles)
+check_cxx_source_compiles("int main() { asm volatile(\"tdpbssd %tmm2, %tmm1, %tmm0\"); }" SMORE_KNOWS_AMX)
+if(SMORE_KNOWS_AMX)
+  target_sources(smore_core PRIVATE ${SMORE_X86}/amx.cc)
+else()
+  target_sources(smore_core PRIVATE ${SMORE_X86}/amx_unknown.cc)
+endif()
+set_source_files_properties(${SMORE_X86}/amx.cc ${SMORE_X86}/reference_amx.cc PROPERTIES COMPILE_OPTIONS
+                            "${SMORE_AVX512}")
+# The same products on emulated tiles, for tests.
+set(SMORE_TEST_TWINS ${SMORE_X86}/reference_amx.cc addon/tests/x86/amx_test.cc)

@@ -111,9 +111,9 @@ void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
   const int64_t units = divide_up(rows, kRowUnit);
   for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
              [&](int64_t begin, int64_t end) {
-               kernels_.quantize(x, columns, static_cast<int>(begin * kRowUnit),
-                                 static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
-                                 codes_.data(), scales_.data());
+               kernels_.int8->quantize(x, columns, static_cast<int>(begin * kRowUnit),
+                                       static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
+                                       codes_.data(), scales_.data());
              });
 }
 
@@ -162,7 +162,7 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
                                  .row_end = std::min(rows, row + grid.rows_per_chunk)};
       switch (form(part.panels)) {
         case Form::kInt8:
-          return kernels_.int8_product(part.panels, quantised, target);
+          return kernels_.int8->product(part.panels, quantised, target);
         case Form::kBf16:
           return kernels_.bf16->product(part.panels, rounded_.data(), target);
         case Form::kFloat:

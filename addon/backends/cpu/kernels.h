@@ -43,8 +43,8 @@ struct BlockScale {
 
 // Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles
 // of its largest size as there are, then smaller ones. A tile of n rows from row r on begins at
-// code r * columns and lies as [blocks][kBlock / 4][n][4], its scales as [blocks][n], so that a
-// kernel finds everything at fixed distances from one pointer.
+// code r * columns and lies as [blocks][kBlock / 4][n][4] or as its kernel wants it, its scales as
+// [blocks][n], so that a kernel finds everything at fixed distances from one pointer.
 struct QuantRows {
   const int8_t* codes;
   const BlockScale* scales;
@@ -116,16 +116,20 @@ struct Bf16Kernels {
   void (*dense)(const DenseTile& tile);
 };
 
+// Activations as int8 blocks and their products with quantised panels: exact integers in a block,
+// then one float32 order over the blocks.
+struct Int8Kernels {
+  // Rows [row_begin, row_end) of x, [rows, columns], as QuantRows.
+  void (*quantize)(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
+                   BlockScale* scales);
+  void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
+};
+
 // One instruction set's functions. All sums have one order per result, whatever the tile.
 struct CpuKernels {
   const char* name;
 
-  // Rows [row_begin, row_end) of x, [rows, columns], as QuantRows.
-  void (*quantize)(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
-                   BlockScale* scales);
-  // Products of int8 blocks: exact integers, then one float32 order over the blocks. The panels are
-  // quantised ones.
-  void (*int8_product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
+  const Int8Kernels* int8;
   void (*float_product)(const Panels& w, const float* x, int64_t x_stride,
                         const ProductTarget& target);
   const Bf16Kernels* bf16;  // null where such weights are unpacked to float

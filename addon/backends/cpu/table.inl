@@ -5,11 +5,12 @@
 namespace smore {
 namespace {
 
+constexpr Int8Kernels kInt8Products = {.quantize = quantize, .product = int8_product};
+
 constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
   return {
       .name = name,
-      .quantize = quantize,
-      .int8_product = int8_product,
+      .int8 = &kInt8Products,
       .float_product = float_product,
       .bf16 = bf16,
       .dense = dense,

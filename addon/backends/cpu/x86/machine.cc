@@ -1,3 +1,7 @@
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <array>
 #include <cstddef>
 
@@ -8,13 +12,39 @@ namespace smore {
 extern const CpuKernels kAvx2Kernels;
 extern const CpuKernels kAvx512Kernels;
 extern const CpuKernels kAvx512Bf16Kernels;
+extern const Int8Kernels* const kAmxProducts;
 
 namespace {
 
 struct Found {
-  std::array<const CpuKernels*, 4> tables;
+  std::array<const CpuKernels*, 5> tables;
   size_t count = 0;
 };
+
+// Whether the processor has tiles of int8 and the operating system lets this process use them,
+// which it must be asked for.
+bool amx_granted() {
+  unsigned eax, ebx, ecx, edx;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+  constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+  if ((edx & kAmxTile) == 0 || (edx & kAmxInt8) == 0) return false;
+  constexpr int kAskForState = 0x1023, kGrantedStates = 0x1022;  // ARCH_{REQ,GET}_XCOMP_PERM
+  constexpr int kTileData = 18;
+  if (syscall(SYS_arch_prctl, kAskForState, kTileData) != 0) return false;
+  uint64_t granted = 0;
+  return syscall(SYS_arch_prctl, kGrantedStates, &granted) == 0 && (granted >> kTileData & 1) != 0;
+}
+
+// The best AVX-512 table with products on tiles.
+const CpuKernels& amx_kernels() {
+  static const CpuKernels table = [] {
+    CpuKernels amx = kAvx512Bf16Kernels;
+    amx.name = "amx";
+    amx.int8 = kAmxProducts;
+    return amx;
+  }();
+  return table;
+}
 
 // The builtins also ask whether the operating system saves the registers.
 Found find() {
@@ -26,6 +56,7 @@ Found find() {
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   if (avx512 && __builtin_cpu_supports("avx512bf16")) {
+    if (kAmxProducts && amx_granted()) found.tables[found.count++] = &amx_kernels();
     found.tables[found.count++] = &kAvx512Bf16Kernels;
   }
   if (avx512) found.tables[found.count++] = &kAvx512Kernels;

@@ -1,0 +1,12 @@
+#include "backends/cpu/x86/simd_avx512.inl"
+
+#include "backends/cpu/x86/tiles_amx.inl"
+
+#include "backends/cpu/x86/amx_products.inl"
+
+namespace smore {
+
+extern const Int8Kernels* const kAmxProducts;
+const Int8Kernels* const kAmxProducts = &kTileProducts;
+
+}  // namespace smore

@@ -1,0 +1,79 @@
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/pack.h"
+#include "tests/kernel_cases.h"
+
+namespace smore {
+
+extern const CpuKernels kAvx512Kernels;
+extern const Int8Kernels kEmulatedAmxProducts;
+
+namespace {
+
+using kernel_cases::random_floats;
+using kernel_cases::random_tensor;
+using kernel_cases::Stored;
+
+constexpr DType kTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                            DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+bool runs_avx512() {
+  const KernelList found = machine_kernels();
+  for (size_t i = 0; i < found.count; ++i) {
+    if (found.tables[i] == &kAvx512Kernels) return true;
+  }
+  return false;
+}
+
+std::vector<float> product(const Int8Kernels& kernels, const Panels& w, const std::vector<float>& x,
+                           int rows, const float* bias) {
+  std::vector<int8_t> codes(x.size());
+  std::vector<BlockScale> scales(x.size() / kBlock);
+  kernels.quantize(x.data(), w.columns, 0, rows, codes.data(), scales.data());
+  std::vector<float> y(static_cast<size_t>(rows) * w.outs, NAN);
+  kernels.product(w, {codes.data(), scales.data(), w.columns},
+                  {.y = y.data(),
+                   .y_stride = w.outs,
+                   .bias = bias,
+                   .panel_begin = 0,
+                   .panel_end = (w.outs + kPanel - 1) / kPanel,
+                   .row_begin = 0,
+                   .row_end = rows});
+  return y;
+}
+
+TEST_CASE("products on tiles have the bits of AVX-512's, for every type, at odd shapes") {
+  if (!runs_avx512()) {
+    MESSAGE("not tested: this machine has no AVX-512 to compare with");
+    return;
+  }
+  std::mt19937 random(11);
+  ThreadPool threads(1);
+  HugeArena arena;
+  for (DType dtype : kTypes) {
+    CAPTURE(dtype_info(dtype).name);
+    const int block = dtype_info(dtype).block;
+    for (int out : {1, 16, 37}) {
+      for (int in : {block, 3 * block}) {
+        const Stored stored = random_tensor(dtype, out, in, random);
+        const MatrixSource source = stored.source();
+        const PackedMatrix packed({&source, 1}, arena, threads);
+        const Panels& w = packed.parts()[0].panels;
+        const std::vector<float> bias = random_floats(out, random);
+        for (int rows : {1, 15, 16, 17, 31, 48, 71}) {
+          CAPTURE(out);
+          CAPTURE(in);
+          CAPTURE(rows);
+          std::vector<float> x = random_floats(static_cast<size_t>(rows) * in, random);
+          x[x.size() / 2] = INFINITY;
+          const std::vector<float> expected =
+              product(*kAvx512Kernels.int8, w, x, rows, bias.data());
+          const std::vector<float> actual = product(kEmulatedAmxProducts, w, x, rows, bias.data());
+          CHECK(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace smore
