@@ -88,21 +88,24 @@ class TimedBackend final : public Backend {
   Backend& inner_;
 };
 
-constexpr int kContext = 1024;  // positions of a stream
+constexpr int kFirst = 16;  // tokens of a stream's own prompt
+constexpr int kSteps = 64;  // that each stream then decodes
 
 class Bench {
  public:
   Bench(const std::string& path, int threads, int streams, int prompt)
-      : source_(open_model(path)),
+      : pages_((std::max(prompt, kFirst + kSteps) + kPageTokens - 1) / kPageTokens),
+        source_(open_model(path)),
         cpu_(make_cpu_backend({.threads = threads, .fp32_activations = false, .path = ""})),
         timed_(*cpu_),
         config_(source_.config),
         weights_(pack_weights(source_, Quantize::kNone, *cpu_, [](auto...) {})),
-        rotary_(cpu_->make_rotary(config_, kContext)),
+        rotary_(cpu_->make_rotary(config_, pages_ * kPageTokens)),
         kv_(cpu_->make_kv_cache(config_.layers, Llama::attention_shape(config_, 0),
-                                streams * kContext / kPageTokens)),
+                                streams * pages_)),
         adapters_(config_, {.memory_budget = 1 << 20, .max_resident = 1}, *cpu_),
-        llama_(config_, weights_, timed_, *kv_, *rotary_, adapters_, std::max(streams, prompt)) {
+        llama_(config_, weights_, timed_, *kv_, *rotary_, adapters_,
+               std::max(streams * kFirst, prompt)) {
     std::printf("%s, %d threads, weights %.1f MB\n", std::string(cpu_->path()).c_str(), threads,
                 static_cast<double>(weights_.bytes) * 1e-6);
   }
@@ -120,9 +123,7 @@ class Bench {
       }
       row_start.push_back(static_cast<int32_t>(tokens.size()));
       contexts.push_back(context);
-      for (int page = 0; page < kContext / kPageTokens; ++page) {
-        blocks.push_back(b * kContext / kPageTokens + page);
-      }
+      for (int page = 0; page < pages_; ++page) blocks.push_back(b * pages_ + page);
       block_start.push_back(static_cast<int32_t>(blocks.size()));
       wanted.push_back({row_start.back() - 1, b, true});
     }
@@ -160,6 +161,7 @@ class Bench {
   }
 
  private:
+  int pages_;  // of a stream
   ModelSource source_;
   std::unique_ptr<Backend> cpu_;
   TimedBackend timed_;
@@ -191,10 +193,10 @@ void run(int argc, char** argv) {
   Bench bench(argv[1], std::atoi(argument(2, "2")), most, prompt);
   bench.measure("prompt", prompt, [&] { bench.step(1, prompt, 0); });
   for (int streams : stream_counts) {
-    bench.step(streams, 16, 0);
+    bench.step(streams, kFirst, 0);
     const std::string name = "decode, " + std::to_string(streams) + " streams";
-    bench.measure(name.c_str(), 64 * streams, [&] {
-      for (int i = 0; i < 64; ++i) bench.step(streams, 1, 16 + i);
+    bench.measure(name.c_str(), kSteps * streams, [&] {
+      for (int i = 0; i < kSteps; ++i) bench.step(streams, 1, kFirst + i);
     });
   }
 }
