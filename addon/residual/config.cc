@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <regex>
 #include <span>
 #include <string_view>
 
@@ -16,6 +15,9 @@ constexpr int64_t kMostExperts = 4096;
 constexpr int64_t kLargestWidth = int64_t{1} << 20;
 constexpr int kDefaultProjection = 32;
 constexpr double kDefaultLoraAlpha = 8;
+
+// Of all patterns of one object: a config's patterns meet each of the base's linears.
+constexpr size_t kMostPatternStates = size_t{1} << 17;
 
 // Fields that training or bookkeeping writes and inference does not read, in either format.
 constexpr std::string_view kUnread[] = {"auto_mapping",   "base_model_name_or_path",
@@ -176,27 +178,36 @@ SmoreConfig parse_smore(const Json& json, const JsonFields& fields) {
   return config;
 }
 
+ModulePattern parse_pattern(const JsonFields& fields, std::string_view name, const char* verb,
+                            const std::string& text) {
+  try {
+    return ModulePattern(text);
+  } catch (const PatternFault& fault) {
+    const std::string shown = text.substr(0, ModulePattern::kLongest);
+    fields.refuse(name, std::string(verb) + " the pattern '" + shown + "', " + fault.what());
+  }
+}
+
 template <class T>
-std::vector<std::pair<std::string, T>> parse_patterns(const JsonFields& fields,
-                                                      std::string_view name) {
-  std::vector<std::pair<std::string, T>> patterns;
-  if (!fields.has(name)) return patterns;
+ModuleValues<T> parse_patterns(const JsonFields& fields, std::string_view name) {
+  ModuleValues<T> values;
+  if (!fields.has(name)) return values;
   const Json::Object* object = fields.find(name)->object();
   if (object == nullptr) fields.refuse(name, "is not an object of module patterns");
   const JsonFields entries = fields.fields(name);
-  for (const auto& [pattern, value] : *object) {
-    try {
-      module_matches(pattern, "");
-    } catch (const std::regex_error&) {
-      fields.refuse(name, "has the key '" + pattern + "', which is not a regular expression");
-    }
+  size_t states = 0;
+  for (const auto& [text, value] : *object) {
+    ModulePattern pattern = parse_pattern(fields, name, "has", text);
+    states += pattern.states();
+    if (states > kMostPatternStates) fields.refuse(name, "has too many patterns to compare");
     if constexpr (std::is_same_v<T, int>) {
-      patterns.emplace_back(pattern, static_cast<int>(entries.integer(pattern, 1, kLargestWidth)));
+      values.emplace_back(std::move(pattern),
+                          static_cast<int>(entries.integer(text, 1, kLargestWidth)));
     } else {
-      patterns.emplace_back(pattern, entries.number(pattern));
+      values.emplace_back(std::move(pattern), entries.number(text));
     }
   }
-  return patterns;
+  return values;
 }
 
 // Some ways of initialising LoRA also change the base weights that the adapter then belongs to.
@@ -235,30 +246,27 @@ LoraConfig parse_lora(const JsonFields& fields) {
   return config;
 }
 
-void parse_names(const JsonFields& fields, std::string_view name, std::vector<std::string>& names,
-                 std::string& expression) {
+ModuleNames parse_names(const JsonFields& fields, std::string_view name) {
+  ModuleNames modules;
   const Json* value = fields.find(name);
-  if (value == nullptr) return;
+  if (value == nullptr) return modules;
   if (const std::string* text = value->string()) {
-    expression = *text == "all-linear" ? ".*" : *text;
-    try {
-      std::regex check(expression);
-    } catch (const std::regex_error&) {
-      fields.refuse(name, "is '" + *text + "', which is not a regular expression");
-    }
-    return;
+    if (text->empty()) return modules;
+    modules.pattern = parse_pattern(fields, name, "is", *text == "all-linear" ? ".*" : *text);
+    return modules;
   }
   if (value->array() == nullptr) fields.refuse(name, "is neither a list of names nor a string");
   for (const Json& entry : *value->array()) {
     if (entry.string() == nullptr) fields.refuse(name, "has an entry that is not a string");
-    names.push_back(*entry.string());
+    modules.names.push_back(*entry.string());
   }
+  return modules;
 }
 
 TargetModules parse_targets(const JsonFields& fields) {
   TargetModules targets;
-  parse_names(fields, "target_modules", targets.names, targets.expression);
-  parse_names(fields, "exclude_modules", targets.excluded, targets.excluded_expression);
+  targets.chosen = parse_names(fields, "target_modules");
+  targets.excluded = parse_names(fields, "exclude_modules");
   if (const Json* layers = fields.find("layers_to_transform")) {
     if (const int64_t* one = layers->integer()) {
       targets.layers.push_back(static_cast<int>(*one));
@@ -269,26 +277,21 @@ TargetModules parse_targets(const JsonFields& fields) {
   return targets;
 }
 
-bool listed(const std::vector<std::string>& names, const std::string& expression,
-            const std::string& module) {
-  if (!expression.empty()) return std::regex_match(module, std::regex(expression));
+}  // namespace
+
+bool ModuleNames::contain(const std::string& module) const {
+  if (pattern) return pattern->matches(module);
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
     return module == name || module.ends_with("." + name);
   });
 }
 
-}  // namespace
-
 bool TargetModules::matches(const std::string& module, int layer) const {
-  if (listed(excluded, excluded_expression, module)) return false;
+  if (excluded.contain(module)) return false;
   if (!layers.empty() && std::find(layers.begin(), layers.end(), layer) == layers.end()) {
     return false;
   }
-  return listed(names, expression, module);
-}
-
-bool module_matches(const std::string& pattern, const std::string& module) {
-  return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+  return chosen.contain(module);
 }
 
 AdapterConfig parse_adapter_config(const Json& json, const std::string& where) {

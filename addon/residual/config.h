@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "residual/module_pattern.h"
 #include "residual/tree.h"
 
 namespace smore {
@@ -33,24 +34,34 @@ struct SmoreConfig {
   int levels() const { return static_cast<int>(experts.size()); }
 };
 
+// The first pattern that matches the end of a module's path gives its value: PEFT's rule.
+template <class T>
+using ModuleValues = std::vector<std::pair<ModulePattern, T>>;
+
 struct LoraConfig {
   int rank = 0;
   double alpha = 0;
-  bool rank_stabilized = false;                           // use_rslora: alpha / sqrt(r)
-  bool biased = false;                                    // lora_bias: B has a bias
-  std::vector<std::pair<std::string, int>> rank_pattern;  // regular expression of a module's path
-  std::vector<std::pair<std::string, double>> alpha_pattern;
+  bool rank_stabilized = false;  // use_rslora: alpha / sqrt(r)
+  bool biased = false;           // lora_bias: B has a bias
+  ModuleValues<int> rank_pattern;
+  ModuleValues<double> alpha_pattern;
+};
+
+struct ModuleNames {
+  std::vector<std::string> names;        // a module's path or the end of one
+  std::optional<ModulePattern> pattern;  // of the whole path, in place of names
+
+  bool empty() const { return names.empty() && !pattern; }
+  bool contain(const std::string& module) const;
 };
 
 // Which linears the configuration says are adapted; the tensors must agree.
 struct TargetModules {
-  std::vector<std::string> names;  // a module's path or the end of one; empty with expression
-  std::string expression;          // a regular expression of the whole path
-  std::vector<std::string> excluded;
-  std::string excluded_expression;
+  ModuleNames chosen;
+  ModuleNames excluded;
   std::vector<int> layers;  // layers_to_transform; empty = all
 
-  bool known() const { return !names.empty() || !expression.empty(); }
+  bool known() const { return !chosen.empty(); }
   bool matches(const std::string& module, int layer) const;
 };
 
@@ -63,17 +74,10 @@ struct AdapterConfig {
 // that this server does not compute.
 AdapterConfig parse_adapter_config(const Json& json, const std::string& where);
 
-// PEFT's rule: the first pattern that matches the end of a module's path decides.
 template <class T>
-T value_by_pattern(const std::vector<std::pair<std::string, T>>& patterns,
-                   const std::string& module, T otherwise);
-bool module_matches(const std::string& pattern, const std::string& module);
-
-template <class T>
-T value_by_pattern(const std::vector<std::pair<std::string, T>>& patterns,
-                   const std::string& module, T otherwise) {
-  for (const auto& [pattern, value] : patterns) {
-    if (module_matches(pattern, module)) return value;
+T value_by_pattern(const ModuleValues<T>& values, const std::string& module, T otherwise) {
+  for (const auto& [pattern, value] : values) {
+    if (pattern.matches_end(module)) return value;
   }
   return otherwise;
 }

@@ -168,7 +168,30 @@ TEST_CASE("tensors that disagree with the configuration are refused by tensor") 
   check_config_refused(kLora, "\"lora_bias\": false", "\"lora_bias\": true",
                        "lora_B.bias: missing");
   check_config_refused(kLora, "\"rank_pattern\": {}", "\"rank_pattern\": {\"(\": 2}",
-                       "not a regular expression");
+                       "rank_pattern: has the pattern '(', which has a '(' without its ')'");
+}
+
+TEST_CASE("patterns of modules are refused by field, whatever they would cost") {
+  const auto refused = [](const char* from, const std::string& to, const char* part) {
+    check_config_refused(kLora, from, to, part);
+  };
+  const std::string deep = std::string(500, '(') + "a" + std::string(500, ')');
+  const std::string field = "\"exclude_modules\": ";
+  refused("\"exclude_modules\": null", field + "\"" + deep + "\"",
+          "exclude_modules: is the pattern '(((");
+  refused("\"exclude_modules\": null", field + "\"(?!a)\"", "only ( ) and (?: ) are understood");
+  refused("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"a**\": 2}",
+          "alpha_pattern: has the pattern 'a**', which repeats a repetition");
+  std::string many;
+  for (int i = 0; i < 40; ++i)
+    many += (i ? ", " : "") + ("\"a{4000}" + std::to_string(i) + "\": 2");
+  refused("\"rank_pattern\": {}", "\"rank_pattern\": {" + many + "}", "too many patterns");
+}
+
+TEST_CASE("a pattern that backtracking would never finish is compared with every module") {
+  const TempFolder folder(kLora);
+  folder.edit(kConfig, "\"exclude_modules\": null", "\"exclude_modules\": \"((.*)*)*Z\"");
+  CHECK_NOTHROW(plan(folder));
 }
 
 TEST_CASE("tensors that are missing, misshapen, unread or of another kind are refused by name") {
