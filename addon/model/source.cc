@@ -136,7 +136,8 @@ void ModelSource::release(const TensorView& tensor) const {
 }
 
 ModelSource open_model(const std::string& path) {
-  if (std::filesystem::is_directory(path)) return open_hf_folder(path);
+  std::error_code unreadable;  // then opening it as a file says why
+  if (std::filesystem::is_directory(path, unreadable)) return open_hf_folder(path);
   return open_gguf_model(path);
 }
 

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "core/error.h"
 #include "io/json.h"
+#include "io/regular_file.h"
 #include "model/source_config.h"
 
 namespace smore {
@@ -223,7 +223,7 @@ StatedConfig read_hf_config(const std::string& folder) {
   c.bos_token = static_cast<int32_t>(fields.integer_or("bos_token_id", -1, 0, kMaxVocab));
 
   const std::string generation_path = folder + "/generation_config.json";
-  if (std::filesystem::exists(generation_path)) {
+  if (has_entry(generation_path)) {
     const Json generation = Json::parse(read_text_file(generation_path), generation_path);
     add_stop_tokens(JsonFields(generation, generation_path, ErrorCode::kInvalidModel), c);
   }

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "io/json.h"
+#include "io/regular_file.h"
 
 namespace smore {
 namespace {
@@ -43,8 +44,8 @@ std::vector<SafetensorsFile> open_shards(const std::string& folder, const std::s
 std::vector<SafetensorsFile> open_weight_files(const std::string& folder) {
   const std::string index_path = folder + "/model.safetensors.index.json";
   const std::string single_path = folder + "/model.safetensors";
-  if (fs::exists(index_path)) return open_shards(folder, index_path);
-  if (!fs::exists(single_path)) {
+  if (has_entry(index_path)) return open_shards(folder, index_path);
+  if (!has_entry(single_path)) {
     throw Error(ErrorCode::kInvalidModel,
                 folder + ": holds neither model.safetensors nor model.safetensors.index.json");
   }

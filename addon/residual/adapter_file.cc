@@ -1,11 +1,8 @@
 #include "residual/adapter_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -14,28 +11,19 @@
 
 namespace smore {
 
-FileReader::FileReader(const std::string& path)
-    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw Error(ErrorCode::kIo, path + ": " + std::strerror(errno));
-  opened_ = version();
-}
+FileReader::FileReader(const std::string& path) : file_(path), opened_(version()) {}
 
 FileReader::Version FileReader::version() const {
-  struct stat status {};
-  if (::fstat(descriptor_, &status) != 0) {
-    throw Error(ErrorCode::kIo, path_ + ": " + std::strerror(errno));
-  }
+  const struct stat status = file_.status();
   return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_size};
 }
-
-FileReader::~FileReader() { ::close(descriptor_); }
 
 void FileReader::read(uint64_t offset, size_t bytes, void* target) const {
   auto* next = static_cast<char*>(target);
   while (bytes > 0) {
-    const ssize_t got = ::pread(descriptor_, next, bytes, static_cast<off_t>(offset));
+    const ssize_t got = ::pread(file_.descriptor(), next, bytes, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw Error(ErrorCode::kIo, path_ + ": " + std::strerror(errno));
+    if (got < 0) refuse_file(file_.path(), "read");
     if (got == 0) break;
     next += got;
     offset += static_cast<uint64_t>(got);
@@ -44,14 +32,14 @@ void FileReader::read(uint64_t offset, size_t bytes, void* target) const {
   if (bytes > 0 || version() != opened_) {
     throw Error(
         ErrorCode::kIo,
-        path_ + ": has changed since the adapter was loaded; replace the folder by another");
+        file_.path() + ": has changed since the adapter was loaded; replace the folder by another");
   }
 }
 
 AdapterFile open_adapter_folder(const std::string& folder) {
   namespace fs = std::filesystem;
-  std::error_code error;
-  if (!fs::is_directory(folder, error)) {
+  std::error_code unreadable;
+  if (!fs::is_directory(folder, unreadable)) {
     throw Error(ErrorCode::kInvalidAdapter,
                 folder +
                     ": not a folder; an adapter is a folder with adapter_config.json and "
@@ -60,12 +48,12 @@ AdapterFile open_adapter_folder(const std::string& folder) {
   AdapterFile adapter;
   adapter.where = folder + "/adapter_config.json";
   adapter.tensors_path = folder + "/adapter_model.safetensors";
-  if (!fs::exists(adapter.where, error)) {
+  if (!has_entry(adapter.where)) {
     throw Error(ErrorCode::kInvalidAdapter, adapter.where + ": missing");
   }
-  if (!fs::exists(adapter.tensors_path, error)) {
+  if (!has_entry(adapter.tensors_path)) {
     const std::string pickle = folder + "/adapter_model.bin";
-    if (fs::exists(pickle, error)) {
+    if (has_entry(pickle)) {
       throw Error(ErrorCode::kInvalidAdapter,
                   pickle +
                       ": a pickle, which may run code when it is read; convert it once with: "

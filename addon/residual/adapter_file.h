@@ -9,6 +9,7 @@
 #include "core/tensor.h"
 #include "io/json.h"
 #include "io/mapped_file.h"
+#include "io/regular_file.h"
 
 namespace smore {
 
@@ -17,9 +18,6 @@ namespace smore {
 class FileReader {
  public:
   explicit FileReader(const std::string& path);  // Throws Error(kIo)
-  ~FileReader();
-  FileReader(const FileReader&) = delete;
-  FileReader& operator=(const FileReader&) = delete;
 
   // Throws Error(kIo) naming the file when the range cannot be read in full, or the file is not
   // what it was when it was opened. Any thread.
@@ -33,8 +31,7 @@ class FileReader {
   };
   Version version() const;
 
-  std::string path_;
-  int descriptor_;
+  RegularFile file_;
   Version opened_;
 };
 

@@ -1,0 +1,55 @@
+#include "io/regular_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace smore {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Without O_NONBLOCK a pipe would not even open before somebody writes to it.
+int open_for_reading(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor >= 0) return descriptor;
+  const int reason = errno;
+  std::error_code no_link;
+  const fs::path target = fs::read_symlink(path, no_link);
+  errno = reason;
+  refuse_file(no_link ? path : path + ": is a link to " + target.string(), "opened");
+}
+
+}  // namespace
+
+void refuse_file(const std::string& path, const char* what) {
+  throw Error(ErrorCode::kIo, path + ": cannot be " + what + ": " + std::strerror(errno));
+}
+
+RegularFile::RegularFile(const std::string& path)
+    : path_(path), descriptor_(open_for_reading(path)) {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) return;
+  ::close(descriptor_);
+  throw Error(ErrorCode::kIo, path + ": is not a regular file");
+}
+
+RegularFile::~RegularFile() { ::close(descriptor_); }
+
+struct stat RegularFile::status() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) refuse_file(path_, "examined");
+  return status;
+}
+
+bool has_entry(const std::string& path) {
+  std::error_code error;
+  return fs::symlink_status(path, error).type() != fs::file_type::not_found;
+}
+
+}  // namespace smore
