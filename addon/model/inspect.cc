@@ -7,9 +7,11 @@
 #include "core/error.h"
 #include "io/gguf.h"
 #include "io/json.h"
+#include "io/regular_file.h"
 #include "io/safetensors.h"
 #include "model/source.h"
 #include "model/source_files.h"
+#include "residual/config.h"
 
 namespace smore {
 namespace {
@@ -164,12 +166,24 @@ std::string inspect_safetensors(const std::string& path) {
   return Json(std::move(description)).dump();
 }
 
+// What a server refuses whichever base it serves.
+Json adapter_problem(const Json& config, const std::string& where) {
+  try {
+    parse_adapter_config(config, where);
+    return Json();
+  } catch (const Error& error) {
+    return Json(std::string(error.what()));
+  }
+}
+
 std::string inspect_adapter(const std::string& folder) {
   const std::string config_path = folder + "/adapter_config.json";
   const SafetensorsFile file = open_safetensors(folder + "/adapter_model.safetensors");
+  const Json config = Json::parse(read_text_file(config_path), config_path);
   Json::Object description{{"kind", Json("adapter")},
                            {"format", Json("safetensors")},
-                           {"config", Json::parse(read_text_file(config_path), config_path)},
+                           {"problem", adapter_problem(config, config_path)},
+                           {"config", config},
                            {"metadata", describe_metadata(file.content)}};
   describe_tensors(file.content.tensors, description);
   return Json(std::move(description)).dump();
@@ -191,10 +205,11 @@ std::string inspect_folder(const std::string& folder) {
 
 std::string inspect_json(const std::string& path) {
   namespace fs = std::filesystem;
-  if (fs::exists(path + "/adapter_config.json")) return inspect_adapter(path);
-  if (fs::is_directory(path)) return inspect_folder(path);
-  if (path.ends_with(".safetensors")) return inspect_safetensors(path);
-  return inspect_gguf(path);
+  std::error_code unreadable;  // then opening it as a file says why
+  if (fs::is_directory(path, unreadable)) {
+    return has_entry(path + "/adapter_config.json") ? inspect_adapter(path) : inspect_folder(path);
+  }
+  return path.ends_with(".safetensors") ? inspect_safetensors(path) : inspect_gguf(path);
 }
 
 }  // namespace smore

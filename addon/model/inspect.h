@@ -7,7 +7,8 @@ namespace smore {
 // What a model file, model folder, adapter folder or single safetensors file holds, as JSON:
 //   kind      "model", "adapter" or "tensors"
 //   format    "gguf" or "safetensors"
-//   problem   why this server cannot serve the model; null when it can (models only)
+//   problem   why this server cannot serve the model, or the adapter over any base; null when it
+//             can (models and adapters only)
 //   config    ModelConfig in words, null with a problem; an adapter's adapter_config.json as it is
 //   metadata  the file's own entries; long arrays as "[string, 49152 items]"
 //   tensors   [{name, dtype, shape, bytes}, ...] in file order

@@ -55,6 +55,18 @@ TEST_CASE("an adapter is described by its own configuration and tensors") {
   CHECK(text(tensor, "name").starts_with("base_model.model.model.layers."));
 }
 
+TEST_CASE("an adapter that no base could serve is described with the reason") {
+  CHECK(
+      inspect(SMORE_FIXTURES "/tiny-llama-smore/tied/adapters/lora").member("problem")->is_null());
+  const TempFolder lora("tiny-llama-smore/tied/adapters/lora");
+  lora.edit("adapter_config.json", "\"r\": 6", "\"r\": -4");
+  CHECK(text(inspect(lora.path()), "problem").find("r: expected an integer from 1") !=
+        std::string::npos);
+  const TempFolder smore("tiny-llama-smore/tied/adapters/smore-switch");
+  smore.edit("adapter_config.json", "\"num_experts\": [\n    4,", "\"num_experts\": [\n    -1,");
+  CHECK(text(inspect(smore.path()), "problem").find("num_experts") != std::string::npos);
+}
+
 TEST_CASE("a single safetensors file is described with its metadata") {
   const Json json = inspect(SMORE_FIXTURES "/smore/00-dense-linear-relu-all-L3.safetensors");
   CHECK(text(json, "kind") == "tensors");

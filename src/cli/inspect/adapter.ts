@@ -14,6 +14,7 @@ interface Level {
 
 /** The lines for an adapter: what it changes, its experts as a picture, and what memory it takes. */
 export function describeAdapter(adapter: AdapterInspection): string[] {
+  if (adapter.problem !== null) return [`an adapter that cannot be served: ${adapter.problem}`];
   const modules = adaptedModules(adapter.tensors);
   const placement = describePlacement(modules);
   if (adapter.config.moe_arch !== "smore") {

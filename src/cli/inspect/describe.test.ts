@@ -25,10 +25,18 @@ function smore(active: readonly number[], experts: readonly number[]): AdapterIn
     ];
   });
   const config = { moe_arch: "smore", gate_type: "switch", num_active: active };
-  return { kind: "adapter", format: "safetensors", config, tensors, totals: totals(tensors) };
+  const common = { format: "safetensors", tensors, totals: totals(tensors) } as const;
+  return { kind: "adapter", problem: null, config, ...common };
 }
 
 suite("smore inspect", () => {
+  it("says why an adapter cannot be served instead of drawing it", () => {
+    const problem = "adapter_config.json: num_experts: expected integers from 1 to 4096";
+    const [first, second] = describe({ ...smore([2], [4]), problem }, false);
+    assert.equal(first, `an adapter that cannot be served: ${problem}`);
+    assert.match(second ?? "", /^parameters/);
+  });
+
   it("draws the tree that a token goes through", () => {
     const lines = describe(smore([2, 2], [4, 2]), false);
     assert.ok(lines.includes("on         up_proj; layers 0 to 1; 2 in all"));
@@ -64,6 +72,7 @@ suite("smore inspect", () => {
     const all = {
       kind: "adapter",
       format: "safetensors",
+      problem: null,
       config,
       tensors,
       totals: totals(tensors),

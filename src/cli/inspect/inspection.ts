@@ -43,6 +43,8 @@ export interface ModelDescription {
 
 export interface AdapterInspection extends Common {
   readonly kind: "adapter";
+  /** Why this server cannot serve it over any base; null when nothing but the base decides. */
+  readonly problem: string | null;
   readonly config: Readonly<Record<string, unknown>>; // adapter_config.json
 }
 
