@@ -6,7 +6,7 @@
 
 #include "backends/backend.h"
 #include "core/error.h"
-#include "engine/memory.h"
+#include "core/memory_text.h"
 
 namespace smore {
 

@@ -6,6 +6,7 @@
 
 #include "attention/kv_pages.h"
 #include "core/error.h"
+#include "core/memory_text.h"
 #include "engine/memory.h"
 #include "engine/readout.h"
 

@@ -1,7 +1,6 @@
 #include "engine/memory.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <fstream>
 #include <limits>
 
@@ -48,17 +47,5 @@ uint64_t container_available() {
 }  // namespace
 
 uint64_t available_memory() { return std::min(machine_available(), container_available()); }
-
-std::string memory_text(uint64_t bytes) {
-  constexpr double kMiB = 1024.0 * 1024.0;
-  const double mib = static_cast<double>(bytes) / kMiB;
-  char text[32];
-  if (mib >= 1024) {
-    std::snprintf(text, sizeof(text), "%.1f GiB", mib / 1024);
-  } else {
-    std::snprintf(text, sizeof(text), "%.*f MiB", mib < 10 ? 1 : 0, mib);
-  }
-  return text;
-}
 
 }  // namespace smore

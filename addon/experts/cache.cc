@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/huge_pages.h"
+#include "core/memory_text.h"
 
 namespace smore {
 namespace {
@@ -23,10 +24,6 @@ constexpr uint64_t kHalfLife = 4096;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::string megabytes(uint64_t bytes) {
-  return std::to_string(bytes / 1000000) + "." + std::to_string(bytes / 100000 % 10) + " MB";
 }
 
 }  // namespace
@@ -55,9 +52,9 @@ void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source, const st
   const uint64_t least = source->trunk_bytes() + added->largest_page;
   if (least > limits_.bytes) {
     throw Error(ErrorCode::kOutOfMemory,
-                name + ": needs " + megabytes(least) +
+                name + ": needs " + memory_text(least) +
                     " for its routers, W and one expert; the memory for adapters is " +
-                    megabytes(limits_.bytes));
+                    memory_text(limits_.bytes));
   }
   added->pages = std::vector<Page>(source->pages());
   added->source = std::move(source);
