@@ -1,3 +1,6 @@
+#include <cmath>
+#include <limits>
+
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/dense.h"
 #include "backends/cpu/reference.h"
@@ -32,6 +35,29 @@ TEST_CASE("norms equal the reference") {
       }
       check_close(
           y, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+    }
+  });
+}
+
+TEST_CASE("the norm of a row that overflows is not a number, and other rows are unharmed") {
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    for (const float bad : {3e38f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
+      for (int width : kWidths) {
+        CAPTURE(width);
+        const std::vector<float> weight(width, 1.0f);
+        std::vector<float> x(size_t(2) * width, 0.5f);
+        x[width - 1] = bad;
+        std::vector<float> y(x.size());
+        cpu->rms_norm(x.data(), weight.data(), 2, width, 1e-5f, y.data());
+        for (int i = 0; i < width; ++i) {
+          CHECK(std::isnan(y[i]));
+          CHECK(y[width + i] == doctest::Approx(1).epsilon(1e-3));
+        }
+        std::vector<double> expected(width);
+        reference::rms_norm(x.data(), weight.data(), width, 1e-5f, expected.data());
+        CHECK(std::isnan(expected[0]));
+      }
     }
   });
 }

@@ -71,7 +71,9 @@ void rms_norm(const float* x, const float* weight, int width, float eps, float* 
         squares = Simd::fma(v, v, squares);
       });
   const float mean = Simd::sum(squares) / static_cast<float>(width);
-  const F scale = Simd::set(1.0f / __builtin_sqrtf(mean + eps));
+  // An infinite mean would make zeros of a row that overflowed, which look like any other result.
+  const float root = mean < __builtin_inff() ? __builtin_sqrtf(mean + eps) : __builtin_nanf("");
+  const F scale = Simd::set(1.0f / root);
   for_vectors(
       width,
       [&](int64_t i) {

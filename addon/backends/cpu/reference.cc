@@ -51,7 +51,9 @@ std::vector<float> deinterleave(const std::vector<float>& w, int out, int in, in
 void rms_norm(const float* x, const float* weight, int width, float eps, double* y) {
   double squares = 0;
   for (int i = 0; i < width; ++i) squares += double{x[i]} * x[i];
-  const double scale = 1 / std::sqrt(squares / width + eps);
+  // Squares beyond float32 count as infinite: the row overflowed.
+  const bool finite = std::isfinite(static_cast<float>(squares));
+  const double scale = finite ? 1 / std::sqrt(squares / width + eps) : std::nan("");
   for (int i = 0; i < width; ++i) y[i] = x[i] * scale * weight[i];
 }
 
