@@ -142,6 +142,7 @@ Napi::Object to_js(Napi::Env env, const CachePlace& place) {
       .number("residentBytes", static_cast<double>(place.resident_bytes))
       .number("hits", static_cast<double>(place.hits))
       .number("misses", static_cast<double>(place.misses))
+      .set("fault", place.fault)
       .frozen();
 }
 

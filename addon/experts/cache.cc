@@ -79,7 +79,8 @@ CachePlace ExpertCache::place(int adapter) const {
   const Entry& entry = *found->second;
   CachePlace place{.resident = entry.trunk_state == State::kResident,
                    .hits = entry.hits,
-                   .misses = entry.misses};
+                   .misses = entry.misses,
+                   .fault = entry.fault};
   if (place.resident) place.resident_bytes = entry.source->trunk_bytes();
   for (size_t page = 0; page < entry.pages.size(); ++page) {
     if (entry.pages[page].state == State::kResident) {
@@ -228,13 +229,15 @@ void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
   auto job = [this, &owner, page, bytes] {
     const auto start = std::chrono::steady_clock::now();
     BlockMemory memory;
+    std::string error;
     try {
       memory = pool_.take(bytes);
       owner.source->load_page(page, memory.get());
-    } catch (const std::exception&) {
+    } catch (const std::exception& fault) {
+      error = fault.what();
       memory.reset();  // the page stays absent: the step that uses it fails those rows
     }
-    finish_page(owner, page, std::move(memory), seconds_since(start));
+    finish_page(owner, page, std::move(memory), error, seconds_since(start));
   };
   if (urgent) {
     loader_.push_urgent(std::move(job));
@@ -243,7 +246,8 @@ void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
   }
 }
 
-void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, double seconds) {
+void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, const std::string& error,
+                              double seconds) {
   const std::lock_guard lock(mutex_);
   Page& loaded = owner.pages[page];
   const size_t bytes = owner.source->page_bytes(page);
@@ -259,6 +263,7 @@ void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, double
     stats_.resident_pages += 1;
   } else {
     loaded.state = State::kAbsent;
+    owner.fault = error;
     stats_.resident_bytes -= bytes;
   }
   forget_if_unused(owner);

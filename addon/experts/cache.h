@@ -99,6 +99,7 @@ class ExpertCache {
     uint64_t hits = 0;
     uint64_t misses = 0;
     uint64_t last_used = 0;  // tick of the last release
+    std::string fault;       // of the last page that could not be loaded
     bool removed = false;
 
     bool holds_memory() const {
@@ -113,7 +114,8 @@ class ExpertCache {
   void prefetch(Lock& lock, Entry& entry);
   bool start_missing(Lock& lock, Entry& entry, int page, bool must);
   void start_page(Entry& entry, int page, bool urgent);
-  void finish_page(Entry& entry, int page, BlockMemory memory, double seconds);
+  void finish_page(Entry& entry, int page, BlockMemory memory, const std::string& error,
+                   double seconds);
   bool pinned_fit(const Entry& with) const;
   bool make_room(uint64_t bytes, bool from_pinned);
   bool evict_idle(uint64_t bytes);
@@ -133,7 +135,7 @@ class ExpertCache {
   CacheStats stats_;
   uint64_t tick_ = 0;
   BlockPool pool_;  // of pages
-  Loader loader_;  // last: its thread ends before the rest goes
+  Loader loader_;   // last: its thread ends before the rest goes
 };
 
 }  // namespace smore

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace smore {
 
@@ -23,6 +24,7 @@ struct CachePlace {
   uint64_t resident_bytes = 0;  // trunk and pages
   uint64_t hits = 0;            // as above, of its own pages
   uint64_t misses = 0;
+  std::string fault;  // why a page could last not be loaded; empty = never happened
 };
 
 }  // namespace smore

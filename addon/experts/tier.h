@@ -14,7 +14,7 @@ class BlockSource {
   virtual int pages() const = 0;
   virtual size_t page_bytes(int page) const = 0;
 
-  // Fill a block of that size. Called on the loader's thread; throw Error(kIo).
+  // Fill a block of that size. Called on the loader's thread; throw Error(kIo, kInvalidAdapter).
   virtual void load_trunk(std::byte* block) const = 0;
   virtual void load_page(int page, std::byte* block) const = 0;
 };

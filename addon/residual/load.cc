@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "backends/cpu/dense.h"
+#include "core/error.h"
 #include "residual/weights.h"
 
 namespace smore {
@@ -11,7 +12,19 @@ namespace {
 // Copies tensors from the file into their slots, converting where the types differ.
 class Loader {
  public:
-  Loader(const FileReader& reader, std::byte* block) : reader_(reader), block_(block) {}
+  Loader(const AdapterPlan& plan, std::byte* block) : plan_(plan), block_(block) {}
+
+  // Where the following values belong, for messages.
+  void enter(const SitePlan& site) { site_ = &site; }
+
+  // The file's values were finite when it was checked; what they are rounded to, or their products,
+  // need not be.
+  void check(DType dtype, const void* values, int64_t count) const {
+    if (first_non_finite(dtype, values, count) < 0) return;
+    throw Error(ErrorCode::kInvalidAdapter,
+                plan_.path + ": " + module_path(site_->layer, site_->site) +
+                    ": has weights too large for " + dtype_info(dtype).name);
+  }
 
   std::vector<float> floats(Stored from, int64_t count) {
     std::vector<float> values(count);
@@ -23,8 +36,8 @@ class Loader {
     if (!to.exists()) return;
     std::byte* target = block_ + to.offset;
     if (from.dtype == to.dtype) {
-      reader_.read(from.offset + row_bytes(from.dtype, first), row_bytes(from.dtype, count),
-                   target);
+      plan_.reader->read(from.offset + row_bytes(from.dtype, first), row_bytes(from.dtype, count),
+                         target);
     } else if (to.dtype == DType::kF32) {
       read_floats(from, first, count, reinterpret_cast<float*>(target));
     } else {
@@ -33,6 +46,7 @@ class Loader {
       auto* bits = reinterpret_cast<uint16_t*>(target);
       for (int64_t i = 0; i < count; ++i) bits[i] = float_to_bfloat16(converted_[i]);
     }
+    check(to.dtype, target, count);
   }
 
   // Rows [first, first + outputs) of a stored matrix, into panels.
@@ -45,7 +59,8 @@ class Loader {
   // The values are exact in the slot's type, or to be rounded to bfloat16.
   void put_matrix(const std::vector<float>& values, int64_t outputs, int64_t inputs, Slot to) {
     std::byte* target = block_ + to.offset;
-    std::memset(target, 0, row_bytes(to.dtype, panel_values(to.dtype, outputs, inputs)));
+    const int64_t places = panel_values(to.dtype, outputs, inputs);
+    std::memset(target, 0, row_bytes(to.dtype, places));
     for (int64_t out = 0; out < outputs; ++out) {
       for (int64_t k = 0; k < inputs; ++k) {
         const float value = values[out * inputs + k];
@@ -58,6 +73,7 @@ class Loader {
         }
       }
     }
+    check(to.dtype, target, places);
   }
 
   float* target(Slot to) { return reinterpret_cast<float*>(block_ + to.offset); }
@@ -65,11 +81,12 @@ class Loader {
  private:
   void read_floats(Stored from, int64_t first, int64_t count, float* target) {
     raw_.resize(row_bytes(from.dtype, count));
-    reader_.read(from.offset + row_bytes(from.dtype, first), raw_.size(), raw_.data());
+    plan_.reader->read(from.offset + row_bytes(from.dtype, first), raw_.size(), raw_.data());
     to_float(from.dtype, raw_.data(), count, target);
   }
 
-  const FileReader& reader_;
+  const AdapterPlan& plan_;
+  const SitePlan* site_ = nullptr;
   std::byte* block_;
   std::vector<std::byte> raw_;
   std::vector<float> converted_;
@@ -155,6 +172,7 @@ class RouterLoader {
       const Level& above = site_.mixture.levels[m];
       multiply({keys_[m], above.router.keys}, above.experts, {first, router.inputs, column},
                to.rows, above.router.keys, loader_.target(to.tables[i]));
+      loader_.check(DType::kF32, loader_.target(to.tables[i]), int64_t{above.experts} * to.rows);
       column += above.router.keys;
     }
   }
@@ -177,6 +195,7 @@ class RouterLoader {
     multiply({keys_[l], k}, level.experts, {transposed(second, k, g), k}, g, k, folded.data());
     loader_.put_matrix(folded, level.experts, g, to.second);
     multiply({keys_[l], k}, level.experts, {bias, k}, 1, k, loader_.target(to.second_bias));
+    loader_.check(DType::kF32, loader_.target(to.second_bias), level.experts);
   }
 
   const SitePlan& site_;
@@ -188,8 +207,9 @@ class RouterLoader {
 }  // namespace
 
 void load_trunk(const AdapterPlan& plan, std::byte* block) {
-  Loader loader(*plan.reader, block);
+  Loader loader(plan, block);
   for (const SitePlan& site : plan.sites) {
+    loader.enter(site);
     const Mixture& mixture = site.mixture;
     const SiteSlots& to = site.slots;
     const SiteSources& from = site.sources;
@@ -215,7 +235,8 @@ void load_page(const AdapterPlan& plan, int page, std::byte* block) {
   const LevelSlots& to = site.slots.levels[where.level];
   const LevelSources& from = site.sources.levels[where.level];
   const int64_t a = int64_t{level.rank} * site.mixture.inputs;
-  Loader loader(*plan.reader, block);
+  Loader loader(plan, block);
+  loader.enter(site);
   loader.copy(from.a, where.expert * a, a, to.a);
   loader.copy(from.a_bias, int64_t{where.expert} * level.rank, level.rank, to.a_bias);
   loader.copy_matrix(from.b, int64_t{where.expert} * level.width, level.width, level.rank, to.b);

@@ -18,10 +18,6 @@ constexpr const char* kModules[kSites] = {
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
 
-std::string module_path(int layer, int site) {
-  return std::string(kLayers) + std::to_string(layer) + "." + kModules[site];
-}
-
 int inputs_of(const ModelConfig& base, Site site) {
   if (site == Site::kO) return base.heads * base.head_dim;
   return site == Site::kDown ? base.ffn_width : base.width;
@@ -109,10 +105,9 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base,
     const auto key = std::make_pair(address.layer, address.site);
     auto found = sites.find(key);
     if (found == sites.end()) {
-      found = sites
-                  .emplace(key, SiteTensors(file, module_path(address.layer, address.site),
-                                            address.layer, static_cast<Site>(address.site)))
-                  .first;
+      const auto site = static_cast<Site>(address.site);
+      const std::string module = module_path(address.layer, site);
+      found = sites.emplace(key, SiteTensors(file, module, address.layer, site)).first;
     }
     found->second.add(address.rest, tensor);
   }
@@ -128,7 +123,7 @@ void check_targets(const AdapterFile& file, const ModelConfig& base, const SiteM
   if (!file.whole || !targets.known()) return;
   for (int layer = 0; layer < base.layers; ++layer) {
     for (int site = 0; site < kSites; ++site) {
-      const std::string module = module_path(layer, site);
+      const std::string module = module_path(layer, static_cast<Site>(site));
       const bool stored = sites.contains({layer, site});
       if (targets.matches(module, layer) == stored) continue;
       refuse(file, std::string(kPrefix) + module,
@@ -159,6 +154,10 @@ void number_pages(AdapterPlan& plan, bool shared_pool) {
 }
 
 }  // namespace
+
+std::string module_path(int layer, Site site) {
+  return std::string(kLayers) + std::to_string(layer) + "." + kModules[static_cast<int>(site)];
+}
 
 AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
                          const CheckProgress& progress) {

@@ -116,13 +116,17 @@ struct AdapterPlan {
   }
 };
 
+// "model.layers.3.mlp.up_proj".
+std::string module_path(int layer, Site site);
+
 // Validates every tensor of the file against its configuration and the base. With `as_bf16`,
 // experts and W are planned as bfloat16 whatever they are stored in. Throws Error(kInvalidAdapter,
 // kUnsupported) naming file and tensor.
 AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
                          const CheckProgress& progress = {});
 
-// Fill a block of trunk_bytes, or of a page's bytes, from the file. Throw Error(kIo).
+// Fill a block of trunk_bytes, or of a page's bytes, from the file. Throw Error(kIo) when it
+// cannot be read, Error(kInvalidAdapter) when a value is not finite in the slot's type.
 void load_trunk(const AdapterPlan& plan, std::byte* block);
 void load_page(const AdapterPlan& plan, int page, std::byte* block);
 

@@ -256,6 +256,7 @@ TEST_CASE("a page that cannot be read is told as such while the others serve") {
   CHECK(blocks[1] == nullptr);
   CHECK(blocks[2] != nullptr);
   cache.unpin(keys);
+  CHECK(cache.place(1).fault == "fake: cannot be read");
   source->broken_page = -2;
   use(cache, 1, {2});
   cache.release(1);

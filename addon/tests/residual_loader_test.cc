@@ -249,6 +249,26 @@ TEST_CASE("weights that are not finite are refused by tensor and place") {
   check_plan_refused(folder, kUp + "moe_B.1: value 7 is not a finite number");
 }
 
+TEST_CASE("weights that are finite in the file but not as they are kept are refused when loaded") {
+  const TempFolder page(kSmore);
+  page.poke(kTensors, kUp + "moe_B.1", 0, std::numeric_limits<float>::max());
+  const AdapterPlan rounded = plan_adapter(open_adapter_folder(page.path()), tied_base(), true);
+  const LevelSlots& level = rounded.find(0, Site::kUp)->slots.levels[1];
+  std::vector<std::byte> block(level.page_bytes);
+  check_refused(
+      ErrorCode::kInvalidAdapter,
+      page.file(kTensors) + ": model.layers.0.mlp.up_proj: has weights too large for BF16",
+      [&] { load_page(rounded, level.first_page, block.data()); });
+  CHECK_NOTHROW(load_page(rounded, level.first_page + 1, block.data()));
+
+  const TempFolder trunk(kSmore);
+  trunk.poke(kTensors, kUp + "moe_W_final", 0, std::numeric_limits<float>::max());
+  const AdapterPlan all = plan_adapter(open_adapter_folder(trunk.path()), tied_base(), true);
+  block.resize(all.trunk_bytes);
+  check_refused(ErrorCode::kInvalidAdapter, "has weights too large for BF16",
+                [&] { load_trunk(all, block.data()); });
+}
+
 TEST_CASE("the copies of a shared pool must be one") {
   const TempFolder folder(kShared);
   const ModelConfig base = open_model(SMORE_FIXTURES "/tiny-llama-smore/untied/model").config;

@@ -295,7 +295,7 @@ export class FakeEngine implements NativeEngine {
   unloadAdapter(_handle: number): void {}
 
   adapterPlace(handle: number): NativeAdapterPlace {
-    return { resident: this.pins.has(handle), residentBytes: 1, hits: 0, misses: 0 };
+    return { resident: this.pins.has(handle), residentBytes: 1, hits: 0, misses: 0, fault: "" };
   }
 
   stats(target: Float64Array): void {

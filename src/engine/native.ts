@@ -110,6 +110,7 @@ export interface NativeAdapterPlace {
   readonly residentBytes: number;
   readonly hits: number; // expert pages that steps found in memory
   readonly misses: number; // expert pages that steps waited for
+  readonly fault: string; // why a page could last not be loaded, with its file; "" = never happened
 }
 
 /** The arrays of one step, in the order and with the types of StepInput and StepOutput in step.h. */
