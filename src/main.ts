@@ -2,6 +2,7 @@
 import { type Command, CommandError, type Terminal } from "./cli/command.js";
 import { nearest, UsageError } from "./cli/options.js";
 import { ModelError } from "./models/model-error.js";
+import { VERSION } from "./version.js";
 
 /** The only file that ends the process. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n signal n. */
 
@@ -24,7 +25,7 @@ ${Object.entries(COMMANDS)
   .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
   .join("\n")}
 
-smore COMMAND --help tells the options. Exit codes: 0 done, 1 failed, 2 wrong usage.`;
+smore COMMAND --help tells the options, smore --version which one this is. Exit codes: 0 done, 1 failed, 2 wrong usage.`;
 
 const terminal: Terminal = {
   environment: process.env,
@@ -54,6 +55,10 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     terminal.print(HELP);
     return 0;
   }
+  if (name === "--version" || name === "version") {
+    terminal.print(VERSION);
+    return 0;
+  }
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
     const near = nearest(name, Object.keys(COMMANDS));
@@ -78,4 +83,13 @@ function isInputFault(error: unknown): error is Error {
   return error instanceof Error && "code" in error && typeof error.code === "string";
 }
 
-process.exit(await main(process.argv.slice(2)).catch(report));
+/** process.exit drops what a slow reader of a pipe has not taken yet. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write("", () => resolve()));
+}
+
+const outputs = [process.stdout, process.stderr];
+for (const output of outputs) output.on("error", () => {}); // a reader that left, as `| head` does
+const exitCode = await main(process.argv.slice(2)).catch(report);
+await Promise.all(outputs.map(written));
+process.exit(exitCode);

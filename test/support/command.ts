@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 /** The command as users run it, with the real engine on the tiny models. */
 
-const MAIN = fileURLToPath(new URL("../../src/main.js", import.meta.url));
+export const MAIN = fileURLToPath(new URL("../../src/main.js", import.meta.url));
 export const TINY = fileURLToPath(
   new URL("../../../test/fixtures/tiny-llama-smore/tied", import.meta.url),
 );

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { exitOf, MAIN, TINY } from "./support/command.js";
+
+const OWN_ADAPTER = fileURLToPath(new URL("../../models/adapters/function-calls", import.meta.url));
+
+/** The commands that end by themselves, as users run them. */
+
+test("a slow reader of a pipe gets all of it", async () => {
+  const args = [MAIN, "inspect", OWN_ADAPTER, "--json"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const closed = once(child, "close");
+  const pipe = child.stdout.setEncoding("utf8");
+  let text = "";
+  for await (const chunk of pipe) {
+    text += chunk;
+    await setTimeout(20);
+  }
+  assert.deepEqual(await closed, [0, null]);
+  assert.ok(text.length > 1 << 16, "more than a pipe holds");
+  assert.equal(JSON.parse(text).kind, "adapter");
+});
+
+test("a reader that leaves early is no fault", async () => {
+  const args = [MAIN, "inspect", join(TINY, "model"), "--json"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const closed = once(child, "close");
+  child.stdout.destroy();
+  let complaints = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    complaints += text;
+  });
+  assert.deepEqual(await closed, [0, null]);
+  assert.equal(complaints, "");
+});
+
+test("--version says the version of the package", async () => {
+  const { code, output } = await exitOf(["--version"]);
+  assert.equal(code, 0);
+  assert.match(output, /^\d+\.\d+\.\d+\n$/);
+});
