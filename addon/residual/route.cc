@@ -145,14 +145,6 @@ class BlockRouter {
   const float* from_token_ = nullptr;  // [count, router rows]
 };
 
-void give_all(const Work& work) {
-  const int64_t chosen = work.mixture().root().chosen;
-  for (int64_t i = 0; i < work.count * chosen; ++i) {
-    work.levels[0].ids[i] = static_cast<int32_t>(i % chosen);
-    work.levels[0].scores[i] = 1;
-  }
-}
-
 void gather_pairs(const Level& level, int count, WorkLevel& to) {
   const int s = level.experts;
   std::fill_n(to.pair_of, int64_t{count} * s, -1);
@@ -176,11 +168,7 @@ void gather_pairs(const Level& level, int count, WorkLevel& to) {
 }  // namespace
 
 void route(const DenseKernels& kernels, Work& work, Arena& scratch) {
-  if (work.is_tree()) {
-    BlockRouter(kernels, work, scratch).run();
-  } else {
-    give_all(work);
-  }
+  BlockRouter(kernels, work, scratch).run();
   const auto& levels = work.mixture().levels;
   for (size_t l = 0; l < levels.size(); ++l) gather_pairs(levels[l], work.count, work.levels[l]);
 }

@@ -16,6 +16,7 @@ constexpr int kMostRows = 32;
 // Deep trees have many nodes per row: fewer rows at a time bound the scratch memory.
 constexpr int64_t kMostPairs = 4096;
 constexpr int kFinalOutputs = 96;  // whole panels
+constexpr size_t kAhead = 1024;    // bytes of each page
 
 }  // namespace
 
@@ -41,8 +42,7 @@ std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> output
   begin(layer, outputs, rows, x, x_width);
   std::vector<int> failed;
   if (works_.empty()) return failed;
-  for_each(static_cast<int64_t>(works_.size()),
-           [this](int64_t w, Arena& scratch) { route(kernels_, works_[w], scratch); });
+  route_all();
   list_experts();
   compute_all();
   for (const Work& work : works_) {
@@ -101,18 +101,42 @@ void ResidualStep::add_work(const Work& shared, const int32_t* rows, int count) 
   work.count = count;
   work.levels = memory_.take<WorkLevel>(static_cast<int64_t>(mixture.levels.size()));
   for (size_t l = 0; l < mixture.levels.size(); ++l) {
-    const Level& level = mixture.levels[l];
-    const int64_t most_pairs = count * std::min<int64_t>(level.pairs, level.experts);
-    WorkLevel& to = work.levels[l] = WorkLevel{};
-    to.ids = memory_.take<int32_t>(count * level.pairs);
-    to.scores = memory_.take<float>(count * level.pairs);
-    to.pair_of = memory_.take<int32_t>(int64_t{count} * level.experts);
-    to.expert_start = memory_.take<int32_t>(level.experts + 1);
-    to.pair_row = memory_.take<int32_t>(most_pairs);
-    if (work.is_tree()) to.own = memory_.take<float>(most_pairs * level.width);
+    work.levels[l] = work.is_tree() ? begin_level(mixture.levels[l], count)
+                                    : all_pairs(mixture.levels[l].experts, count);
   }
   if (work.is_tree()) work.top = memory_.take<float>(int64_t{count} * mixture.root().width);
   works_.push_back(work);
+}
+
+WorkLevel ResidualStep::begin_level(const Level& level, int count) {
+  const int64_t most_pairs = count * std::min<int64_t>(level.pairs, level.experts);
+  WorkLevel result;
+  result.ids = memory_.take<int32_t>(count * level.pairs);
+  result.scores = memory_.take<float>(count * level.pairs);
+  result.pair_of = memory_.take<int32_t>(int64_t{count} * level.experts);
+  result.expert_start = memory_.take<int32_t>(level.experts + 1);
+  result.pair_row = memory_.take<int32_t>(most_pairs);
+  result.own = memory_.take<float>(most_pairs * level.width);
+  return result;
+}
+
+// A sum has no router: every row has every expert.
+WorkLevel ResidualStep::all_pairs(int experts, int count) {
+  WorkLevel result;
+  result.expert_start = memory_.take<int32_t>(experts + 1);
+  result.pair_row = memory_.take<int32_t>(int64_t{experts} * count);
+  for (int e = 0; e <= experts; ++e) result.expert_start[e] = e * count;
+  for (int pair = 0; pair < experts * count; ++pair) result.pair_row[pair] = pair % count;
+  return result;
+}
+
+void ResidualStep::route_all() {
+  const bool routed =
+      std::any_of(works_.begin(), works_.end(), [](const Work& work) { return work.is_tree(); });
+  if (!routed) return;
+  for_each(static_cast<int64_t>(works_.size()), [this](int64_t w, Arena& scratch) {
+    if (works_[w].is_tree()) route(kernels_, works_[w], scratch);
+  });
 }
 
 void ResidualStep::list_experts() {
@@ -146,6 +170,9 @@ void ResidualStep::compute_all() {
     const size_t count = cache_.pin(wanted, std::span(blocks_).subspan(wave.first));
     wave.end = wave.first + count;
     for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+      if (w + threads_.size() < static_cast<int64_t>(works_.size())) {
+        fetch_ahead(works_[w + threads_.size()]);
+      }
       compute(works_[w], wave, scratch);
       if (wave.end < keys_.size() || works_[w].failed || !works_[w].is_tree()) return;
       propagate(kernels_, works_[w], scratch);
@@ -154,6 +181,14 @@ void ResidualStep::compute_all() {
     cache_.unpin(wanted.first(count));
   }
   if (!whole) add_finals();
+}
+
+// Has the start of what a work will read on its way: the processor guesses the rest.
+void ResidualStep::fetch_ahead(const Work& work) const {
+  for (int page = 0; page < work.site->pages; ++page) {
+    const int32_t key = work.page_keys[page];
+    if (key >= 0) prefetch_weights(blocks_[key], kAhead);
+  }
 }
 
 // The part of a work's experts that has come with this wave.

@@ -40,9 +40,13 @@ class ResidualStep {
              const float* x, int x_width);
   int rows_per_work(const Mixture& mixture, int64_t rows) const;
   void add_work(const Work& shared, const int32_t* rows, int count);
+  WorkLevel begin_level(const Level& level, int count);
+  WorkLevel all_pairs(int experts, int count);
+  void route_all();
   void list_experts();
   void list_pages(Work& work);
   void compute_all();
+  void fetch_ahead(const Work& work) const;
   void compute(Work& work, Wave wave, Arena& scratch);
   void add_finals();
 

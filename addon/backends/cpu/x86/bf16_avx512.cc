@@ -177,6 +177,13 @@ void panels_tile(const DenseTile& t, int panel, int row) {
   for (int v = 0; v < panels; ++v) store_sums<rows>(t, (panel + v) * kPanel, row, acc[v]);
 }
 
+// All rows while the panels are near.
+template <int panels, int most_rows>
+void rows_of_panels(const DenseTile& t, int panel) {
+  for_row_tiles<most_rows>(0, t.rows,
+                           [&]<int rows>(int row) { panels_tile<panels, rows>(t, panel, row); });
+}
+
 void dense(const DenseTile& t) {
   if (!t.panels) {
     for_row_tiles<4>(0, t.rows, [&]<int rows>(int row) {
@@ -185,12 +192,11 @@ void dense(const DenseTile& t) {
     return;
   }
   const int total = (t.out + kPanel - 1) / kPanel;
-  for_row_tiles<kTile>(0, t.rows, [&]<int rows>(int row) {
-    // Few rows take more outputs at a time, so that the sums' latency stays hidden.
-    constexpr int kPanels = rows <= 4 ? 4 : 2;
-    for_row_tiles<kPanels>(0, total,
-                           [&]<int panels>(int panel) { panels_tile<panels, rows>(t, panel, row); });
-  });
+  if (t.rows <= 4) {  // few chains a panel: more panels hide the sums' latency
+    for_row_tiles<4>(0, total, [&]<int panels>(int panel) { rows_of_panels<panels, 4>(t, panel); });
+  } else {
+    for_row_tiles<2>(0, total, [&]<int panels>(int panel) { rows_of_panels<panels, kTile>(t, panel); });
+  }
 }
 
 }  // namespace
