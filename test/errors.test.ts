@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { APIError, NotFoundError } from "openai";
-import { fakeContextWithoutText } from "../src/engine/fake.js";
+import { type FakeGenerator, fakeContext, fakeContextWithoutText } from "../src/engine/fake.js";
+import type { ChatTemplate, Tokenizer } from "../src/text/text.js";
 import { payloads, post, serve } from "./harness.js";
 
 interface ErrorAnswer {
@@ -175,6 +176,47 @@ test("unknown fields are accepted and logged once", async (t) => {
     logged.map(({ fields }) => fields),
     [{ field: "frobnicate" }],
   );
+});
+
+test("a text that cannot fit the window is refused before it is rendered or tokenized", async (t) => {
+  let worked = 0;
+  const counting = (generator: FakeGenerator) => {
+    const context = fakeContext(generator);
+    const { tokenizer, chatTemplate } = context;
+    const encode: Tokenizer["encode"] = (text) => {
+      worked++;
+      return tokenizer!.encode(text);
+    };
+    const render: ChatTemplate["render"] = (...chat) => {
+      worked++;
+      return chatTemplate!.render(...chat);
+    };
+    return {
+      ...context,
+      tokenizer: { ...tokenizer!, encode },
+      chatTemplate: { ...chatTemplate!, render },
+    };
+  };
+  const { url } = await serve(t, { context: counting });
+  const text = "x".repeat(100_000);
+  const long = [{ role: "user", content: text }];
+  const many = Array.from({ length: 600 }, () => ({ role: "user", content: "" }));
+  for (const [path, body, param] of [
+    ["/v1/completions", { prompt: text }, "prompt"],
+    ["/v1/chat/completions", { messages: long }, "messages"],
+    ["/v1/chat/completions", { messages: many }, "messages"],
+    ["/v1/responses", { input: text }, "input"],
+    ["/v1/embeddings", { input: text }, "input"],
+    ["/tokenize", { prompt: text }, "prompt"],
+    ["/tokenize", { messages: many }, "messages"],
+  ] as const) {
+    const { status, error } = await refused(url + path, { model: "fake", ...body });
+    assert.deepEqual([status, error.code, error.param], [400, "context_length_exceeded", param]);
+    assert.match(error.message, /maximum context length is 512 tokens.* at least (100000|600) /);
+  }
+  const count = { model: "fake", max_tokens: 1, messages: long };
+  assert.equal((await post(`${url}/v1/messages/count_tokens`, count)).status, 400);
+  assert.equal(worked, 0);
 });
 
 test("a request beyond the window is refused before any header, streamed or not", async (t) => {

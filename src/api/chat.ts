@@ -2,6 +2,7 @@ import { ApiError } from "../errors.js";
 import type { ChatMessage } from "../text/text.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
+import { encodeText, refuseLongChat } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
@@ -49,6 +50,7 @@ export function render(
 ): string {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
+  refuseLongChat(messages, context);
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
@@ -60,7 +62,7 @@ async function tokenize(
   maxTokens: number | undefined,
   context: ApiContext,
 ): Promise<Prompt> {
-  const ids = await context.tokenizer!.encode(text);
+  const ids = await encodeText(text, "messages", context);
   const window = context.maxModelLen;
   const budget = completionBudget(ids.length, maxTokens, window, context, "messages");
   return { ids, text, maxTokens: budget };

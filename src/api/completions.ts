@@ -1,6 +1,7 @@
 import { ApiError } from "../errors.js";
 import type { ApiContext } from "./context.js";
 import { CompletionEncoder } from "./encode.js";
+import { encodeText } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
@@ -60,7 +61,7 @@ async function tokenize(
   const text = typeof prompt === "string" ? prompt : null;
   const ids =
     typeof prompt === "string"
-      ? await context.tokenizer!.encode(prompt, { addSpecialTokens: true })
+      ? await encodeText(prompt, "prompt", context, { addSpecialTokens: true })
       : prompt;
   if (ids.length === 0) throw emptyPrompt();
   const budget = completionBudget(ids.length, maxTokens, DEFAULT_MAX_TOKENS, context, "prompt");

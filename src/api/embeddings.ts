@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
 import type { ApiContext } from "./context.js";
+import { encodeText } from "./encode-text.js";
 import { estimateTokens } from "./job.js";
 import { findModel, loadingEnded } from "./models.js";
 import { completionBudget, parseModel } from "./parameters.js";
@@ -81,7 +82,7 @@ async function embedByModel(
       inputs.map(async (input, i) => {
         const ids =
           typeof input === "string"
-            ? await tokenizer!.encode(input, { addSpecialTokens: true })
+            ? await encodeText(input, "input", context, { addSpecialTokens: true })
             : checkIds(input, inputs.length === 1 ? "input" : `input[${i}]`, context.vocab);
         if (ids.length === 0) throw emptyInput();
         completionBudget(ids.length, 0, 0, context, "input");

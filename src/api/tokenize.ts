@@ -1,6 +1,7 @@
 import { ApiError } from "../errors.js";
 import { parseMessages, render } from "./chat.js";
 import type { ApiContext } from "./context.js";
+import { encodeText } from "./encode-text.js";
 import { findModel } from "./models.js";
 import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 
@@ -32,7 +33,8 @@ export async function tokenize(
   const text = prompt ?? render(parseMessages(messages), open, context);
   // A chat's template writes the special tokens itself.
   const addSpecialTokens = special ?? prompt !== undefined;
-  const tokens = await tokenizer.encode(text, { addSpecialTokens });
+  const param = prompt === undefined ? "messages" : "prompt";
+  const tokens = await encodeText(text, param, context, { addSpecialTokens });
   return {
     count: tokens.length,
     max_model_len: maxModelLen,

@@ -137,6 +137,7 @@ function logprobOf(token: number, alternatives: number): TokenLogprob {
 
 const tokenizer: Tokenizer = {
   vocabSize: FAKE_VOCAB,
+  maxBytesPerToken: 1,
   encode: async (text, { addSpecialTokens = false } = {}) =>
     addSpecialTokens ? [FAKE_BOS, ...fakeTokens(text)] : fakeTokens(text),
   decode: (ids) => Buffer.from(ids.filter((id) => id < 256)).toString("utf8"),

@@ -2,9 +2,12 @@
 
 export interface Tokenizer {
   readonly vocabSize: number;
+  /** Bytes of text that one token can stand for; Infinity where texts may shrink by any amount. */
+  readonly maxBytesPerToken: number;
   /**
    * Ids of `text`; special tokens written in the text are recognised. Adds none but as asked. Runs on
-   * another thread: a long prompt must not hold the event loop.
+   * another thread: a long prompt must not hold the event loop. Rejects with ApiError("overloaded")
+   * when too much is being tokenized already.
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): Promise<number[]>;
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;

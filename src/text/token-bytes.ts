@@ -25,6 +25,13 @@ export class TokenBytes {
     return this.starts.length - 1;
   }
 
+  /** Bytes of the longest token. */
+  get longest(): number {
+    return this.starts.reduce((most, start, id) => {
+      return id === 0 ? 0 : Math.max(most, start - (this.starts[id - 1] ?? 0));
+    }, 0);
+  }
+
   /** Empty for ids that are no token: models pad their vocabulary. */
   of(id: number): Uint8Array {
     const start = this.starts[id];

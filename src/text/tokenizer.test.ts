@@ -13,6 +13,37 @@ import {
 import { readGgufMetadata } from "./gguf-metadata.js";
 import { tokenizerJsonFromGguf } from "./gguf-tokenizer.js";
 import { loadText } from "./load-text.js";
+import { shrinkage } from "./shrinkage.js";
+import { HuggingFaceTokenizer } from "./tokenizer.js";
+import type { TokenizerJson } from "./tokenizer-json.js";
+
+it("refuses what would be tokenized beside too much else, but never a text alone", async () => {
+  const path = ggufHeader("smollm2");
+  const metadata = withFile(path, (file) => readGgufMetadata(file, () => true));
+  const tokenizer = new HuggingFaceTokenizer(tokenizerJsonFromGguf(metadata), 10);
+  const long = tokenizer.encode("longer than the ten bytes");
+  await assert.rejects(tokenizer.encode("more"), { code: "overloaded" });
+  assert.ok((await long).length > 0);
+  assert.ok((await tokenizer.encode("more")).length > 0);
+});
+
+it("knows how much text a token can stand for, where that has a bound", () => {
+  assert.equal(fixtureText("smollm2").tokenizer.maxBytesPerToken, 81);
+  assert.equal(fixtureText("llama-spm").tokenizer.maxBytesPerToken, 16);
+  const json = (more: object) =>
+    ({
+      model: { type: "BPE", byte_fallback: true, vocab: {} },
+      ...more,
+    }) as unknown as TokenizerJson;
+  const sequence = { type: "Sequence", normalizers: [{ type: "NFC" }, { type: "Prepend" }] };
+  assert.equal(shrinkage(json({ normalizer: sequence })), 3);
+  assert.equal(shrinkage(json({ normalizer: { type: "Strip" } })), Infinity);
+  assert.equal(shrinkage(json({ pre_tokenizer: { type: "Whitespace" } })), Infinity);
+  assert.equal(shrinkage(json({ added_tokens: [{ lstrip: true }] })), Infinity);
+  const squeeze = { type: "Replace", pattern: { Regex: " +" }, content: " " };
+  assert.equal(shrinkage(json({ normalizer: squeeze })), Infinity);
+  assert.equal(shrinkage(json({ model: { type: "Unigram", vocab: [] } })), Infinity);
+});
 
 for (const name of TOKENIZERS) {
   describe(`the tokenizer built from ${name}'s GGUF metadata`, () => {

@@ -1,9 +1,14 @@
 import { Tokenizer as NativeTokenizer } from "tokenizers";
+import { ApiError } from "../errors.js";
 import { ModelError } from "../models/model-error.js";
 import { TokenStreamDecoder } from "./detokenizer.js";
+import { shrinkage } from "./shrinkage.js";
 import type { Tokenizer } from "./text.js";
 import { TokenBytes } from "./token-bytes.js";
 import { spellingOf, type TokenizerJson } from "./tokenizer-json.js";
+
+/** Texts that are tokenized at the same time take about fifty times their size in memory. */
+const BYTES_AT_ONCE = 16 << 20;
 
 /** Hugging Face's tokenizers does the encoding; decoding is by the tokens' own bytes. */
 export class HuggingFaceTokenizer implements Tokenizer {
@@ -11,9 +16,13 @@ export class HuggingFaceTokenizer implements Tokenizer {
   private readonly bytes: TokenBytes;
   private readonly special: ReadonlySet<number>;
   private readonly spacePrefix: boolean;
+  private readonly bytesAtOnce: number;
+  private bytesNow = 0;
+  readonly maxBytesPerToken: number;
 
   /** Throws ModelError, whose message names what of `json` cannot be used. */
-  constructor(json: TokenizerJson) {
+  constructor(json: TokenizerJson, bytesAtOnce = BYTES_AT_ONCE) {
+    this.bytesAtOnce = bytesAtOnce;
     try {
       this.native = NativeTokenizer.fromString(JSON.stringify(json));
     } catch (error) {
@@ -22,6 +31,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     const spelling = spellingOf(json);
     this.spacePrefix = spelling.spacePrefix;
     this.bytes = new TokenBytes(json, spelling);
+    this.maxBytesPerToken = this.bytes.longest * shrinkage(json);
     const special = (json.added_tokens ?? []).filter((token) => token.special);
     this.special = new Set(special.map((token) => token.id));
     this.native.disableTruncation();
@@ -34,8 +44,18 @@ export class HuggingFaceTokenizer implements Tokenizer {
 
   async encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}) {
     const addSpecialTokens = options.addSpecialTokens ?? false;
-    const encoding = await this.native.encode(text, null, { addSpecialTokens });
-    return encoding.getIds();
+    const bytes = Buffer.byteLength(text);
+    if (this.bytesNow > 0 && this.bytesNow + bytes > this.bytesAtOnce) {
+      const message = `Texts of ${this.bytesNow} bytes are being tokenized; try again later.`;
+      throw new ApiError("overloaded", { message });
+    }
+    this.bytesNow += bytes;
+    try {
+      const encoding = await this.native.encode(text, null, { addSpecialTokens });
+      return encoding.getIds();
+    } finally {
+      this.bytesNow -= bytes;
+    }
   }
 
   decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
