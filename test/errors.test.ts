@@ -143,8 +143,6 @@ test("what is not served is refused by name unless it changes nothing", async (t
     ["best_of", 4, 1],
     ["suffix", "end", null],
     ["response_format", { type: "json_object" }, { type: "text" }],
-    ["tools", [{ type: "function" }], []],
-    ["tool_choice", "required", "auto"],
     ["modalities", ["text", "audio"], ["text"]],
     ["guided_regex", "a+", null],
     ["continue_final_message", true, false],

@@ -1,5 +1,12 @@
 import { ApiError } from "../errors.js";
 import type { ChatMessage } from "../text/text.js";
+import {
+  PLAIN_FORMAT,
+  type ToolFormat,
+  withArgumentObjects,
+  withoutSystem,
+  withToolsAsText,
+} from "../text/tool-format.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
 import { encodeText, refuseLongChat } from "./encode-text.js";
@@ -13,6 +20,8 @@ import {
   refuseUnserved,
 } from "./parameters.js";
 import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
+import { type AskedGrammar, compileGrammar, parseStructure } from "./structured.js";
+import { parseTools, type ToolUse, toolGrammar } from "./tools.js";
 
 /** POST /v1/chat/completions */
 
@@ -36,10 +45,32 @@ async function parseChat(
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
   const messages = parseMessages(fields.raw("messages"));
-  const text = render(messages, true, context);
+  const tools = parseTools(fields);
+  const toolPrompt = parseToolPrompt(fields);
+  const format = context.chatTemplate?.toolFormat ?? PLAIN_FORMAT;
+  const structure = tools === null ? parseStructure(fields) : toolStructure(fields, tools, format);
+  const text = render(messages, true, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
-  const prompt = await tokenize(text, newer ?? older, context);
-  return { ...common, model, prompts: [prompt], logprobs, echo: false };
+  const [grammar, prompt] = await Promise.all([
+    structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
+    tokenize(text, newer ?? older, context),
+  ]);
+  const toolFormat = tools === null ? null : format;
+  return { ...common, model, prompts: [prompt], logprobs, echo: false, grammar, toolFormat };
+}
+
+function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {
+  const other = parseStructure(fields);
+  if (other !== null)
+    throw unsupported(other.param, ` together with tools; set tool_choice to "none"`);
+  return { text: toolGrammar(tools, format), param: "tools" };
+}
+
+/** "none": the model was trained to call these tools and needs no list of them. */
+function parseToolPrompt(fields: Fields): boolean {
+  const value = fields.string("tool_prompt") ?? "list";
+  if (value === "list" || value === "none") return value === "list";
+  throw invalid("tool_prompt", `"list" or "none"`, value);
 }
 
 /** What the model reads; `open`: up to where its answer begins. */
@@ -47,6 +78,7 @@ export function render(
   messages: readonly ChatMessage[],
   open: boolean,
   context: ApiContext,
+  tools: ToolUse | null = null,
 ): string {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
@@ -54,7 +86,19 @@ export function render(
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
-  return chatTemplate.render(messages, { addGenerationPrompt: open });
+  const options = { addGenerationPrompt: open };
+  if (chatTemplate.toolFormat !== null) {
+    const listed = tools === null ? {} : { tools: tools.listed };
+    return chatTemplate.render(withArgumentObjects(messages), { ...options, ...listed });
+  }
+  const listing = tools === null ? null : { ...tools, tools: tools.listed };
+  const told = withToolsAsText(messages, listing);
+  try {
+    return chatTemplate.render(told, options);
+  } catch (error) {
+    if (tools === null) throw error;
+    return chatTemplate.render(withoutSystem(told), options);
+  }
 }
 
 async function tokenize(

@@ -3,6 +3,7 @@ import { StopMatcher } from "../text/stop.js";
 import type { IncrementalDecoder } from "../text/text.js";
 import type { ApiContext } from "./context.js";
 import type { Job, Prompt } from "./job.js";
+import { type CallDelta, type ReadPiece, ToolCallReader } from "./tool-calls.js";
 
 /** A token as logprobs show it. */
 export interface TokenPiece {
@@ -14,6 +15,7 @@ export interface TokenPiece {
 /** What one event adds to a choice. */
 export interface Delta {
   readonly text: string;
+  readonly calls: readonly CallDelta[];
   readonly tokens: readonly number[]; // generated, the one that ended it included
   readonly pieces: readonly TokenPiece[]; // for logprobs; an echoed prompt's come first
 }
@@ -24,19 +26,22 @@ export interface ChoiceListener {
   finish(choice: Choice, last: Delta): void;
 }
 
+export type ChoiceFinish = FinishReason | "tool_calls";
+
 /** One running answer: tokens become text, stop strings end it. */
 export class Choice {
   readonly index: number;
   readonly prompt: Prompt;
   completionTokens = 0;
   /** Null while it runs. */
-  finishReason: FinishReason | null = null;
+  finishReason: ChoiceFinish | null = null;
   /** The stop string that ended it. */
   stopString: string | null = null;
 
   readonly #decoder: IncrementalDecoder;
   readonly #stop: StopMatcher;
   readonly #listener: ChoiceListener;
+  readonly #reader: ToolCallReader | null;
   readonly #withPieces: boolean;
   #offset = 0;
   /** An echoed prompt, sent together with the first token. */
@@ -48,6 +53,7 @@ export class Choice {
     this.#decoder = context.decoder();
     this.#stop = new StopMatcher(job.stop);
     this.#listener = listener;
+    this.#reader = job.toolFormat === null ? null : new ToolCallReader(job.toolFormat);
     this.#withPieces = job.logprobs !== null;
     this.#echo = job.echo ? this.#echoedPrompt(context.decoder()) : null;
   }
@@ -75,7 +81,7 @@ export class Choice {
     const decoded = this.#decode(this.#decoder.push(token));
     const { text, stop } = this.#stop.push(decoded);
     const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : [];
-    this.#deliver({ text, tokens: [token], pieces });
+    this.#deliver({ ...this.#read(text), tokens: [token], pieces });
     this.stopString = stop;
     if (stop !== null) this.#finish("stop", []);
     return stop !== null;
@@ -83,15 +89,18 @@ export class Choice {
 
   #end(reason: FinishReason, stopToken: number | null): void {
     const { text, stop } = this.#stop.push(this.#decode(this.#decoder.flush()));
-    const rest = text + this.#stop.flush();
+    const rest = this.#read(text + this.#stop.flush());
     this.stopString = stop;
-    if (rest !== "" || this.#echo !== null) this.#deliver({ text: rest, tokens: [], pieces: [] });
+    if (rest.text !== "" || rest.calls.length > 0 || this.#echo !== null) {
+      this.#deliver({ ...rest, tokens: [], pieces: [] });
+    }
     this.#finish(stop === null ? reason : "stop", stopToken === null ? [] : [stopToken]);
   }
 
   #finish(reason: FinishReason, tokens: readonly number[]): void {
-    this.finishReason = reason;
-    this.#listener.finish(this, { text: "", tokens, pieces: [] });
+    const called = reason === "stop" && this.#reader !== null && this.#reader.calls > 0;
+    this.finishReason = called ? "tool_calls" : reason;
+    this.#listener.finish(this, { text: "", calls: [], tokens, pieces: [] });
   }
 
   #deliver(delta: Delta): void {
@@ -102,7 +111,11 @@ export class Choice {
       return;
     }
     const pieces = [...echo.pieces, ...delta.pieces];
-    this.#listener.delta(this, { text: echo.text + delta.text, tokens: delta.tokens, pieces });
+    this.#listener.delta(this, { ...delta, text: echo.text + delta.text, pieces });
+  }
+
+  #read(text: string): ReadPiece {
+    return this.#reader === null ? { text, calls: [] } : this.#reader.push(text);
   }
 
   #decode(text: string): string {
@@ -118,7 +131,7 @@ export class Choice {
       decoded += this.#decode(decoder.push(id));
     }
     decoded += this.#decode(decoder.flush());
-    return { text: this.prompt.text ?? decoded, tokens: [], pieces };
+    return { text: this.prompt.text ?? decoded, calls: [], tokens: [], pieces };
   }
 
   #addPromptLogprobs(logprobs: readonly TokenLogprob[]): void {

@@ -11,7 +11,9 @@ import {
   parseModel,
   refuseUnserved,
 } from "./parameters.js";
-import { type Fields, invalid } from "./schema.js";
+import { type Fields, invalid, unsupported } from "./schema.js";
+import { compileGrammar, parseStructure } from "./structured.js";
+import { parseTools } from "./tools.js";
 
 /** POST /v1/completions */
 
@@ -36,6 +38,8 @@ async function parseCompletion(
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
   refuseUnserved(fields, common.n);
+  const structure = parseStructure(fields);
+  if (parseTools(fields) !== null) throw unsupported("tools", ": use /v1/chat/completions");
   const logprobs = fields.integer("logprobs", { min: 0, max: MAX_TOP_LOGPROBS }) ?? null;
   const echo = fields.boolean("echo") ?? false;
   const maxTokens = fields.integer("max_tokens", { min: 0 });
@@ -49,8 +53,11 @@ async function parseCompletion(
   }
   const lengths = raw.map((it) => (typeof it === "string" ? estimateTokens(it) : it.length));
   admit(raw.length * common.n, common.n * lengths.reduce((sum, length) => sum + length, 0));
-  const prompts = await Promise.all(raw.map((prompt) => tokenize(prompt, maxTokens, context)));
-  return { ...common, model, prompts, logprobs, echo };
+  const [grammar, ...prompts] = await Promise.all([
+    structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
+    ...raw.map((prompt) => tokenize(prompt, maxTokens, context)),
+  ]);
+  return { ...common, model, prompts, logprobs, echo, grammar, toolFormat: null };
 }
 
 async function tokenize(

@@ -1,5 +1,6 @@
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import type { NativeAdapterInfo, NativeAdapterPlace } from "../engine/native.js";
+import type { GrammarService } from "../grammar/service.js";
 import type { Generator } from "../scheduler/request.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
 
@@ -72,6 +73,7 @@ export interface ApiContext {
   readonly noTokenizerReason: string | null; // one line for the client, names the missing pre-type or file
   readonly decoder: () => IncrementalDecoder; // yields "" always when there is no tokenizer
   readonly chatTemplate: ChatTemplate | null;
+  readonly grammars: GrammarService | null; // null as the tokenizer is
   /** Serves /v1/embeddings under its name; null where none is configured. */
   readonly encoder: SentenceEncoder | null;
 }

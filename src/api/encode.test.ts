@@ -50,6 +50,8 @@ async function generate(
     seed: 1n,
     priority: 0,
     ignoreEos: false,
+    grammar: null,
+    toolFormat: null,
     stream: true,
   };
   const names = new TokenNames(context.tokenizer, job.tokensAsIds);

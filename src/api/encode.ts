@@ -1,8 +1,8 @@
 import { type ApiError, errorBody } from "../errors.js";
-import type { FinishReason } from "../scheduler/request.js";
-import type { Choice, Delta, TokenPiece } from "./choice.js";
+import type { Choice, ChoiceFinish, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
 import { chatLogprobs, completionLogprobs, type TokenNames } from "./logprobs.js";
+import { type CallDelta, type WholeCall, wholeCalls } from "./tool-calls.js";
 
 /**
  * OpenAI's answers as JSON text. A chunk is written for every token of every stream, so its constant
@@ -25,6 +25,7 @@ export interface Usage {
 export interface WholeChoice {
   readonly choice: Choice;
   readonly text: string;
+  readonly calls: readonly CallDelta[];
   readonly tokens: readonly number[];
   readonly pieces: readonly TokenPiece[];
 }
@@ -71,7 +72,7 @@ class Chunks {
   }
 }
 
-function finishField(reason: FinishReason | null): string {
+function finishField(reason: ChoiceFinish | null): string {
   return reason === null ? `"finish_reason":null` : `"finish_reason":"${reason}"`;
 }
 
@@ -99,10 +100,18 @@ export class ChatEncoder implements Encoder {
     return this.#chunk(choice, `{"role":"assistant","content":""}`, "null", null, ids);
   }
 
-  delta(choice: Choice, { text, tokens, pieces }: Delta): string {
+  /** Of the syntax around a call nothing is shown but its tokens, where they were asked for. */
+  delta(choice: Choice, { text, calls, tokens, pieces }: Delta): string {
     const ids = tokenIdFields(this.#job, tokens, choice, false);
-    const content = `{"content":${JSON.stringify(text)}}`;
-    return this.#chunk(choice, content, JSON.stringify(this.#logprobs(pieces)), null, ids);
+    const logprobs = JSON.stringify(this.#logprobs(pieces));
+    if (calls.length > 0) {
+      const delta = JSON.stringify({ tool_calls: calls.map(callChunk) });
+      return this.#chunk(choice, delta, logprobs, null, ids);
+    }
+    const silent = text === "" && this.#job.toolFormat !== null;
+    if (silent && ids === "" && pieces.length === 0) return "";
+    const content = silent ? "{}" : `{"content":${JSON.stringify(text)}}`;
+    return this.#chunk(choice, content, logprobs, null, ids);
   }
 
   finish(choice: Choice, { tokens }: Delta): string {
@@ -124,9 +133,14 @@ export class ChatEncoder implements Encoder {
       object: "chat.completion",
       created: this.#envelope.created,
       model: this.#job.model.name,
-      choices: choices.map(({ choice, text, tokens, pieces }) => ({
+      choices: choices.map(({ choice, text, calls, tokens, pieces }) => ({
         index: choice.index,
-        message: { role: "assistant", content: text, refusal: null },
+        message: {
+          role: "assistant",
+          content: calls.length > 0 && text === "" ? null : text,
+          refusal: null,
+          ...(calls.length > 0 ? { tool_calls: wholeCalls(calls).map(callObject) } : {}),
+        },
         logprobs: this.#logprobs(pieces),
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.#job, choice, tokens),
@@ -143,7 +157,7 @@ export class ChatEncoder implements Encoder {
     choice: Choice,
     delta: string,
     logprobs: string,
-    reason: FinishReason | null,
+    reason: ChoiceFinish | null,
     tokenIds: string,
   ): string {
     return this.#chunks.choice(
@@ -217,6 +231,16 @@ export class CompletionEncoder implements Encoder {
       `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(finishReason)}${ids}`,
     );
   }
+}
+
+function callChunk({ index, opening, arguments: text }: CallDelta) {
+  if (opening === null) return { index, function: { arguments: text } };
+  const { id, name } = opening;
+  return { index, id, type: "function", function: { name, arguments: text } };
+}
+
+function callObject({ id, name, arguments: text }: WholeCall) {
+  return { id, type: "function", function: { name, arguments: text } };
 }
 
 function wholeTokenIds(job: Job, choice: Choice, tokens: readonly number[]) {

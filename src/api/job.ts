@@ -1,5 +1,8 @@
 import { randomBytes } from "node:crypto";
+import type { CompiledGrammar } from "../grammar/service.js";
 import type { GenerateRequest, SamplingParams } from "../scheduler/request.js";
+import type { TokenMask } from "../scheduler/token-mask.js";
+import type { ToolFormat } from "../text/tool-format.js";
 import type { ApiContext, ServedModel } from "./context.js";
 
 /** A validated request of either endpoint. Everything that follows is the same for both. */
@@ -15,6 +18,8 @@ export interface Job {
   readonly ignoreEos: boolean;
   readonly logprobs: number | null; // how many alternatives
   readonly echo: boolean;
+  readonly grammar: CompiledGrammar | null; // that every answer follows
+  readonly toolFormat: ToolFormat | null; // of calls in the answers; null = they are text
   readonly returnTokenIds: boolean;
   readonly tokensAsIds: boolean; // logprobs name tokens `token_id:17`
   readonly stream: boolean;
@@ -43,6 +48,7 @@ export function generateRequest(
   job: Job,
   index: number,
   context: ApiContext,
+  mask: TokenMask | null,
   onEvent: GenerateRequest["onEvent"],
 ): GenerateRequest {
   const prompt = job.prompts[Math.floor(index / job.n)]!;
@@ -57,7 +63,7 @@ export function generateRequest(
     logprobs: job.logprobs,
     promptLogprobs: job.echo ? job.logprobs : null,
     pooled: false,
-    mask: null,
+    mask,
     onEvent,
   };
 }

@@ -1,4 +1,5 @@
 import { ApiError, isErrorCode, toApiError } from "../errors.js";
+import type { Session } from "../grammar/host.js";
 import type { Generation, GenerationEvent } from "../scheduler/request.js";
 import { Choice, type Delta } from "./choice.js";
 import type { ApiContext } from "./context.js";
@@ -19,6 +20,7 @@ export class Run {
   readonly #listener: RunListener;
   readonly #choices: Choice[];
   readonly #generations: Generation[] = [];
+  readonly #followed: Session[] = []; // grammars, one per choice
   #running: number;
   #ended = false;
   #deadline: NodeJS.Timeout | undefined;
@@ -33,7 +35,9 @@ export class Run {
     try {
       for (const index of indices) {
         const onEvent = (event: GenerationEvent) => this.#onEvent(index, event);
-        const request = generateRequest(job, index, context, onEvent);
+        const followed = job.grammar?.open();
+        if (followed !== undefined) this.#followed.push(followed);
+        const request = generateRequest(job, index, context, followed ?? null, onEvent);
         this.#generations.push(context.generator.submit(request));
       }
     } catch (error) {
@@ -59,6 +63,7 @@ export class Run {
 
   #end(): void {
     this.#ended = true;
+    for (const followed of this.#followed) followed.close();
     clearTimeout(this.#deadline);
   }
 
@@ -69,7 +74,9 @@ export class Run {
       const choice = this.#choices[index]!;
       const stopped = choice.onEvent(event);
       if (stopped) this.#generations[index]!.cancel("stop");
-      if (choice.finishReason === null || --this.#running > 0) return;
+      if (choice.finishReason === null) return;
+      this.#followed[index]?.close();
+      if (--this.#running > 0) return;
       this.#end();
       this.#listener.done(this.#usage());
     } catch (error) {
@@ -165,6 +172,7 @@ function whole(choice: Choice, deltas: readonly Delta[]): WholeChoice {
   return {
     choice,
     text: deltas.map(({ text }) => text).join(""),
+    calls: deltas.flatMap(({ calls }) => calls),
     tokens: deltas.flatMap(({ tokens }) => tokens),
     pieces: deltas.flatMap(({ pieces }) => pieces),
   };

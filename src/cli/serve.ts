@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -6,6 +6,8 @@ import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
 import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
+import { GrammarService } from "../grammar/service.js";
+import { sharedVocabulary } from "../grammar/vocabulary.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
@@ -20,6 +22,7 @@ import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
+import { VERSION } from "../version.js";
 import { banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine } from "./engine.js";
@@ -44,7 +47,6 @@ const ENCODER_THREADS = 1;
 
 /** The adapters that come with the default model, seen from dist/src/cli. */
 const OWN_ADAPTERS = fileURLToPath(new URL("../../../models/adapters", import.meta.url));
-const PACKAGE = fileURLToPath(new URL("../../../package.json", import.meta.url));
 
 export const command: Command = {
   usage: USAGE,
@@ -74,7 +76,6 @@ class Service {
     this.#config = config;
     this.#terminal = terminal;
     this.#log = createLogger(config.logLevel);
-    const { version } = JSON.parse(readFileSync(PACKAGE, "utf8")) as { version: string };
     this.#server = createServer({
       host: config.host,
       port: config.port,
@@ -84,7 +85,7 @@ class Service {
       lifecycle: () => this.#lifecycle,
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
       metricsText: () => this.#metrics?.text() ?? "",
-      version,
+      version: VERSION,
       log: this.#log,
     });
   }
@@ -118,6 +119,7 @@ class Service {
     await running;
     await engine.close();
     await encoder?.close();
+    context.grammars?.close();
     this.#server.close();
     return 0;
   }
@@ -246,6 +248,11 @@ function apiContext(parts: ContextParts): ApiContext {
   const { engine, generator, models, text, encoder, adapterWaitMs } = parts;
   const { info } = engine;
   const { tokenizer } = text;
+  const stopTokens = new Set(info.stopTokens);
+  const grammars =
+    tokenizer === null
+      ? null
+      : new GrammarService(() => sharedVocabulary(tokenizer, info.vocab, stopTokens));
   return {
     models,
     adapters: models,
@@ -253,11 +260,12 @@ function apiContext(parts: ContextParts): ApiContext {
     adapterWaitMs,
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
-    stopTokens: new Set(info.stopTokens),
+    stopTokens,
     tokenizer,
     noTokenizerReason: text.reason,
     decoder: () => (tokenizer === null ? noText : new TokenStreamDecoder(tokenizer)),
     chatTemplate: text.template,
+    grammars,
     encoder,
   };
 }

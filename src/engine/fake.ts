@@ -7,6 +7,7 @@ import type {
   Reservation,
   TokenLogprob,
 } from "../scheduler/request.js";
+import type { TokenMask } from "../scheduler/token-mask.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
 
 /** A deterministic model without weights, for tests of everything in front of the engine. */
@@ -107,17 +108,29 @@ export class FakeGenerator implements Generator {
     const tokens = [...fakeTokens(reply), FAKE_EOS];
     for (let position = 0; position < request.maxTokens; position++) {
       if (position > 0) await pause(tokenDelayMs);
-      const token = tokens[position % tokens.length]!;
+      const token = await allowedToken(request.mask, tokens[position % tokens.length]!);
       if (request.stopTokens.has(token) && !request.ignoreEos) {
         const completionTokens = position + 1;
         yield { kind: "finish", reason: "stop", stopToken: token, completionTokens } as const;
         return;
       }
       yield { kind: "token", token, position } as const;
+      request.mask?.accept(token);
     }
     const completionTokens = request.maxTokens;
     yield { kind: "finish", reason: "length", stopToken: null, completionTokens } as const;
   }
+}
+
+/** What it says, where a grammar allows it; else the first token that one allows. */
+async function allowedToken(mask: TokenMask | null, wanted: number): Promise<number> {
+  if (mask === null) return wanted;
+  await mask.made;
+  if (mask.bits === null) throw new Error(mask.failure ?? "a mask is neither made nor failed");
+  const { bits } = mask;
+  const allows = (token: number) => ((bits[token >> 5]! >>> (token & 31)) & 1) === 1;
+  if (allows(wanted)) return wanted;
+  return Array.from({ length: FAKE_VOCAB }, (_, token) => token).find(allows)!;
 }
 
 function pause(ms: number): Promise<void> {
@@ -154,6 +167,7 @@ function byteDecoder(): IncrementalDecoder {
 }
 
 const chatTemplate: ChatTemplate = {
+  toolFormat: null,
   render: (messages, { addGenerationPrompt }) => {
     const text = messages.map(({ role, content }) => `<${role}>${content}\n`).join("");
     return addGenerationPrompt ? `${text}<assistant>` : text;
@@ -211,6 +225,7 @@ export function fakeContext(
     noTokenizerReason: null,
     decoder: byteDecoder,
     chatTemplate,
+    grammars: null,
     encoder: null,
     ...overrides,
   };

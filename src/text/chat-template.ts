@@ -1,9 +1,11 @@
 import { Template } from "@huggingface/jinja";
 import { ApiError } from "../errors.js";
 import type { ChatMessage, ChatTemplate } from "./text.js";
+import { type ToolFormat, toolFormatOf } from "./tool-format.js";
 
 /** The model's own template. What it raises goes to the client: it says which roles the model takes. */
 export class JinjaChatTemplate implements ChatTemplate {
+  readonly toolFormat: ToolFormat | null;
   private readonly template: Template | Error;
   private readonly knowsDeveloper: boolean;
   private readonly specialTokens: Readonly<Record<string, string>>;
@@ -11,6 +13,7 @@ export class JinjaChatTemplate implements ChatTemplate {
   /** `specialTokens`: bos_token, eos_token and others that templates print. */
   constructor(source: string, specialTokens: Readonly<Record<string, string>>) {
     this.template = parse(source);
+    this.toolFormat = toolFormatOf(source);
     this.knowsDeveloper = source.includes("developer");
     this.specialTokens = specialTokens;
   }

@@ -1,3 +1,5 @@
+import type { ToolFormat } from "./tool-format.js";
+
 /** What the API needs of text handling; src/text/* implements it. */
 
 export interface Tokenizer {
@@ -33,6 +35,8 @@ export interface ChatMessage {
 }
 
 export interface ChatTemplate {
+  /** How it writes calls; null: it cannot list tools. */
+  readonly toolFormat: ToolFormat | null;
   /** Throws ApiError("invalid_messages") when the template refuses the conversation. */
   render(
     messages: readonly ChatMessage[],
