@@ -283,28 +283,37 @@ test("a failure before the first token has its own status, streamed or not", asy
   assert.equal(generator.running, 0);
 });
 
+test("a value that is not finite is told with the adapter that computed it", async (t) => {
+  const failure = { after: 0, code: "not_finite", message: "whatever" } as const;
+  const { url } = await serve(t, { failure });
+  const { status, error } = await refused(`${url}/v1/completions`, { model: "tuned", prompt: "x" });
+  assert.equal(status, 500);
+  const message = 'The model "tuned" computed a value that is not finite (NaN or infinity).';
+  assert.deepEqual([error.code, error.message], ["not_finite", message]);
+});
+
 test("a failure within a stream is an error event and [DONE]; the other choices stop", async (t) => {
-  const failure = { after: 3, code: "not_finite", message: "logits are not finite" } as const;
+  const failure = { after: 3, code: "engine_failed", message: "step 3 fails" } as const;
   const { url, client, generator, logged } = await serve(t, { failure });
   const body = { model: "fake", prompt: ["x", "y"] };
   const response = await post(`${url}/v1/completions`, { ...body, stream: true });
   assert.equal(response.status, 200);
   const events = payloads(await response.text());
   assert.deepEqual(events.slice(-2), [
-    '{"error":{"message":"logits are not finite","type":"server_error","param":null,"code":"not_finite"}}',
+    '{"error":{"message":"step 3 fails","type":"server_error","param":null,"code":"engine_failed"}}',
     "[DONE]",
   ]);
   assert.equal(generator.running, 0);
   assert.deepEqual(
     logged.map(({ message }) => message),
-    ["logits are not finite"],
+    ["step 3 fails"],
   );
   const stream = await client.completions.create({ ...body, stream: true });
   await assert.rejects(
     async () => {
       for await (const _ of stream);
     },
-    (thrown) => thrown instanceof APIError && thrown.code === "not_finite",
+    (thrown) => thrown instanceof APIError && thrown.code === "engine_failed",
   );
 });
 

@@ -154,7 +154,7 @@ test("an id that is in use is refused, and the running generation goes on", asyn
 });
 
 test("a generation that fails ends with its error", async (t) => {
-  const failure = { after: 2, code: "not_finite", message: "broken" } as const;
+  const failure = { after: 2, code: "engine_failed", message: "broken" } as const;
   const { port, generator } = await serve(t, { failure });
   const client = await StreamClient.open(t, port);
   const failed = client.error();

@@ -105,6 +105,10 @@ function eventError({ code, message }: ErrorEvent, model: string): ApiError {
   if (code === "adapter_failed") {
     return new ApiError(code, { message: `The adapter "${model}" could not be used.` });
   }
+  if (code === "not_finite") {
+    const message = `The model "${model}" computed a value that is not finite (NaN or infinity).`;
+    return new ApiError(code, { message });
+  }
   return new ApiError(isErrorCode(code) ? code : "engine_failed", { message });
 }
 

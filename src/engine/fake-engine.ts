@@ -6,6 +6,7 @@ import {
   type NativeEngine,
   PAGE_TOKENS,
   SequenceFlag,
+  SequenceStatus,
   STATS,
   type StepArrays,
 } from "./native.js";
@@ -203,6 +204,8 @@ export interface FakeEngineOptions {
   readonly maxPinned?: number;
   /** Steps (counted from 0) that fail. */
   readonly failingSteps?: ReadonlySet<number>;
+  /** Why pages of an adapter cannot be read. */
+  readonly faults?: ReadonlyMap<number, string>;
 }
 
 /** The border without the addon: steps run in order, one event-loop turn each. For tests. */
@@ -264,6 +267,10 @@ export class FakeEngine implements NativeEngine {
       const arrays = this.#batches[batch]!;
       this.rows += arrays.counts[0]!;
       this.#model.run(arrays);
+      for (let i = 0; i < arrays.counts[1]!; i++) {
+        if (this.#faultOf(arrays.adapter[i]!) !== "")
+          arrays.status[i] = SequenceStatus.adapterFailed;
+      }
     });
     this.#queue = done.catch(() => {});
     return done;
@@ -295,7 +302,12 @@ export class FakeEngine implements NativeEngine {
   unloadAdapter(_handle: number): void {}
 
   adapterPlace(handle: number): NativeAdapterPlace {
-    return { resident: this.pins.has(handle), residentBytes: 1, hits: 0, misses: 0, fault: "" };
+    const fault = this.#faultOf(handle);
+    return { resident: this.pins.has(handle), residentBytes: 1, hits: 0, misses: 0, fault };
+  }
+
+  #faultOf(adapter: number): string {
+    return this.#options.faults?.get(adapter) ?? "";
   }
 
   stats(target: Float64Array): void {

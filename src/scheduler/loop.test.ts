@@ -18,13 +18,18 @@ const plain: Job = {
   promptLogprobs: false,
 };
 
-async function start(context: TestContext, options: FakeEngineOptions = {}, maxQueue = 100) {
+async function start(
+  context: TestContext,
+  options: FakeEngineOptions = {},
+  maxQueue = 100,
+  log = createLogger("silent"),
+) {
   const engine = new FakeEngine(options);
   const metrics = new Metrics("base");
   const loop = new EngineLoop({
     engine,
     metrics,
-    log: createLogger("silent"),
+    log,
     queue: { requests: maxQueue, tokens: 10_000 },
     adapterWaitMs: 10_000,
   });
@@ -113,6 +118,23 @@ test("an adapter that cannot be acquired fails its request; the engine's reason,
   const [last] = await collect(loop, { adapter: 7 }).done;
   const message = "The adapter could not be used.";
   assert.deepEqual(last, { kind: "error", code: "adapter_failed", message });
+});
+
+test("a page that cannot be read fails its requests; the log says once which file is at fault", async (context) => {
+  const logged: object[] = [];
+  const log = createLogger("silent");
+  log.error = (line: object) => logged.push(line);
+  const fault = "/adapters/a1/adapter_model.safetensors: cannot be read";
+  const { loop, engine } = await start(context, { faults: new Map([[1, fault]]) }, 100, log);
+  await engine.loadAdapter("a1");
+  const jobs = [{ adapter: 1 }, { adapter: 1 }, {}].map((job) => collect(loop, job));
+  const [first, second, base] = await Promise.all(jobs.map(({ done }) => done));
+  const message = "The adapter could not be used.";
+  for (const events of [first, second]) {
+    assert.deepEqual(events, [{ kind: "error", code: "adapter_failed", message }]);
+  }
+  assert.equal(tokensOf(base!).length, 8);
+  assert.deepEqual(logged, [{ adapter: 1, code: "adapter_failed", fault }]);
 });
 
 test("an adapter that never fits fails instead of waiting for ever", async (context) => {

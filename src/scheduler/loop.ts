@@ -227,7 +227,20 @@ export class EngineLoop implements Generator {
     if (error !== null) this.#log.error({ err: error, rows: step.work.rows }, "a step failed");
     const events =
       error === null ? this.scheduler.commit(step) : this.scheduler.fail(step, error.message);
+    if (error === null) this.#logFaults(events);
     await this.#emit(events, landed);
+  }
+
+  /** Once per adapter, with what clients must not see: the engine's reason and its paths. */
+  #logFaults(events: readonly SequenceEvent[]): void {
+    const told = new Set<number>();
+    for (const { sequence, event } of events) {
+      const { adapter } = sequence;
+      if (event.kind !== "error" || told.has(adapter)) continue;
+      told.add(adapter);
+      const fault = adapter === 0 ? "" : this.#engine.adapterPlace(adapter).fault;
+      this.#log.error({ adapter, code: event.code, fault }, "a step failed some of its requests");
+    }
   }
 
   async #emit(events: readonly SequenceEvent[], landed: number): Promise<void> {
