@@ -37,7 +37,9 @@ test("a message is answered whole", async (t) => {
   assert.equal(message.role, "assistant");
   assert.equal(message.stop_reason, "end_turn");
   const [request] = generator.requests;
-  const prompt = "<system>Be brief.\n<user>a\n<assistant>\n<tool>42\n<user>b\n<assistant>";
+  const prompt =
+    '<system>Be brief.\n<user>a\n<assistant>{"name":"f","arguments":{}}\n' +
+    "<user>Result of t1: 42\n<user>b\n<assistant>";
   assert.equal(promptOf(request), prompt);
   assert.equal(request?.sampling.temperature, 0.5);
   assert.deepEqual(message.usage, {

@@ -3,6 +3,7 @@ import type { Choice, Delta } from "../choice.js";
 import type { Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
 import type { Job } from "../job.js";
 import { namedEvent } from "../named-events.js";
+import type { CallDelta } from "../tool-calls.js";
 import { messagesError } from "./errors.js";
 
 /** A Message and the events that build it, block by block, as Anthropic's clients count on. */
@@ -12,12 +13,21 @@ interface TextBlock {
   text: string;
 }
 
+interface CallBlock {
+  readonly type: "tool_use";
+  readonly id: string;
+  readonly name: string;
+  arguments: string; // JSON text
+}
+
+type Block = TextBlock | CallBlock;
+
 const NO_USAGE: Usage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
 
 export class MessageEncoder implements Encoder {
   readonly #job: Job;
   readonly #envelope: Envelope;
-  readonly #blocks: TextBlock[] = [];
+  readonly #blocks: Block[] = [];
   #stopReason: string | null = null;
   #stopSequence: string | null = null;
 
@@ -32,28 +42,18 @@ export class MessageEncoder implements Encoder {
     return namedEvent("message_start", { message: this.#message(usage) });
   }
 
-  delta(_choice: Choice, { text }: Delta): string {
-    if (text === "") return "";
-    const open = this.#blocks.at(-1);
-    const block: TextBlock = open ?? { type: "text", text: "" };
-    if (open === undefined) this.#blocks.push(block);
-    const index = this.#blocks.length - 1;
-    const opening =
-      open === undefined
-        ? namedEvent("content_block_start", { index, content_block: blockObject(block) })
-        : "";
-    block.text += text;
-    return (
-      opening + namedEvent("content_block_delta", { index, delta: { type: "text_delta", text } })
-    );
+  delta(_choice: Choice, { text, calls }: Delta): string {
+    const told = text === "" ? "" : this.#addText(text);
+    return told + calls.map((call) => this.#addToCall(call)).join("");
   }
 
   finish({ finishReason, stopString }: Choice): string {
     this.#stopSequence = stopString;
+    const called = this.#blocks.some(({ type }) => type === "tool_use");
     if (finishReason === "length") this.#stopReason = "max_tokens";
+    else if (called) this.#stopReason = "tool_use";
     else this.#stopReason = stopString === null ? "end_turn" : "stop_sequence";
-    const open = this.#blocks.length - 1;
-    return open < 0 ? "" : namedEvent("content_block_stop", { index: open });
+    return this.#close();
   }
 
   usage(usage: Usage): string {
@@ -76,13 +76,51 @@ export class MessageEncoder implements Encoder {
     return JSON.stringify(this.#message(usage));
   }
 
+  #addText(text: string): string {
+    const last = this.#blocks.at(-1);
+    const block: TextBlock = last?.type === "text" ? last : { type: "text", text: "" };
+    const opening = block === last ? "" : this.#open(block);
+    block.text += text;
+    return opening + this.#blockDelta({ type: "text_delta", text });
+  }
+
+  #addToCall({ opening, arguments: text }: CallDelta): string {
+    const begun =
+      opening === null ? "" : this.#open({ type: "tool_use", ...opening, arguments: "" });
+    if (text === "") return begun;
+    const block = this.#blocks.at(-1) as CallBlock;
+    block.arguments += text;
+    return begun + this.#blockDelta({ type: "input_json_delta", partial_json: text });
+  }
+
+  #open(block: Block): string {
+    const closing = this.#close();
+    this.#blocks.push(block);
+    const content_block =
+      block.type === "text"
+        ? blockObject(block)
+        : { type: block.type, id: block.id, name: block.name, input: {} };
+    return (
+      closing + namedEvent("content_block_start", { index: this.#blocks.length - 1, content_block })
+    );
+  }
+
+  #blockDelta(delta: object): string {
+    return namedEvent("content_block_delta", { index: this.#blocks.length - 1, delta });
+  }
+
+  #close(): string {
+    const index = this.#blocks.length - 1;
+    return index < 0 ? "" : namedEvent("content_block_stop", { index });
+  }
+
   #message(usage: Usage) {
     return {
       id: this.#envelope.id,
       type: "message",
       role: "assistant",
       model: this.#job.model.name,
-      content: this.#blocks.map(blockObject),
+      content: this.#blocks.filter(isWhole).map(blockObject),
       stop_reason: this.#stopReason,
       stop_sequence: this.#stopSequence,
       usage: usageObject(usage),
@@ -90,8 +128,21 @@ export class MessageEncoder implements Encoder {
   }
 }
 
-function blockObject({ type, text }: TextBlock) {
-  return { type, text, citations: null };
+function blockObject(block: Block) {
+  if (block.type === "text") return { type: block.type, text: block.text, citations: null };
+  const { type, id, name, arguments: text } = block;
+  return { type, id, name, input: JSON.parse(text) as unknown };
+}
+
+/** A call that max_tokens has cut off has no input that could be told. */
+function isWhole(block: Block): boolean {
+  if (block.type === "text") return true;
+  try {
+    JSON.parse(block.arguments);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Anthropic counts what came from the cache apart from the rest of the input. */

@@ -138,6 +138,7 @@ function tools(fields: Fields): JsonObject {
   const single = choice?.disable_parallel_tool_use === true;
   return {
     tools: definitions,
+    tool_prompt: fields.raw("tool_prompt"),
     tool_choice: toolChoice(choice),
     ...(single ? { parallel_tool_calls: false } : {}),
   };

@@ -3,26 +3,28 @@ import type { Choice, Delta, TokenPiece } from "../choice.js";
 import type { Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
 import { chatLogprobs, type TokenNames } from "../logprobs.js";
 import { namedEvent } from "../named-events.js";
+import type { CallDelta } from "../tool-calls.js";
+import {
+  type CallItem,
+  type Item,
+  type ItemStatus,
+  itemObject,
+  type MessageItem,
+  newCall,
+  newMessage,
+  partObject,
+} from "./items.js";
 import type { ResponseJob } from "./responses.js";
 
 /** A Response and the events that build it, in the order that OpenAI's clients count on. */
-
-type Status = "in_progress" | "completed" | "incomplete" | "failed";
-
-interface MessageItem {
-  readonly type: "message";
-  readonly id: string;
-  text: string;
-  readonly logprobs: object[];
-  status: Status;
-}
-
 export class ResponseEncoder implements Encoder {
   readonly #job: ResponseJob;
   readonly #envelope: Envelope;
   readonly #names: TokenNames;
-  readonly #items: MessageItem[] = [];
-  #status: Status = "in_progress";
+  readonly #items: Item[] = [];
+  /** Of `#items`, what grows now: always the last. */
+  #open: Item | null = null;
+  #status: ItemStatus = "in_progress";
   #events = 0;
 
   constructor(job: ResponseJob, envelope: Envelope, names: TokenNames) {
@@ -39,24 +41,14 @@ export class ResponseEncoder implements Encoder {
     );
   }
 
-  delta(_choice: Choice, { text, pieces }: Delta): string {
-    const logprobs = this.#logprobs(pieces);
-    if (text === "" && logprobs.length === 0) return "";
-    const open = this.#items.at(-1);
-    const item = open?.status === "in_progress" ? open : this.#newMessage();
-    const opening = item === open ? "" : this.#opening(item);
-    item.text += text;
-    item.logprobs.push(...logprobs);
-    return (
-      opening +
-      this.#event("response.output_text.delta", { ...this.#place(item), delta: text, logprobs })
-    );
+  delta(_choice: Choice, { text, calls, pieces }: Delta): string {
+    const told = text === "" && pieces.length === 0 ? "" : this.#addText(text, pieces);
+    return told + calls.map((call) => this.#addToCall(call)).join("");
   }
 
   finish({ finishReason }: Choice): string {
     this.#status = finishReason === "length" ? "incomplete" : "completed";
-    const open = this.#items.at(-1);
-    return open?.status === "in_progress" ? this.#closing(open) : "";
+    return this.#close(this.#status);
   }
 
   usage(usage: Usage): string {
@@ -81,60 +73,78 @@ export class ResponseEncoder implements Encoder {
     return JSON.stringify(this.#response(usage));
   }
 
-  #newMessage(): MessageItem {
-    const id = `msg_${this.#envelope.id}_${this.#items.length}`;
-    const item: MessageItem = {
-      type: "message",
-      id,
-      text: "",
-      logprobs: [],
-      status: "in_progress",
-    };
+  #addText(text: string, pieces: readonly TokenPiece[]): string {
+    const opening = this.#open?.type === "message" ? "" : this.#openMessage();
+    const item = this.#open as MessageItem;
+    const logprobs = this.#job.logprobs === null ? [] : chatLogprobs(pieces, this.#names).content;
+    item.text += text;
+    item.logprobs.push(...logprobs);
+    const place = { ...this.#place(item), content_index: 0 };
+    return opening + this.#event("response.output_text.delta", { ...place, delta: text, logprobs });
+  }
+
+  #addToCall({ opening, arguments: text }: CallDelta): string {
+    const begun = opening === null ? "" : this.#openItem(newCall(this.#itemId("fc"), opening));
+    if (text === "") return begun;
+    const item = this.#open as CallItem;
+    item.arguments += text;
+    const fields = { ...this.#place(item), delta: text };
+    return begun + this.#event("response.function_call_arguments.delta", fields);
+  }
+
+  #openMessage(): string {
+    const item = newMessage(this.#itemId("msg"));
+    const added = this.#openItem(item);
+    const place = { ...this.#place(item), content_index: 0 };
+    return added + this.#event("response.content_part.added", { ...place, part: partObject(item) });
+  }
+
+  #openItem(item: Item): string {
+    const closing = this.#close("completed");
     this.#items.push(item);
-    return item;
+    this.#open = item;
+    const shown = item.type === "message" ? { ...itemObject(item), content: [] } : itemObject(item);
+    const { output_index } = this.#place(item);
+    return closing + this.#event("response.output_item.added", { output_index, item: shown });
   }
 
-  #opening(item: MessageItem): string {
-    const output_index = this.#items.length - 1;
+  #close(status: ItemStatus): string {
+    const item = this.#open;
+    if (item === null) return "";
+    this.#open = null;
+    item.status = status;
+    const { output_index } = this.#place(item);
+    const done = item.type === "message" ? this.#closeText(item) : this.#closeCall(item);
     return (
-      this.#event("response.output_item.added", {
-        output_index,
-        item: { ...itemObject(item), content: [] },
-      }) +
-      this.#event("response.content_part.added", {
-        ...this.#place(item),
-        part: partObject(item),
-      })
+      done + this.#event("response.output_item.done", { output_index, item: itemObject(item) })
     );
   }
 
-  #closing(item: MessageItem): string {
-    const place = this.#place(item);
-    item.status = this.#status;
+  #closeText(item: MessageItem): string {
+    const place = { ...this.#place(item), content_index: 0 };
+    const { text, logprobs } = item;
     return (
-      this.#event("response.output_text.done", {
-        ...place,
-        text: item.text,
-        logprobs: item.logprobs,
-      }) +
-      this.#event("response.content_part.done", { ...place, part: partObject(item) }) +
-      this.#event("response.output_item.done", {
-        output_index: place.output_index,
-        item: itemObject(item),
-      })
+      this.#event("response.output_text.done", { ...place, text, logprobs }) +
+      this.#event("response.content_part.done", { ...place, part: partObject(item) })
     );
   }
 
-  #place(item: MessageItem) {
-    return { item_id: item.id, output_index: this.#items.indexOf(item), content_index: 0 };
+  #closeCall(item: CallItem): string {
+    const { name, arguments: text } = item;
+    const fields = { ...this.#place(item), name, arguments: text };
+    return this.#event("response.function_call_arguments.done", fields);
+  }
+
+  #itemId(prefix: string): string {
+    return `${prefix}_${this.#envelope.id}_${this.#items.length}`;
+  }
+
+  #place(item: Item) {
+    return { item_id: item.id, output_index: this.#items.indexOf(item) };
   }
 
   #event(type: string, fields: object): string {
     return namedEvent(type, { sequence_number: this.#events++, ...fields });
-  }
-
-  #logprobs(pieces: readonly TokenPiece[]): readonly object[] {
-    return this.#job.logprobs === null ? [] : chatLogprobs(pieces, this.#names).content;
   }
 
   #response(usage: Usage | null): object {
@@ -159,15 +169,6 @@ export class ResponseEncoder implements Encoder {
       usage: usage === null ? null : usageObject(usage),
     };
   }
-}
-
-function itemObject(item: MessageItem) {
-  const { type, id, status } = item;
-  return { type, id, status, role: "assistant", content: [partObject(item)] };
-}
-
-function partObject({ text, logprobs }: MessageItem) {
-  return { type: "output_text", text, annotations: [], logprobs };
 }
 
 function usageObject({ promptTokens, cachedTokens, completionTokens }: Usage) {

@@ -77,7 +77,15 @@ export function parseResponseOrder(fields: Fields): ResponseOrder {
 }
 
 /** Sampling controls beyond OpenAI's, the same as in a chat. */
-const EXTENSIONS = ["seed", "top_k", "min_p", "repetition_penalty", "ignore_eos", "stop"] as const;
+const EXTENSIONS = [
+  "seed",
+  "top_k",
+  "min_p",
+  "repetition_penalty",
+  "ignore_eos",
+  "stop",
+  "tool_prompt",
+] as const;
 
 function extensions(fields: Fields): JsonObject {
   return Object.fromEntries(EXTENSIONS.map((name) => [name, fields.raw(name)]));

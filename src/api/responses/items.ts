@@ -1,0 +1,43 @@
+import type { CallDelta } from "../tool-calls.js";
+
+/** The items of a Response's output, as they grow. */
+
+export type ItemStatus = "in_progress" | "completed" | "incomplete" | "failed";
+
+export interface MessageItem {
+  readonly type: "message";
+  readonly id: string;
+  text: string;
+  readonly logprobs: object[];
+  status: ItemStatus;
+}
+
+export interface CallItem {
+  readonly type: "function_call";
+  readonly id: string;
+  readonly call_id: string;
+  readonly name: string;
+  arguments: string;
+  status: ItemStatus;
+}
+
+export type Item = MessageItem | CallItem;
+
+export function newMessage(id: string): MessageItem {
+  return { type: "message", id, text: "", logprobs: [], status: "in_progress" };
+}
+
+export function newCall(id: string, opening: NonNullable<CallDelta["opening"]>): CallItem {
+  const { id: call_id, name } = opening;
+  return { type: "function_call", id, call_id, name, arguments: "", status: "in_progress" };
+}
+
+export function itemObject(item: Item): object {
+  if (item.type === "function_call") return item;
+  const { type, id, status } = item;
+  return { type, id, status, role: "assistant", content: [partObject(item)] };
+}
+
+export function partObject({ text, logprobs }: MessageItem): object {
+  return { type: "output_text", text, annotations: [], logprobs };
+}
