@@ -21,17 +21,23 @@ export async function loadEngine(
   onProgress: (share: number, what: string) => void = () => {},
 ): Promise<NativeEngine> {
   let progress: Progress | null = null;
+  let complete = false;
   try {
-    return await native().loadEngine(nativeConfig(config, modelPath), (done, total, what) => {
-      progress ??= createProgress("Loading", total);
-      progress.update(done);
-      onProgress(total > 0 ? done / total : 0, what);
-    });
+    const engine = await native().loadEngine(
+      nativeConfig(config, modelPath),
+      (done, total, what) => {
+        progress ??= createProgress("Loading", total);
+        progress.update(done);
+        onProgress(total > 0 ? done / total : 0, what);
+      },
+    );
+    complete = true;
+    return engine;
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
     throw code === "invalid_argument" ? new UsageError(withFlag(message)) : error;
   } finally {
-    (progress as Progress | null)?.end();
+    (progress as Progress | null)?.end(complete);
   }
 }
 

@@ -57,7 +57,9 @@ test("sizes have units or are shares of the memory", () => {
   assert.equal(parse("4096").values.size, 4096);
   assert.equal(parse("50%").values.size, Math.floor(usableMemory() / 2));
   assert.throws(() => parse("0"), /must be above 0/);
-  assert.throws(() => parse("101%"), /at most the memory/);
+  for (const size of ["101%", "99TiB", "99TB"]) {
+    assert.throws(() => parse(size), /at most the memory/);
+  }
 });
 
 test("adapters are named, each once, by names that routers can list", () => {

@@ -121,9 +121,11 @@ const UNITS: Readonly<Record<string, number>> = {
   KB: 1e3,
   MB: 1e6,
   GB: 1e9,
+  TB: 1e12,
   KIB: 1 << 10,
   MIB: 1 << 20,
   GIB: 1 << 30,
+  TIB: 2 ** 40,
 };
 
 /** Memory that this process may use: the machine's, or its container's where that is less. */

@@ -28,10 +28,12 @@ export async function fetchFromHub(
   const remote = await withRetries(label, () => lookUp(source, label));
   const part = `${target}.${remote.version ?? "new"}.part`;
   const progress = createProgress(`fetching ${basename(target)}`, remote.bytes);
+  let complete = false;
   try {
     await withRetries(label, () => readInto(part, remote, label, progress));
+    complete = true;
   } finally {
-    progress.end();
+    progress.end(complete);
   }
   return { file: part, sha256: remote.sha256, cleanUp: async () => {} };
 }

@@ -8,6 +8,9 @@ import { createProgress } from "./progress.js";
 
 const POLL_MS = 200;
 
+/** Begins the name of a fetch's own folder; the id of its process follows. */
+const SCRATCH = ".fetch-";
+
 /** Copies one file out of a wheel, which is a zip archive. */
 const EXTRACT = `
 import shutil, sys, zipfile
@@ -22,7 +25,8 @@ export async function fetchFromPypi(
   target: string,
   bytes: number | null,
 ): Promise<Fetched> {
-  const folder = await mkdtemp(join(dirname(target), ".fetch-"));
+  await removeAbandoned(dirname(target));
+  const folder = await mkdtemp(join(dirname(target), `${SCRATCH}${process.pid}-`));
   const cleanUp = () => rm(folder, { recursive: true, force: true });
   try {
     const wheel = await download(source.requirement, folder, basename(target), bytes);
@@ -32,6 +36,24 @@ export async function fetchFromPypi(
   } catch (error) {
     await cleanUp();
     throw error;
+  }
+}
+
+/** What fetches left behind that were killed. */
+async function removeAbandoned(cache: string): Promise<void> {
+  const names = (await readdir(cache)).filter((name) => name.startsWith(SCRATCH));
+  const abandoned = names.filter(
+    (name) => !isRunning(Number.parseInt(name.slice(SCRATCH.length), 10)),
+  );
+  const removed = abandoned.map((name) => rm(join(cache, name), { recursive: true, force: true }));
+  await Promise.all(removed);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // another user's
   }
 }
 
@@ -47,15 +69,16 @@ async function download(
   await mkdir(scratch);
   await mkdir(wheels);
   const progress = createProgress(`fetching ${label}`, bytes);
+  let complete = false;
   const poll = setInterval(() => bytesBelow(folder).then(progress.update), POLL_MS);
   try {
     const choice = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", wheels];
     const quiet = ["--quiet", "--progress-bar", "off", "--disable-pip-version-check"];
     await python(["-m", "pip", "download", ...choice, ...quiet, requirement], { TMPDIR: scratch });
-    if (bytes !== null) progress.update(bytes);
+    complete = true;
   } finally {
     clearInterval(poll);
-    progress.end();
+    progress.end(complete);
   }
   const [wheel] = await readdir(wheels);
   if (wheel === undefined) throw new ModelError(`pip found no wheel for ${requirement}`);
@@ -83,6 +106,7 @@ function python(args: readonly string[], env: Record<string, string> = {}): Prom
     child.on("close", (code) => {
       if (code === 0) resolve();
       else if (/No module named pip/.test(errors)) reject(new ModelError(MISSING));
+      else if (UNREACHABLE.test(errors)) reject(new ModelError(OFFLINE));
       else reject(new ModelError(`pip or python3 failed: ${lastLine(errors)}`));
     });
   });
@@ -91,6 +115,13 @@ function python(args: readonly string[], env: Record<string, string> = {}): Prom
 const MISSING =
   "python3 with pip is needed to fetch this model (Debian: apt-get install python3-pip); " +
   "a model file of your own needs neither: --model PATH";
+
+/** What pip says of names that do not resolve, refused connections, silence and broken proxies. */
+const UNREACHABLE = /ConnectionError|Failed to establish|Name\w*Resolution|timed out|ProxyError/i;
+
+const OFFLINE =
+  "cannot reach the package index to fetch this model: is there a network, and does pip need a proxy? " +
+  "A model file of your own needs neither: --model PATH";
 
 function lastLine(text: string): string {
   return text.trim().split("\n").at(-1) || "failed without a message";

