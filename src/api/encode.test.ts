@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FakeGenerator, fakeContext, fakeTokens } from "../engine/fake.js";
+import type { Choice as RunningChoice } from "./choice.js";
 import { ChatEncoder, CompletionEncoder, type Encoder } from "./encode.js";
 import type { Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
@@ -148,4 +149,25 @@ test("a stop string never shows, and what comes before it is whole", async () =>
       if (cuts.length === 0) assert.equal(text, full);
     }),
   );
+});
+
+test("the log-probabilities of a long echoed prompt are encoded over many turns of the event loop", async () => {
+  const context = fakeContext(new FakeGenerator());
+  const names = new TokenNames(context.tokenizer, false);
+  const job = { model: context.models.base, logprobs: 1, returnTokenIds: false } as Job;
+  const encoder = new CompletionEncoder(job, envelope, names);
+  const logprob = { token: 97, logprob: -1, top: [{ token: 98, logprob: -0.5 }] };
+  const pieces = Array.from({ length: 2000 }, (_, offset) => ({ id: 97, offset, logprob }));
+  const choice = { index: 0, finishReason: "stop" } as RunningChoice;
+  let turns = 0;
+  const count = () => {
+    turns++;
+    counting = setImmediate(count);
+  };
+  let counting = setImmediate(count);
+  const usage = { promptTokens: 2000, cachedTokens: 0, completionTokens: 0 };
+  const json = await encoder.whole([{ choice, text: "", calls: [], tokens: [], pieces }], usage);
+  clearImmediate(counting);
+  assert.equal(JSON.parse(json).choices[0].logprobs.top_logprobs.length, 2000);
+  assert.ok(turns > 8, `${turns} turns`);
 });

@@ -1,7 +1,7 @@
 import { type ApiError, errorBody } from "../errors.js";
 import type { Choice, ChoiceFinish, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
-import { chatLogprobs, completionLogprobs, type TokenNames } from "./logprobs.js";
+import { CompletionLogprobs, chatLogprobs, type TokenNames } from "./logprobs.js";
 import { type CallDelta, type WholeCall, wholeCalls } from "./tool-calls.js";
 
 /**
@@ -38,8 +38,12 @@ export interface Encoder {
   usage(usage: Usage): string;
   /** Ends a stream that has begun. */
   failure(error: ApiError): string;
-  whole(choices: readonly WholeChoice[], usage: Usage): string;
+  /** Long answers are encoded over several turns of the event loop. */
+  whole(choices: readonly WholeChoice[], usage: Usage): string | Promise<string>;
 }
+
+/** Tokens with their log-probabilities that are encoded in one turn of the event loop. */
+const PIECES_PER_TURN = 128;
 
 function usageObject({ promptTokens, cachedTokens, completionTokens }: Usage) {
   return {
@@ -186,7 +190,10 @@ export class CompletionEncoder implements Encoder {
   }
 
   delta(choice: Choice, delta: Delta): string {
-    return this.#chunk(choice, delta, JSON.stringify(this.#logprobs(delta.pieces)));
+    const { logprobs } = this.#job;
+    const text =
+      logprobs === null ? "null" : new CompletionLogprobs(this.#names).add(delta.pieces).json();
+    return this.#chunk(choice, delta, text);
   }
 
   finish(choice: Choice, last: Delta): string {
@@ -201,25 +208,29 @@ export class CompletionEncoder implements Encoder {
     return JSON.stringify(errorBody(error));
   }
 
-  whole(choices: readonly WholeChoice[], usage: Usage): string {
-    return JSON.stringify({
-      id: this.#envelope.id,
-      object: "text_completion",
-      created: this.#envelope.created,
-      model: this.#job.model.name,
-      choices: choices.map(({ choice, text, tokens, pieces }) => ({
-        index: choice.index,
-        text,
-        logprobs: this.#logprobs(pieces),
-        finish_reason: choice.finishReason,
-        ...wholeTokenIds(this.#job, choice, tokens),
-      })),
-      usage: usageObject(usage),
-    });
+  async whole(choices: readonly WholeChoice[], usage: Usage): Promise<string> {
+    const { id, created } = this.#envelope;
+    const object = "text_completion";
+    const head = JSON.stringify({ id, object, created, model: this.#job.model.name });
+    const texts: string[] = [];
+    for (const { choice, text, tokens, pieces } of choices) {
+      const { index, finishReason } = choice;
+      const ids = wholeTokenIds(this.#job, choice, tokens);
+      const fields = JSON.stringify({ index, text, finish_reason: finishReason, ...ids });
+      texts.push(`${fields.slice(0, -1)},"logprobs":${await this.#wholeLogprobs(pieces)}}`);
+    }
+    const counts = JSON.stringify(usageObject(usage));
+    return `${head.slice(0, -1)},"choices":[${texts.join()}],"usage":${counts}}`;
   }
 
-  #logprobs(pieces: readonly TokenPiece[]) {
-    return this.#job.logprobs === null ? null : completionLogprobs(pieces, this.#names);
+  async #wholeLogprobs(pieces: readonly TokenPiece[]): Promise<string> {
+    if (this.#job.logprobs === null) return "null";
+    const logprobs = new CompletionLogprobs(this.#names);
+    for (let at = 0; at < pieces.length; at += PIECES_PER_TURN) {
+      if (at > 0) await new Promise(setImmediate);
+      logprobs.add(pieces.slice(at, at + PIECES_PER_TURN));
+    }
+    return logprobs.json();
   }
 
   #chunk(choice: Choice, { text, tokens }: Delta, logprobs: string): string {

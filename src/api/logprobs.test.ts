@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chatLogprobs, completionLogprobs, TokenNames } from "./logprobs.js";
+import { CompletionLogprobs, chatLogprobs, TokenNames } from "./logprobs.js";
 
 const names = new TokenNames(null, false);
 
@@ -11,7 +11,7 @@ test("-Infinity becomes -9999, which JSON can say", () => {
     top: [{ token: 5, logprob: -0.5 }],
   };
   const pieces = [{ id: 3, offset: 0, logprob }];
-  assert.deepEqual(completionLogprobs(pieces, names), {
+  assert.deepEqual(JSON.parse(new CompletionLogprobs(names).add(pieces).json()), {
     text_offset: [0],
     token_logprobs: [-9999],
     tokens: ["token_id:3"],

@@ -15,13 +15,6 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-export interface CompletionLogprobs {
-  readonly text_offset: readonly number[];
-  readonly token_logprobs: readonly (number | null)[];
-  readonly tokens: readonly string[];
-  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
-}
-
 /** JSON has no -Infinity; this is what OpenAI sends in its place. */
 const LOWEST = -9999;
 
@@ -35,6 +28,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 export class TokenNames {
   readonly #tokenizer: Tokenizer | null;
   readonly #asIds: boolean;
+  /** Of those asked for so far; one endpoint uses one prefix. */
+  readonly #quoted = new Map<number, string>();
 
   constructor(tokenizer: Tokenizer | null, asIds: boolean) {
     this.#tokenizer = tokenizer;
@@ -50,6 +45,16 @@ export class TokenNames {
       const hex = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`);
       return bytesPrefix + hex.join("");
     }
+  }
+
+  /** The name as a JSON string. */
+  quoted(id: number, bytesPrefix: string): string {
+    let quoted = this.#quoted.get(id);
+    if (quoted === undefined) {
+      quoted = JSON.stringify(this.name(id, bytesPrefix));
+      this.#quoted.set(id, quoted);
+    }
+    return quoted;
   }
 
   bytes(id: number): number[] | null {
@@ -71,22 +76,46 @@ export function chatLogprobs(pieces: readonly TokenPiece[], names: TokenNames): 
   return { content, refusal: null };
 }
 
-export function completionLogprobs(
-  pieces: readonly TokenPiece[],
-  names: TokenNames,
-): CompletionLogprobs {
-  return {
-    text_offset: pieces.map(({ offset }) => offset),
-    token_logprobs: pieces.map(({ logprob }) => logprob && finite(logprob.logprob)),
-    tokens: pieces.map(({ id }) => names.name(id, "bytes:")),
-    top_logprobs: pieces.map(({ logprob }) => logprob && topByName(logprob, names)),
-  };
+/**
+ * The log-probabilities of a completion as JSON text, a few tokens at a time: an echoed prompt may
+ * have thousands, each with 20 alternatives.
+ */
+export class CompletionLogprobs {
+  readonly #names: TokenNames;
+  readonly #offsets: number[] = [];
+  readonly #logprobs: (number | null)[] = [];
+  readonly #tokens: string[] = [];
+  readonly #top: string[] = [];
+
+  constructor(names: TokenNames) {
+    this.#names = names;
+  }
+
+  add(pieces: readonly TokenPiece[]): this {
+    for (const { id, offset, logprob } of pieces) {
+      this.#offsets.push(offset);
+      this.#logprobs.push(logprob && finite(logprob.logprob));
+      this.#tokens.push(this.#names.quoted(id, "bytes:"));
+      this.#top.push(logprob === null ? "null" : topByName(logprob, this.#names));
+    }
+    return this;
+  }
+
+  json(): string {
+    const [offsets, logprobs] = [JSON.stringify(this.#offsets), JSON.stringify(this.#logprobs)];
+    return (
+      `{"text_offset":${offsets},"token_logprobs":${logprobs},` +
+      `"tokens":[${this.#tokens.join()}],"top_logprobs":[${this.#top.join()}]}`
+    );
+  }
 }
 
 /** The most likely tokens, and the chosen one where it is not among them. */
-function topByName(logprob: TokenLogprob, names: TokenNames): Record<string, number> {
-  const entries = [...logprob.top, logprob].map(
-    ({ token, logprob }) => [names.name(token, "bytes:"), finite(logprob)] as const,
-  );
-  return Object.fromEntries(entries);
+function topByName(logprob: TokenLogprob, names: TokenNames): string {
+  const byName = new Map<string, number>();
+  for (const { token, logprob: value } of logprob.top) {
+    byName.set(names.quoted(token, "bytes:"), finite(value));
+  }
+  byName.set(names.quoted(logprob.token, "bytes:"), finite(logprob.logprob));
+  return `{${Array.from(byName, ([name, value]) => `${name}:${value}`).join()}}`;
 }

@@ -163,10 +163,14 @@ export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink
   return new Run(job, context, {
     delta: add,
     finish: add,
-    done(usage) {
+    async done(usage) {
       const choices = [...collected].map(([choice, deltas]) => whole(choice, deltas));
       choices.sort((a, b) => a.choice.index - b.choice.index);
-      sink.body(encoder.whole(choices, usage));
+      try {
+        sink.body(await encoder.whole(choices, usage));
+      } catch (error) {
+        sink.fail(toApiError(error));
+      }
     },
     fail: (error) => sink.fail(error),
   });

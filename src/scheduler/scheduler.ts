@@ -137,7 +137,7 @@ export class Scheduler {
       fixed: this.pace.fixedRows,
       promptRow: this.pace.costOf({ rows: 1, positions: longest }),
     });
-    const needs = prompts.map(({ remaining }) => remaining);
+    const needs = rowNeeds(prompts);
     for (const [index, rows] of sharePrefill(needs, budget).entries()) {
       if (rows > 0) draft.add(prompts[index]!, rows);
     }
@@ -382,6 +382,20 @@ export class Scheduler {
     sequence.phase = "waiting";
     this.#queue.add(sequence);
   }
+}
+
+/**
+ * Prompt rows of a step whose log-probabilities are asked for. Each takes the logits of the whole
+ * vocabulary, sorted, and objects on the event loop: everybody else's next token waits for them.
+ */
+const MAX_LOGPROB_ROWS = 64;
+
+function rowNeeds(prompts: readonly Sequence[]): number[] {
+  const asking = prompts.filter(({ promptLogprobs }) => promptLogprobs !== null).length;
+  const most = Math.max(1, Math.floor(MAX_LOGPROB_ROWS / asking));
+  return prompts.map(({ remaining, promptLogprobs }) =>
+    promptLogprobs === null ? remaining : Math.min(remaining, most),
+  );
 }
 
 /** The newest of those with the lowest priority. */
