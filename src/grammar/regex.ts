@@ -64,7 +64,7 @@ class Parser {
   /** ^ and $ say at the borders what is meant anyway. */
   whole(): string {
     this.#take("^");
-    const end = this.#chars.at(-1) === "$" && this.#chars.at(-2) !== "\\" ? 1 : 0;
+    const end = /(?<!\\)(?:\\\\)*\$$/.test(this.#chars.join("")) ? 1 : 0;
     const body = this.#alternatives(this.#chars.length - end);
     if (this.#at < this.#chars.length - end) throw this.#refuse(`an unmatched ")"`);
     // With alternatives an anchor would belong to the first or the last of them alone.
