@@ -180,3 +180,22 @@ test("a port that is in use is an error that names it", async (t) => {
     new RegExp(`cannot listen on 127.0.0.1:${first.port}: the port is in use`),
   );
 });
+
+test("what docs/operations.md says of connections: requests in a row, and half-closed ones", async (t) => {
+  const { port, generator } = await serve(t, { tokenDelayMs: 5 });
+  const get = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+  const short = new RawClient(port).send(get + get);
+  await until(() => short.received.split("HTTP/1.1 200").length === 3, "both are answered");
+  short.socket.destroy();
+  const body = JSON.stringify({ model: "fake", prompt: "x", max_tokens: 100 });
+  const early = new RawClient(port).post("/v1/completions", body).send(get);
+  await until(() => early.closed, "the connection is closed");
+  const half = new RawClient(port).post("/v1/completions", body);
+  await until(() => generator.running > 0, "it runs");
+  half.socket.end();
+  await until(() => generator.running === 0, "its generation is cancelled");
+  const old = new RawClient(port).send(get.replace("1.1", "1.0"));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.doesNotMatch(old.received, / 200 /);
+  old.socket.destroy();
+});
