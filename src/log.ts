@@ -5,7 +5,30 @@ export type { Logger } from "pino";
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Structured logs, one JSON object a line, on standard error: standard output is for people. */
+/**
+ * Logs on standard error: standard output is for people's own use. Programs read one JSON object a
+ * line, people at a terminal a sentence.
+ */
 export function createLogger(level: LogLevel): Logger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2));
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  if (!process.stderr.isTTY) return pino(options, pino.destination(2));
+  return pino(options, { write: (line) => void process.stderr.write(sentence(line)) });
+}
+
+/** `smore: adapter loaded (adapter legal, kind lora)` from the JSON of the same line. */
+export function sentence(line: string): string {
+  const { level, time: _, msg, err, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const told = Object.entries(fields).map(([name, value]) => `${name} ${plain(value)}`);
+  const details = told.length === 0 ? "" : ` (${told.join(", ")})`;
+  const severity = Number(level) >= pino.levels.values.warn! ? `${labelOf(level)}: ` : "";
+  const stack = err === undefined ? "" : `\n${(err as { stack: string }).stack}`;
+  return `smore: ${severity}${msg}${details}${stack}\n`;
+}
+
+function labelOf(level: unknown): string {
+  return pino.levels.labels[Number(level)] ?? "";
+}
+
+function plain(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

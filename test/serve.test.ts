@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -84,11 +84,37 @@ test("streams that outgrow the KV memory are computed again and give the same to
   assert.ok(Number(preemptions) > 0);
 });
 
-test("an adapter that cannot be loaded costs itself alone", async (context) => {
-  const { url, output } = await serve(context, ["--adapter", `broken=${join(TINY, "model")}`]);
-  assert.match(output(), /adapter "broken": .*adapter_config\.json/);
+test("an adapter in a folder that cannot be loaded costs itself alone", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "smore-broken-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  cpSync(join(TINY, "adapters", "lora"), join(folder, "broken"), { recursive: true });
+  writeFileSync(join(folder, "broken", "adapter_config.json"), "{");
+  const { url, output } = await serve(context, ["--adapters-dir", folder]);
+  assert.match(output(), /adapter \\"broken\\" is not served: .*adapter_config\.json/);
   assert.equal((await complete(url, { model: "broken", prompt: [1] })).status, 404);
   assert.equal((await complete(url, { model: "tiny", prompt: [1], max_tokens: 1 })).status, 200);
+});
+
+test("an adapter that is named and cannot be served ends the start with one line", async () => {
+  const start = ["serve", "--port", "0", "--model", join(TINY, "model"), ...SMALL];
+  const broken = await exitOf([...start, "--adapter", `x=${join(TINY, "model")}`]);
+  assert.equal(broken.code, 1);
+  assert.match(broken.output, /^smore: --adapter x: .*adapter_config\.json.*\n$/m);
+  for (const [option, value] of [
+    ["--adapter", "x=/nope"],
+    ["--adapters-dir", "/nope"],
+  ] as const) {
+    const { code, output } = await exitOf([...start, option, value]);
+    assert.equal(code, 1);
+    assert.match(output, /^smore: --adapter\S*( x)?: there is no folder "\/nope"\n$/);
+  }
+});
+
+test("a folder without adapters is told", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "smore-empty-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const { output } = await serve(context, ["--adapters-dir", folder]);
+  assert.match(output(), /no adapters in .*smore-empty-/);
 });
 
 test("SIGTERM finishes what runs and exits with 0", async (context) => {

@@ -18,24 +18,34 @@ export function banner({ host, port, seconds, context, info }: BannerFacts): str
 smore-serve is ready on ${url} after ${seconds.toFixed(1)} s (${info.kernelPath}, ${threads})
 Models: ${names.join(", ")}
 Try:
-${curl(url, context)}
+${examples(context)
+  .map(([path, body]) => curl(`${url}/v1/${path}`, body))
+  .join("\n")}
 `;
 }
 
-function curl(url: string, { models, chatTemplate, tokenizer }: ApiContext): string {
+type Example = readonly [path: string, body: object];
+
+function examples({ models, chatTemplate, tokenizer }: ApiContext): Example[] {
   const model = models.base.name;
-  const [path, body] =
-    chatTemplate !== null
-      ? [
-          "chat/completions",
-          { model, temperature: 0, messages: [{ role: "user", content: QUESTION }] },
-        ]
-      : ["completions", { model, prompt: tokenizer === null ? [1, 2, 3] : "Once upon a time" }];
-  return `  curl ${url}/v1/${path} -H 'Content-Type: application/json' \\
-    -d '${JSON.stringify(body)}'`;
+  if (tokenizer === null) return [["completions", { model, prompt: [1, 2, 3] }]];
+  if (chatTemplate === null) return [["completions", { model, prompt: "Once upon a time" }]];
+  const chats = [chat(model, "What is the capital of France? Answer in one sentence.")];
+  if (models.find(CALLER) !== undefined) chats.push(chat(CALLER, "Set a 25 minute timer."));
+  return chats;
 }
 
-const QUESTION = "What is the capital of France? Answer in one sentence.";
+/** The adapter that comes with the default model. */
+const CALLER = "function-calls";
+
+function chat(model: string, content: string): Example {
+  return ["chat/completions", { model, temperature: 0, messages: [{ role: "user", content }] }];
+}
+
+function curl(url: string, body: object): string {
+  return `  curl ${url} -H 'Content-Type: application/json' \\
+    -d '${JSON.stringify(body)}'`;
+}
 
 /** An address that a client on this machine can use. */
 function urlHost(host: string): string {

@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -112,7 +113,12 @@ class Service {
 
     await Promise.race([running, stopped]);
     this.#lifecycle = { ...this.#lifecycle, phase: "draining" };
-    this.#log.info("draining");
+    const { running: steps, waiting } = loop.scheduler;
+    const requests = steps.length + waiting.length;
+    this.#log.info(
+      `draining: ${requests === 1 ? "1 generation is" : `${requests} generations are`} left; ` +
+        "a second signal stops at once",
+    );
     await setTimeout(this.#config.drainDelay * 1000);
     await this.#server.drain();
     loop.drain();
@@ -134,6 +140,9 @@ class Service {
 
   async #load() {
     const config = this.#config;
+    checkFolders(config);
+    const roots = new AdapterRoots(adapterRoots(config));
+    this.#warnOfThreads();
     this.#progress(0, "resolving the model");
     const { path, name } = await resolveModel(config.model);
     const baseName = config.servedModelName ?? name;
@@ -150,7 +159,6 @@ class Service {
       queue: { requests: config.maxQueue, tokens: config.maxQueueTokens },
       adapterWaitMs: 1000 * config.adapterWait,
     });
-    const roots = new AdapterRoots(adapterRoots(config));
     const models = new AdapterRegistry({
       engine,
       holder: loop,
@@ -191,26 +199,49 @@ class Service {
     this.#lifecycle = { phase: "loading", progress, detail, context: null };
   }
 
-  /** An adapter that does not load costs itself alone. */
+  #warnOfThreads(): void {
+    const { threads } = this.#config;
+    const cpus = availableParallelism();
+    if (threads <= cpus) return;
+    this.#log.warn(`--threads ${threads} on ${cpus} CPUs: they take turns and lose speed`);
+  }
+
+  /** One that is named must load; those that a folder holds cost only themselves. */
   async #loadAdapters(registry: AdapterRegistry): Promise<AdapterFolder | null> {
     const onLoaded = ({ name, info }: ServedAdapter) =>
       this.#log.info({ adapter: name, ...info }, "adapter loaded");
-    const onFault = (name: string, error: Error) =>
-      this.#terminal.complain(`smore: adapter "${name}": ${error.message}`);
+    const onFault = (name: string, { message }: Error) =>
+      this.#log.warn(`adapter "${name}" is not served: ${message}`);
     const onUnloaded = (name: string) => this.#log.info({ adapter: name }, "adapter unloaded");
 
     for (const { name, path } of this.#config.adapters) {
       this.#progress(1, `adapter ${name}`);
       const loading = registry.load({ name, path, pin: false, inPlace: false });
-      await loading.then(onLoaded, (error: Error) => onFault(name, error));
+      await loading.then(onLoaded, ({ message }: Error) => {
+        throw new CommandError(`--adapter ${name}: ${message}`);
+      });
     }
     const path = adaptersFolder(this.#config);
     if (path === null) return null;
     this.#progress(1, `adapters in ${path}`);
     const folder = new AdapterFolder({ path, registry, onLoaded, onUnloaded, onFault });
-    await folder.open();
+    const found = await folder.open();
+    if (found === 0) this.#log.warn(`no adapters in ${path} yet; what is dropped in is served`);
     return folder;
   }
+}
+
+/** Before a model is loaded that takes minutes. Throws CommandError naming the option. */
+function checkFolders({ adapters, adaptersDir }: Config): void {
+  const named = adapters.map(({ name, path }) => ({ option: `--adapter ${name}`, path }));
+  const dir = adaptersDir === null ? [] : [{ option: "--adapters-dir", path: adaptersDir }];
+  const missing = [...named, ...dir].find(({ path }) => !isFolder(path));
+  if (missing === undefined) return;
+  throw new CommandError(`${missing.option}: there is no folder "${missing.path}"`);
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function adaptersFolder({ adaptersDir, model }: Config): string | null {
@@ -222,7 +253,7 @@ function adapterRoots(config: Config): string[] {
   if (config.adapterRoot.length > 0) return [...config.adapterRoot];
   const folder = adaptersFolder(config);
   const parents = config.adapters.map(({ path }) => dirname(resolve(path)));
-  return [...parents.filter(existsSync), ...(folder === null ? [] : [folder])];
+  return [...parents, ...(folder === null ? [] : [folder])];
 }
 
 function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {

@@ -41,13 +41,15 @@ export class AdapterFolder {
     this.#path = resolve(options.path);
   }
 
-  /** Loads what is there. Throws ModelError when there is no such folder. */
-  async open(): Promise<void> {
-    for (const [name, print] of await this.#look()) {
+  /** Loads what is there and resolves to how many there are. Throws ModelError when there is no such folder. */
+  async open(): Promise<number> {
+    const found = await this.#look();
+    for (const [name, print] of found) {
       const seen = { print, loaded: "", missing: false };
       this.#sightings.set(name, seen);
       await this.#load(name, seen);
     }
+    return found.size;
   }
 
   /** Follows changes until `signal` aborts. */

@@ -15,14 +15,27 @@ export const TINY = fileURLToPath(
 const TINY_ARGS = ["--model", join(TINY, "model"), "--served-model-name", "tiny"];
 export const SMALL = ["--threads", "2", "--kv-memory", "16MiB", "--adapter-memory", "16MiB"];
 
+/** The same where a test may give its own: flags win over the environment. */
+const SMALL_UNLESS_TOLD = {
+  SMORE_THREADS: "2",
+  SMORE_KV_MEMORY: "16MiB",
+  SMORE_ADAPTER_MEMORY: "16MiB",
+};
+
 interface Golden {
   readonly prompts: readonly (readonly number[])[];
   readonly variants: Readonly<Record<string, { readonly greedy_tokens: readonly number[][] }>>;
 }
 export const golden: Golden = JSON.parse(readFileSync(join(TINY, "index.json"), "utf8"));
 
-function smore(args: readonly string[]): { process: ChildProcess; output: () => string } {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+function smore(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): { process: ChildProcess; output: () => string } {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...environment },
+  });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (chunk: string) => {
@@ -40,14 +53,8 @@ export async function exitOf(args: readonly string[]): Promise<{ code: number; o
 
 /** A server that has just begun to load. */
 export function start(args: readonly string[]) {
-  const { process: child, output } = smore([
-    "serve",
-    "--port",
-    "0",
-    ...TINY_ARGS,
-    ...SMALL,
-    ...args,
-  ]);
+  const all = ["serve", "--port", "0", ...TINY_ARGS, ...args];
+  const { process: child, output } = smore(all, SMALL_UNLESS_TOLD);
   return { child, output };
 }
 

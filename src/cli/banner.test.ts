@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeGenerator, fakeContext } from "../engine/fake.js";
+import type { EngineInfo } from "../engine/native.js";
+import { banner } from "./banner.js";
+
+const text = (adapters: readonly string[]) => {
+  const context = fakeContext(new FakeGenerator({}), {}, adapters);
+  const info = { kernelPath: "portable", threads: 1 } as EngineInfo;
+  return banner({ host: "0.0.0.0", port: 80, seconds: 1, context, info });
+};
+
+test("the banner shows a request to the adapter that comes with the default model when it is served", () => {
+  const curls = (banner: string) => banner.match(/curl http:\/\/127\.0\.0\.1:80\/v1\//g)?.length;
+  assert.equal(curls(text([])), 1);
+  assert.equal(curls(text(["function-calls"])), 2);
+  assert.match(text(["function-calls"]), /"model":"function-calls".*25 minute timer/);
+});
