@@ -53,9 +53,9 @@ export const ENGINE_OPTIONS = {
     initial: "auto",
     help: "products with 8-bit activations where the kernels have them, or all in float32",
   }),
-  adapterDtype: choice(["stored", "bf16"], {
+  adapterDtype: choice(["stored", "bf16", "int8"], {
     initial: "stored",
-    help: "type of experts in memory",
+    help: "type of experts and W in memory; int8 has a scale for each output",
   }),
   quantize: choice(["none", "q8_0", "q4_0"], {
     initial: "none",

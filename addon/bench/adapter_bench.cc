@@ -2,6 +2,7 @@
 // 2/2 active, rank 8) on gate, up and down, and LoRA of rank 16 on seven linears, random weights in
 // bfloat16; one stream, and 16 on one adapter and on 16. Prints the share of the base's speed
 // beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40] [ACTIVATIONS=auto|fp32]
+// [EXPERTS=stored|int8]
 
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ struct Options {
   int threads = 2;
   int steps = 40;
   bool fp32_activations = false;
+  ExpertType experts = ExpertType::kStored;
 };
 
 double seconds() {
@@ -182,7 +184,8 @@ class Bench {
 
   // Streams dealt to adapters in turn, beside steps of the base alone that take turns with them.
   void measure(const char* kind, const std::string& folder, int streams, int in_use) {
-    Adapters adapters(config_, {.memory_budget = uint64_t{1} << 34}, *cpu_);
+    Adapters adapters(config_, {.memory_budget = uint64_t{1} << 34, .experts = options_.experts},
+                      *cpu_);
     Llama llama(config_, weights_, *cpu_, *kv_, *rotary_, adapters, kMostStreams);
     AdapterRows rows;
     for (int i = 0; i < in_use; ++i) {
@@ -273,6 +276,7 @@ int run(int argc, char** argv) {
   if (argc > 2) options.threads = std::atoi(argv[2]);
   if (argc > 3) options.steps = std::min(kContext, std::atoi(argv[3]));
   options.fp32_activations = argc > 4 && std::string(argv[4]) == "fp32";
+  if (argc > 5 && std::string(argv[5]) == "int8") options.experts = ExpertType::kInt8;
   char name[] = "/tmp/adapter-bench-XXXXXX";
   if (::mkdtemp(name) == nullptr) return 1;
   const std::string folder = name;
@@ -294,7 +298,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|fp32]\n");
+    std::fprintf(stderr,
+                 "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|fp32] [stored|int8]\n");
     return 2;
   }
   try {

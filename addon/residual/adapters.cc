@@ -49,7 +49,7 @@ int Adapters::add(const std::string& folder, const CheckProgress& progress) {
 }
 
 int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
-  AdapterPlan plan = plan_adapter(file, impl_->base, impl_->options.experts_as_bf16, progress);
+  AdapterPlan plan = plan_adapter(file, impl_->base, impl_->options.experts, progress);
   const std::string name = plan.path;
   const std::lock_guard lock(impl_->mutex);
   const int handle = impl_->next_handle;

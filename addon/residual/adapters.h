@@ -49,10 +49,14 @@ struct SiteOutput {
 // Hears which share (0 to 1) of an adapter's bytes has been checked.
 using CheckProgress = std::function<void(double share)>;
 
+// In what experts, W and W_final are kept and multiplied. kInt8: integers of a byte and a scale for
+// each output.
+enum class ExpertType { kStored, kBf16, kInt8 };
+
 struct AdapterOptions {
-  uint64_t memory_budget = 0;    // bytes for everything resident: routers, W, W_final, expert pages
-  int max_resident = 0;          // adapters whose trunk may be resident at once
-  bool experts_as_bf16 = false;  // --adapter-dtype bf16; otherwise as stored
+  uint64_t memory_budget = 0;  // bytes for everything resident: routers, W, W_final, expert pages
+  int max_resident = 0;        // adapters whose trunk may be resident at once
+  ExpertType experts = ExpertType::kStored;
 };
 
 // All adapters of a server on the CPU tier: registered (mapped file, validated), resident (trunk in

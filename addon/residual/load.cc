@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -49,10 +50,12 @@ class Loader {
     check(to.dtype, target, count);
   }
 
-  // Rows [first, first + outputs) of a stored matrix, into panels.
+  // Rows [first, first + outputs) of a stored matrix, as its slot keeps it.
   void copy_matrix(Stored from, int64_t first, int64_t outputs, int64_t inputs, Slot to) {
+    if (!to.panels && !to.coded()) return copy(from, first * inputs, outputs * inputs, to);
     converted_.resize(outputs * inputs);
     read_floats(from, first * inputs, outputs * inputs, converted_.data());
+    if (to.coded()) return put_codes(outputs, inputs, to);
     put_matrix(converted_, outputs, inputs, to);
   }
 
@@ -79,6 +82,24 @@ class Loader {
   float* target(Slot to) { return reinterpret_cast<float*>(block_ + to.offset); }
 
  private:
+  // The converted values as integers whose largest in each output is 127.
+  void put_codes(int64_t outputs, int64_t inputs, Slot to) {
+    auto* target = reinterpret_cast<int8_t*>(block_ + to.offset);
+    auto* scales = reinterpret_cast<float*>(block_ + to.scales);
+    const int64_t width = code_row_values(inputs);
+    std::memset(target, 0, to.panels ? panel_values(to.dtype, outputs, inputs) : outputs * width);
+    for (int64_t out = 0; out < outputs; ++out) {
+      const float* row = converted_.data() + out * inputs;
+      float largest = 0;
+      for (int64_t k = 0; k < inputs; ++k) largest = std::max(largest, std::abs(row[k]));
+      scales[out] = largest / 127;
+      for (int64_t k = 0; k < inputs && largest > 0; ++k) {
+        const int64_t at = to.panels ? panel_index(to.dtype, inputs, out, k) : out * width + k;
+        target[at] = static_cast<int8_t>(std::lround(row[k] / largest * 127));
+      }
+    }
+  }
+
   void read_floats(Stored from, int64_t first, int64_t count, float* target) {
     raw_.resize(row_bytes(from.dtype, count));
     plan_.reader->read(from.offset + row_bytes(from.dtype, first), raw_.size(), raw_.data());
@@ -234,10 +255,10 @@ void load_page(const AdapterPlan& plan, int page, std::byte* block) {
   const Level& level = site.mixture.levels[where.level];
   const LevelSlots& to = site.slots.levels[where.level];
   const LevelSources& from = site.sources.levels[where.level];
-  const int64_t a = int64_t{level.rank} * site.mixture.inputs;
   Loader loader(plan, block);
   loader.enter(site);
-  loader.copy(from.a, where.expert * a, a, to.a);
+  loader.copy_matrix(from.a, int64_t{where.expert} * level.rank, level.rank, site.mixture.inputs,
+                     to.a);
   loader.copy(from.a_bias, int64_t{where.expert} * level.rank, level.rank, to.a_bias);
   loader.copy_matrix(from.b, int64_t{where.expert} * level.width, level.width, level.rank, to.b);
   loader.copy(from.b_bias, int64_t{where.expert} * level.width, level.width, to.b_bias);

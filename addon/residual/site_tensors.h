@@ -64,6 +64,19 @@ class BlockLayout {
     slot.panels = true;
     return slot;
   }
+  // Experts and W: like matrix() or rows of `inputs`, in the type that was asked for.
+  Slot weights(ExpertType type, DType stored, int64_t outputs, int64_t inputs, bool panels) {
+    const DType dtype = type == ExpertType::kStored ? stored : DType::kBF16;
+    if (type != ExpertType::kInt8) {
+      return panels ? matrix(dtype, outputs, inputs) : add(dtype, outputs * inputs);
+    }
+    Slot slot{bytes_, dtype, panels};
+    const int64_t values =
+        panels ? panel_values(dtype, outputs, inputs) : outputs * code_row_values(inputs);
+    bytes_ += (values + kLine - 1) / kLine * kLine;
+    slot.scales = floats(outputs).offset;
+    return slot;
+  }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -75,11 +88,8 @@ class BlockLayout {
 struct SiteBuilder {
   SiteTensors& tensors;
   BlockLayout& trunk;
-  bool as_bf16;
+  ExpertType type;  // of experts and W
   SitePlan& plan;
-
-  // Experts and W keep their stored type unless bfloat16 was asked for.
-  DType weight_type(Stored stored) const { return as_bf16 ? DType::kBF16 : stored.dtype; }
 };
 
 void build_smore_site(SiteBuilder& builder, const SmoreConfig& config);

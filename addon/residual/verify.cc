@@ -46,7 +46,7 @@ class Runner {
     base.width = golden_.inputs;
     base.ffn_width = golden_.outputs;
     auto adapter = std::make_shared<Adapter>(
-        kHandle, plan_adapter(open_adapter_golden(file), base, /*as_bf16=*/false));
+        kHandle, plan_adapter(open_adapter_golden(file), base, ExpertType::kStored));
     cache_.emplace(CacheLimits{adapter->plan().info.bytes, 1});
     cache_->add(kHandle, adapter, file);
     cache_->acquire(kHandle);

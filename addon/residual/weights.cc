@@ -159,7 +159,7 @@ std::string module_path(int layer, Site site) {
   return std::string(kLayers) + std::to_string(layer) + "." + kModules[static_cast<int>(site)];
 }
 
-AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
+AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, ExpertType type,
                          const CheckProgress& progress) {
   const AdapterConfig config = parse_adapter_config(file.config, file.where);
   const auto* smore = std::get_if<SmoreConfig>(&config.kind);
@@ -181,7 +181,7 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool 
     site.mixture.inputs = inputs_of(base, site.site);
     site.mixture.outputs = outputs_of(base, site.site);
     plan.site_index[site.layer][address.second] = static_cast<int>(plan.sites.size()) - 1;
-    SiteBuilder builder{tensors, trunk, as_bf16, site};
+    SiteBuilder builder{tensors, trunk, type, site};
     if (smore != nullptr) {
       build_smore_site(builder, *smore);
     } else {

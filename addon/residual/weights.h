@@ -28,9 +28,14 @@ struct Slot {
 
   size_t offset = kNone;
   DType dtype = DType::kF32;
-  bool panels = false;  // a matrix in panels of outputs (DenseProduct), else row-major
+  bool panels = false;    // a matrix in panels of outputs (DenseProduct), else row-major
+  size_t scales = kNone;  // of outputs, as float32: then the values are integers of a byte each
 
   bool exists() const { return offset != kNone; }
+  bool coded() const { return scales != kNone; }
+  size_t bytes(int64_t values) const {
+    return coded() ? static_cast<size_t>(values) : row_bytes(dtype, values);
+  }
 };
 
 // A slot's data; null where there is none. Slots of vectors are always float32.
@@ -119,10 +124,10 @@ struct AdapterPlan {
 // "model.layers.3.mlp.up_proj".
 std::string module_path(int layer, Site site);
 
-// Validates every tensor of the file against its configuration and the base. With `as_bf16`,
-// experts and W are planned as bfloat16 whatever they are stored in. Throws Error(kInvalidAdapter,
+// Validates every tensor of the file against its configuration and the base. Experts
+// and W are planned as `type`. Throws Error(kInvalidAdapter,
 // kUnsupported) naming file and tensor.
-AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, bool as_bf16,
+AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, ExpertType type,
                          const CheckProgress& progress = {});
 
 // Fill a block of trunk_bytes, or of a page's bytes, from the file. Throw Error(kIo) when it

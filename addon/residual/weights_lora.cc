@@ -32,8 +32,8 @@ void build_lora_site(SiteBuilder& builder, const LoraConfig& config) {
   BlockLayout page;
   from.a = tensors.take(a_name, {rank, mixture.inputs});
   from.b = tensors.take("lora_B.weight", {mixture.outputs, rank});
-  to.a = page.add(builder.weight_type(from.a), int64_t{rank} * mixture.inputs);
-  to.b = page.matrix(builder.weight_type(from.b), mixture.outputs, rank);
+  to.a = page.weights(builder.type, from.a.dtype, rank, mixture.inputs, false);
+  to.b = page.weights(builder.type, from.b.dtype, mixture.outputs, rank, true);
   if (config.biased) {
     from.b_bias = tensors.take("lora_B.bias", {mixture.outputs});
     to.b_bias = page.floats(mixture.outputs);

@@ -92,9 +92,9 @@ class SmoreBuilder {
     from.b_bias = tensors_.take(at_level("moe_B_bias", l), {s, level.width});
     BlockLayout page;
     LevelSlots& to = slots_.levels[l];
-    to.a = page.add(builder_.weight_type(from.a), int64_t{r} * mixture_.inputs);
+    to.a = page.weights(builder_.type, from.a.dtype, r, mixture_.inputs, false);
     to.a_bias = page.floats(r);
-    to.b = page.matrix(builder_.weight_type(from.b), level.width, r);
+    to.b = page.weights(builder_.type, from.b.dtype, level.width, r, true);
     to.b_bias = page.floats(level.width);
     to.page_bytes = page.bytes();
   }
@@ -197,7 +197,7 @@ class SmoreBuilder {
     LevelSources& from = sources_.levels[l];
     from.w = tensors_.take(at_level("moe_W", l), {outputs, inputs});
     from.w_bias = tensors_.take(at_level("moe_W_bias", l), {outputs});
-    slots_.levels[l].w = trunk_.matrix(builder_.weight_type(from.w), outputs, inputs);
+    slots_.levels[l].w = trunk_.weights(builder_.type, from.w.dtype, outputs, inputs, true);
     slots_.levels[l].w_bias = trunk_.floats(outputs);
   }
 
@@ -205,7 +205,8 @@ class SmoreBuilder {
     const int width = mixture_.root().width;
     sources_.final_w = tensors_.take("moe_W_final", {mixture_.outputs, width});
     sources_.final_bias = tensors_.take("moe_W_final_bias", {mixture_.outputs});
-    slots_.final_w = trunk_.matrix(builder_.weight_type(sources_.final_w), mixture_.outputs, width);
+    slots_.final_w =
+        trunk_.weights(builder_.type, sources_.final_w.dtype, mixture_.outputs, width, true);
     slots_.final_bias = trunk_.floats(mixture_.outputs);
   }
 

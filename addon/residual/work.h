@@ -12,12 +12,14 @@
 
 namespace smore {
 
-// A product with a matrix of a block, all but its rows: outputs [first, first + out).
+// A product with a matrix of a block, all but its rows: outputs [first, first + out)
+// of panels.
 inline DenseProduct product_with(const std::byte* block, Slot w, Slot bias, int in, int out,
                                  int first = 0) {
-  const int64_t skipped = w.panels ? panel_index(w.dtype, in, first, 0) : int64_t{first} * in;
+  const int64_t skipped = w.panels ? panel_index(w.dtype, in, first, 0) : 0;
   DenseProduct product;
-  product.w = block + w.offset + row_bytes(w.dtype, skipped);
+  product.w = block + w.offset + w.bytes(skipped);
+  if (w.coded()) product.scales = reinterpret_cast<const float*>(block + w.scales) + first;
   product.dtype = w.dtype;
   product.panels = w.panels;
   product.out = out;

@@ -181,6 +181,72 @@ TEST_CASE("dense products equal the reference, row lists, scale and sum included
   });
 }
 
+TEST_CASE("dense products with codes and with rounded rows equal the reference on what they hold") {
+  std::mt19937 random(17);
+  for_each_path([&](const std::string& path, bool fp32) {
+    const auto cpu = backend(path, fp32);
+    const DenseKernels& kernels = dense_kernels(*cpu);
+    CHECK((!fp32 || !multiplies_rounded(kernels)));
+    for (const auto& [in, panels, coded] :
+         std::vector<std::tuple<int, bool, bool>>{{1, false, true},
+                                                  {1, true, true},
+                                                  {33, false, true},
+                                                  {33, true, true},
+                                                  {33, false, false},
+                                                  {33, true, false},
+                                                  {576, false, true},
+                                                  {576, true, true},
+                                                  {576, false, false},
+                                                  {576, true, false}}) {
+      CAPTURE(in);
+      CAPTURE(panels);
+      CAPTURE(coded);
+      const int out = 21, rows = 13;
+      const Stored w = random_tensor(DType::kBF16, out, in, random);
+      std::vector<float> values = w.floats(), scales(out, 1.0f);
+      std::vector<uint8_t> bytes = panels ? in_panels(w.bytes, DType::kBF16, out, in) : w.bytes;
+      if (coded) {
+        bytes.assign(panels ? panel_values(DType::kBF16, out, in) : out * code_row_values(in), 0);
+        for (int o = 0; o < out; ++o) {
+          scales[o] = 0.01f * (1 + o);
+          for (int k = 0; k < in; ++k) {
+            const int code = static_cast<int>(random() % 255) - 127;
+            const int64_t at =
+                panels ? panel_index(DType::kBF16, in, o, k) : o * code_row_values(in) + k;
+            bytes[at] = static_cast<uint8_t>(code);
+            values[size_t(o) * in + k] = scales[o] * code;
+          }
+        }
+      }
+      std::vector<float> x = random_floats(size_t(rows) * in, random);
+      std::vector<uint16_t> rounded(rows * rounded_width(in));
+      if (multiplies_rounded(kernels)) {
+        round_rows(kernels, x.data(), in, nullptr, rows, in, rounded.data());
+        for (float& value : x) value = bfloat16_to_float(float_to_bfloat16(value));
+      } else if (!coded) {
+        continue;
+      }
+      const auto full = reference::matmul(values, out, in, x, rows, nullptr);
+      std::vector<float> y(size_t(rows) * out);
+      const bool reduced = multiplies_rounded(kernels);
+      dense_rows(kernels, {.w = bytes.data(),
+                           .dtype = DType::kBF16,
+                           .panels = panels,
+                           .scales = coded ? scales.data() : nullptr,
+                           .out = out,
+                           .in = in,
+                           .x = x.data(),
+                           .rounded = reduced ? rounded.data() : nullptr,
+                           .x_stride = reduced ? rounded_width(in) : in,
+                           .rows = rows,
+                           .y = y.data(),
+                           .y_stride = out});
+      check_close(
+          y, full.y, [&](size_t i) { return full.magnitude[i]; }, 2e-6);
+    }
+  });
+}
+
 TEST_CASE("a row of a dense product has the same bits in every batch and split") {
   std::mt19937 random(16);
   for_each_path([&](const std::string& path, bool fp32) {

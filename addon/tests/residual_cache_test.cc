@@ -91,7 +91,8 @@ TEST_CASE("with memory for routers and few experts the bits are those of everyth
     const std::vector<float> want = run(roomy, {whole});
 
     const AdapterInfo info = roomy.info(whole);
-    const AdapterPlan plan = plan_adapter(open_adapter_folder(folder / "a"), base_config(), false);
+    const AdapterPlan plan =
+        plan_adapter(open_adapter_folder(folder / "a"), base_config(), ExpertType::kStored);
     size_t largest = 0;
     for (int page = 0; page < info.pages; ++page) {
       largest = std::max(largest, plan.page_level(page).page_bytes);
@@ -157,7 +158,8 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
   CHECK(run(adapters, {good}) == want);
 
   // A budget without room for every page, so that pages are read again during steps.
-  const AdapterPlan plan = plan_adapter(open_adapter_folder(folder / "good"), base_config(), false);
+  const AdapterPlan plan =
+      plan_adapter(open_adapter_folder(folder / "good"), base_config(), ExpertType::kStored);
   Adapters tight(base_config(), {.memory_budget = plan.info.bytes + plan.trunk_bytes}, *backend);
   std::filesystem::copy(folder / "good", folder / "copy");
   const int copy = tight.add(folder / "copy");

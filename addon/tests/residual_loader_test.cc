@@ -27,7 +27,7 @@ const ModelConfig& tied_base() {
 }
 
 AdapterPlan plan(const TempFolder& folder, const ModelConfig& base = tied_base()) {
-  return plan_adapter(open_adapter_folder(folder.path()), base, false);
+  return plan_adapter(open_adapter_folder(folder.path()), base, ExpertType::kStored);
 }
 
 void check_plan_refused(const TempFolder& folder, const std::string& part,
@@ -252,7 +252,8 @@ TEST_CASE("weights that are not finite are refused by tensor and place") {
 TEST_CASE("weights that are finite in the file but not as they are kept are refused when loaded") {
   const TempFolder page(kSmore);
   page.poke(kTensors, kUp + "moe_B.1", 0, std::numeric_limits<float>::max());
-  const AdapterPlan rounded = plan_adapter(open_adapter_folder(page.path()), tied_base(), true);
+  const AdapterPlan rounded =
+      plan_adapter(open_adapter_folder(page.path()), tied_base(), ExpertType::kBf16);
   const LevelSlots& level = rounded.find(0, Site::kUp)->slots.levels[1];
   std::vector<std::byte> block(level.page_bytes);
   check_refused(
@@ -263,7 +264,8 @@ TEST_CASE("weights that are finite in the file but not as they are kept are refu
 
   const TempFolder trunk(kSmore);
   trunk.poke(kTensors, kUp + "moe_W_final", 0, std::numeric_limits<float>::max());
-  const AdapterPlan all = plan_adapter(open_adapter_folder(trunk.path()), tied_base(), true);
+  const AdapterPlan all =
+      plan_adapter(open_adapter_folder(trunk.path()), tied_base(), ExpertType::kBf16);
   block.resize(all.trunk_bytes);
   check_refused(ErrorCode::kInvalidAdapter, "has weights too large for BF16",
                 [&] { load_trunk(all, block.data()); });

@@ -15,8 +15,8 @@ struct DenseKernels;
 // The kernels of the path that `backend` runs. Requires a backend made by make_cpu_backend.
 const DenseKernels& dense_kernels(const Backend& backend);
 
-// Whether the path multiplies bfloat16 weights by activations that are rounded to bfloat16, twice as
-// fast: on request, and where the machine has such products. Sums are float32 all the same.
+// Whether the path multiplies bfloat16 weights by activations that are rounded to bfloat16, twice
+// as fast: on request, and where the machine has such products. Sums are float32 all the same.
 bool multiplies_rounded(const DenseKernels& kernels);
 
 // Values of a rounded row: an odd last one is followed by 0.
@@ -24,8 +24,8 @@ inline int64_t rounded_width(int columns) { return (int64_t{columns} + 1) / 2 * 
 
 // values[i] = x[x_rows[i]] (null: x[i]) rounded, [rows, rounded_width(columns)]. Requires
 // multiplies_rounded(), as do products of such rows.
-void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride, const int32_t* x_rows,
-                int rows, int columns, uint16_t* values);
+void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride,
+                const int32_t* x_rows, int rows, int columns, uint16_t* values);
 
 // Outputs that lie together in a matrix of panels.
 inline constexpr int kDensePanel = 16;
@@ -39,13 +39,17 @@ struct DenseProduct {
   // [ceil(out / kDensePanel)][ceil(in / 2)][kDensePanel][2]; what lies beyond the last output and
   // column is 0. The better layout unless rows are long and few.
   bool panels = false;
+  // [out] or null. With scales w holds, where it would hold bfloat16, integers of -127 to 127 in a
+  // byte each, to be multiplied by the scale of their output; rows outside panels take
+  // code_row_values(in).
+  const float* scales = nullptr;
   int out = 0;
   int in = 0;
   const float* bias = nullptr;  // [out] or null
   const float* x = nullptr;
   const uint16_t* rounded = nullptr;  // instead of x, with weights in bfloat16 (round_rows)
-  int64_t x_stride = 0;             // values between rows of x
-  const int32_t* x_rows = nullptr;  // [rows] or null
+  int64_t x_stride = 0;               // values between rows of x
+  const int32_t* x_rows = nullptr;    // [rows] or null
   int rows = 0;
   float* y = nullptr;
   int64_t y_stride = 0;             // floats between rows of y
@@ -53,6 +57,9 @@ struct DenseProduct {
   float scale = 1;
   bool accumulate = false;  // += instead of =
 };
+
+// Bytes of a row of integers outside panels, 0 beyond its last column.
+inline int64_t code_row_values(int64_t in) { return (in + 31) / 32 * 32; }
 
 // Values that a matrix takes in panels.
 inline int64_t panel_values(DType dtype, int64_t out, int64_t in) {

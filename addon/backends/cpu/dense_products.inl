@@ -6,31 +6,68 @@
 namespace smore {
 namespace {
 
-template <DType dtype>
-[[gnu::always_inline]] inline F load_weights(const void* w, int64_t index) {
-  if constexpr (dtype == DType::kF32) return Simd::load(static_cast<const float*>(w) + index);
-  const uint16_t* at = static_cast<const uint16_t*>(w) + index;
-  if constexpr (dtype == DType::kF16) return Simd::load_half(at);
-  return Simd::from_bits(Simd::shl<16>(Simd::load_u16(at)));
+// How a weight is stored.
+enum class Stored { kF32, kF16, kBF16, kCode };
+
+template <Stored stored>
+constexpr int kBytes = stored == Stored::kF32    ? 4
+                       : stored == Stored::kCode ? 1
+                                                 : 2;
+
+template <Stored stored>
+[[gnu::always_inline]] inline F load_weights(const uint8_t* at) {
+  if constexpr (stored == Stored::kF32) {
+    return Simd::load(reinterpret_cast<const float*>(at));
+  } else if constexpr (stored == Stored::kCode) {
+    return Simd::to_float(Simd::load_i8(reinterpret_cast<const int8_t*>(at)));
+  } else if constexpr (stored == Stored::kF16) {
+    return Simd::load_half(reinterpret_cast<const uint16_t*>(at));
+  } else {
+    return Simd::from_bits(Simd::shl<16>(Simd::load_u16(reinterpret_cast<const uint16_t*>(at))));
+  }
 }
 
-// The last columns, zero beyond: never reads past the row.
-template <DType dtype>
-[[gnu::always_inline]] inline F load_weights_part(const void* w, int64_t index, int count) {
-  if constexpr (dtype == DType::kF32) {
-    return Simd::load_part(static_cast<const float*>(w) + index, count);
+// The last columns, zero beyond: never reads past the row. Rows of codes are padded.
+template <Stored stored>
+[[gnu::always_inline]] inline F load_weights_part(const uint8_t* at, int count) {
+  if constexpr (stored == Stored::kF32) {
+    return Simd::load_part(reinterpret_cast<const float*>(at), count);
+  } else if constexpr (stored == Stored::kCode) {
+    return load_weights<stored>(at);
+  } else {
+    const I bits = Simd::load_u16_part(reinterpret_cast<const uint16_t*>(at), count);
+    if constexpr (stored == Stored::kF16) return Simd::half_bits_to_float(bits);
+    return Simd::from_bits(Simd::shl<16>(bits));
   }
-  const I bits = Simd::load_u16_part(static_cast<const uint16_t*>(w) + index, count);
-  if constexpr (dtype == DType::kF16) return Simd::half_bits_to_float(bits);
-  return Simd::from_bits(Simd::shl<16>(bits));
+}
+
+// Two neighbouring columns of a panel.
+struct ColumnPair {
+  F even;
+  F odd;
+};
+
+template <Stored stored>
+[[gnu::always_inline]] inline ColumnPair load_pair(const uint8_t* at) {
+  if constexpr (stored == Stored::kCode) {
+    const I codes = Simd::load_u16(reinterpret_cast<const uint16_t*>(at));
+    return {Simd::to_float(Simd::sar<24>(Simd::shl<24>(codes))),
+            Simd::to_float(Simd::sar<24>(Simd::shl<16>(codes)))};
+  } else {
+    const I both = Simd::iload(at);
+    return {Simd::from_bits(Simd::shl<16>(both)),
+            Simd::from_bits(Simd::iand(both, Simd::iset(static_cast<int32_t>(0xffff0000u))))};
+  }
 }
 
 // Four outputs at most, whose sums share their last steps.
-template <DType dtype, int outs, int rows>
+template <Stored stored, int outs, int rows>
 void dense_tile(const DenseTile& t, int out, int row) {
   const float* x[rows];
   for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
-  const int64_t base = static_cast<int64_t>(out) * t.in;
+  const int64_t row_bytes =
+      (stored == Stored::kCode ? code_row_bytes(t.in) : t.in * kBytes<stored>);
+  const auto* base = static_cast<const uint8_t*>(t.w) + out * row_bytes;
   F acc[outs][rows];
 #pragma GCC unroll 4
   for (int o = 0; o < outs; ++o) {
@@ -41,7 +78,7 @@ void dense_tile(const DenseTile& t, int out, int row) {
   for (; k + Simd::N <= t.in; k += Simd::N) {
 #pragma GCC unroll 4
     for (int o = 0; o < outs; ++o) {
-      const F w = load_weights<dtype>(t.w, base + static_cast<int64_t>(o) * t.in + k);
+      const F w = load_weights<stored>(base + o * row_bytes + k * kBytes<stored>);
 #pragma GCC unroll 4
       for (int r = 0; r < rows; ++r) acc[o][r] = Simd::fma(w, Simd::load(x[r] + k), acc[o][r]);
     }
@@ -50,7 +87,7 @@ void dense_tile(const DenseTile& t, int out, int row) {
     const int left = t.in - k;
 #pragma GCC unroll 4
     for (int o = 0; o < outs; ++o) {
-      const F w = load_weights_part<dtype>(t.w, base + static_cast<int64_t>(o) * t.in + k, left);
+      const F w = load_weights_part<stored>(base + o * row_bytes + k * kBytes<stored>, left);
 #pragma GCC unroll 4
       for (int r = 0; r < rows; ++r) {
         acc[o][r] = Simd::fma(w, Simd::load_part(x[r] + k, left), acc[o][r]);
@@ -63,21 +100,21 @@ void dense_tile(const DenseTile& t, int out, int row) {
   }
 }
 
-template <DType dtype>
+template <Stored stored>
 void dense_typed(const DenseTile& t) {
   for_row_tiles<Simd::kDenseTile>(0, t.rows, [&]<int rows>(int row) {
     for_row_tiles<4>(0, t.out,
-                     [&]<int outs>(int out) { dense_tile<dtype, outs, rows>(t, out, row); });
+                     [&]<int outs>(int out) { dense_tile<stored, outs, rows>(t, out, row); });
   });
 }
 
 // Adds the products of columns [0, in) with outputs [vec * N, (vec + vecs) * N). Columns of two
 // bytes of bfloat16 lie in pairs, which one load brings: [in / 2][kPanel][2].
-template <DType dtype, int vecs, int rows>
+template <Stored stored, int vecs, int rows>
 [[gnu::always_inline]] inline void add_columns(const DenseTile& t, int vec, const float* const* x,
                                                F (*acc)[rows]) {
-  constexpr bool kPairs = dtype == DType::kBF16;
-  constexpr int kSize = dtype == DType::kF32 ? 4 : kPairs ? 4 : 2;  // of a column or a pair
+  constexpr bool kPairs = stored == Stored::kBF16 || stored == Stored::kCode;
+  constexpr int kSize = kBytes<stored> * (kPairs ? 2 : 1);  // of a column or a pair
   const int steps = kPairs ? (t.in + 1) / 2 : t.in;
   const uint8_t* base[vecs];
 #pragma GCC unroll 8
@@ -99,28 +136,25 @@ template <DType dtype, int vecs, int rows>
     Simd::prefetch(ahead + step * vecs * Simd::N * kSize);
     F w[vecs];
     if constexpr (kPairs) {
-      I pairs[vecs];
+      F odd[vecs];
 #pragma GCC unroll 8
       for (int v = 0; v < vecs; ++v) {
-        pairs[v] = Simd::iload(base[v] + step * kPanel * kSize);
-        w[v] = Simd::from_bits(Simd::shl<16>(pairs[v]));
+        const ColumnPair pair = load_pair<stored>(base[v] + step * kPanel * kSize);
+        w[v] = pair.even;
+        odd[v] = pair.odd;
       }
       add(2 * step, w);
-      if (2 * step + 1 == t.in) return;
-      const I high = Simd::iset(static_cast<int32_t>(0xffff0000u));
-#pragma GCC unroll 8
-      for (int v = 0; v < vecs; ++v) w[v] = Simd::from_bits(Simd::iand(pairs[v], high));
-      add(2 * step + 1, w);
+      if (2 * step + 1 < t.in) add(2 * step + 1, odd);
     } else {
 #pragma GCC unroll 8
-      for (int v = 0; v < vecs; ++v) w[v] = load_weights<dtype>(base[v] + step * kPanel * kSize, 0);
+      for (int v = 0; v < vecs; ++v) w[v] = load_weights<stored>(base[v] + step * kPanel * kSize);
       add(step, w);
     }
   }
 }
 
 // Outputs [vec * N, (vec + vecs) * N) of `rows` rows.
-template <DType dtype, int vecs, int rows>
+template <Stored stored, int vecs, int rows>
 void panel_tile(const DenseTile& t, int vec, int row) {
   const float* x[rows];
   for (int r = 0; r < rows; ++r) x[r] = input_row(t, row + r);
@@ -130,30 +164,32 @@ void panel_tile(const DenseTile& t, int vec, int row) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
   }
-  add_columns<dtype, vecs, rows>(t, vec, x, acc);
+  add_columns<stored, vecs, rows>(t, vec, x, acc);
   for (int v = 0; v < vecs; ++v) store_sums<rows>(t, (vec + v) * Simd::N, row, acc[v]);
 }
 
-template <DType dtype>
+template <Stored stored>
 void panels_typed(const DenseTile& t) {
   const int total = (t.out + Simd::N - 1) / Simd::N;
   for_row_tiles<Simd::kFloatTile>(0, t.rows, [&]<int rows>(int row) {
     // Few rows take more outputs at a time, so that the sums' latency stays hidden.
     constexpr int kVecs = rows * 2 <= Simd::kFloatTile ? 4 : 2;
     for_row_tiles<kVecs>(0, total,
-                         [&]<int vecs>(int vec) { panel_tile<dtype, vecs, rows>(t, vec, row); });
+                         [&]<int vecs>(int vec) { panel_tile<stored, vecs, rows>(t, vec, row); });
   });
 }
 
+template <Stored stored>
+void dense_stored(const DenseTile& t) {
+  if (t.panels) return panels_typed<stored>(t);
+  dense_typed<stored>(t);
+}
+
 void dense(const DenseTile& t) {
-  if (t.panels) {
-    if (t.dtype == DType::kF32) return panels_typed<DType::kF32>(t);
-    if (t.dtype == DType::kF16) return panels_typed<DType::kF16>(t);
-    return panels_typed<DType::kBF16>(t);
-  }
-  if (t.dtype == DType::kF32) return dense_typed<DType::kF32>(t);
-  if (t.dtype == DType::kF16) return dense_typed<DType::kF16>(t);
-  dense_typed<DType::kBF16>(t);
+  if (t.scales) return dense_stored<Stored::kCode>(t);
+  if (t.dtype == DType::kF32) return dense_stored<Stored::kF32>(t);
+  if (t.dtype == DType::kF16) return dense_stored<Stored::kF16>(t);
+  dense_stored<Stored::kBF16>(t);
 }
 
 }  // namespace

@@ -16,16 +16,21 @@ inline float* output_row(const DenseTile& t, int i) {
   return t.y + (t.y_rows ? t.y_rows[i] : i) * t.y_stride;
 }
 
-// y (+)= scale * (sums + bias) for the lanes of outputs [out, out + N), of rows [row, row + rows).
+// Rows of codes outside panels: padded, so that no kernel reads past the last.
+constexpr int64_t code_row_bytes(int columns) { return (int64_t{columns} + 31) / 32 * 32; }
+
+// y (+)= scale * (scales * sums + bias) for the lanes of outputs [out, out + N), of rows [row, row
+// + rows).
 template <int rows>
 [[gnu::always_inline]] inline void store_sums(const DenseTile& t, int out, int row, const F* sums) {
   const F scale = Simd::set(t.scale);
   const int outs = t.out - out;
   const F bias = t.bias ? load_outputs(t.bias + out, outs) : Simd::zero();
+  const F factors = t.scales ? load_outputs(t.scales + out, outs) : Simd::zero();
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
     float* y = output_row(t, row + r) + out;
-    const F sum = Simd::add(sums[r], bias);
+    const F sum = Simd::add(t.scales ? Simd::mul(sums[r], factors) : sums[r], bias);
     store_outputs(
         y, t.accumulate ? Simd::fma(scale, sum, load_outputs(y, outs)) : Simd::mul(scale, sum),
         outs);
@@ -37,7 +42,9 @@ template <int outs>
 [[gnu::always_inline]] inline void store_quad(const DenseTile& t, int out, int row, Quad sums) {
   Quad bias{};
   if (t.bias) __builtin_memcpy(&bias, t.bias + out, outs * sizeof(float));
-  Quad value = t.scale * (sums + bias);
+  Quad factors{1, 1, 1, 1};
+  if (t.scales) __builtin_memcpy(&factors, t.scales + out, outs * sizeof(float));
+  Quad value = t.scale * (sums * factors + bias);
   float* y = output_row(t, row) + out;
   Quad before{};
   if (t.accumulate) __builtin_memcpy(&before, y, outs * sizeof(float));
