@@ -9,6 +9,7 @@
 #include "binding/js_values.h"
 #include "binding/promise.h"
 #include "core/error.h"
+#include "core/trim_heap.h"
 #include "engine/step.h"
 #include "model/inspect.h"
 #include "residual/verify.h"
@@ -20,6 +21,13 @@ namespace {
 
 Napi::Value abi_version(const Napi::CallbackInfo& call) {
   return Napi::Number::New(call.Env(), kAbiVersion);
+}
+
+Napi::Value trim(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    return promise_of(call.Env(), trim_heap,
+                      [](Napi::Env env, bool trimmed) { return Napi::Boolean::New(env, trimmed); });
+  });
 }
 
 Napi::Value list_cpu_paths(const Napi::CallbackInfo& call) {
@@ -74,6 +82,7 @@ Napi::Value inspect(const Napi::CallbackInfo& call) {
 Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   EngineWrap::define(env);
   exports.Set("abiVersion", Napi::Function::New<abi_version>(env, "abiVersion"));
+  exports.Set("trimHeap", Napi::Function::New<trim>(env, "trimHeap"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
   exports.Set("verifyLayer", Napi::Function::New<verify_layer_file>(env, "verifyLayer"));

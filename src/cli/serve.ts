@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
 import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
+import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
 import { GrammarService } from "../grammar/service.js";
 import { sharedVocabulary } from "../grammar/vocabulary.js";
@@ -26,7 +27,7 @@ import { loadText, type ModelText } from "../text/load-text.js";
 import { VERSION } from "../version.js";
 import { banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
-import { loadEngine } from "./engine.js";
+import { loadEngine, native } from "./engine.js";
 import { optionHelp, UsageError, unknownVariables } from "./options.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
@@ -106,6 +107,7 @@ class Service {
     const { engine, loop, context, folder, encoder } = await loading;
     const running = loop.run();
     void folder?.watch(stop);
+    new HeapTrimmer(native()).watch();
     this.#lifecycle = { phase: "ready", progress: 1, detail: "", context };
     const seconds = (performance.now() - started) / 1000;
     const { host } = this.#config;

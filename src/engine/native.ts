@@ -201,4 +201,6 @@ export interface NativeModule {
   verifyLayer(file: string, kernelPath: string, fp32Activations: boolean): Promise<VerifyResult>;
   /** [async] What a model file, model folder or adapter folder holds, as JSON text. */
   inspect(path: string): Promise<string>;
+  /** [async] Gives free pages of the C library's heap back to the system. Whether there were any. */
+  trimHeap(): Promise<boolean>;
 }
