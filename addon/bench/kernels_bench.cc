@@ -1,10 +1,9 @@
 // Times the CPU kernels over the matrices of SmolLM2-135M, every layer its own copy, so that a pass
-// streams from memory as a model's step does. Prints GB/s and GFLOP/s beside the machine's read
-// bandwidth.   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [int8|fp32] [THREADS=1,2,4]
+// streams from memory as a model's step does. Prints GB/s and GFLOP/s beside the machine's peaks.
+//   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [int8|fp32] [THREADS=1,2,4]
 // [ROWS=1,4,16,64,512]
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -16,7 +15,7 @@
 #include <vector>
 
 #include "backends/backend.h"
-#include "core/huge_pages.h"
+#include "backends/cpu/peaks.h"
 #include "core/tensor.h"
 
 namespace smore {
@@ -75,30 +74,6 @@ std::unique_ptr<Matrix> random_matrix(Backend& cpu, DType dtype, int out, int in
   return cpu.pack({&source, 1});
 }
 
-// GB/s of summing a buffer far larger than the caches.
-double read_bandwidth(ThreadPool& threads) {
-  constexpr int64_t kWords = int64_t{256} << 17;  // 256 MiB
-  constexpr int64_t kPiece = 1 << 15;
-  const std::shared_ptr<uint8_t> bytes = huge_bytes(kWords * 8);
-  std::memset(bytes.get(), 1, kWords * 8);
-  const auto* buffer = reinterpret_cast<const uint64_t*>(bytes.get());
-  std::atomic<uint64_t> sink{0};
-  double best = 1e9;
-  repeat([&] {
-    const double begin = seconds();
-    threads.for_each(kWords / kPiece, [&](int64_t chunk) {
-      const uint64_t* at = buffer + chunk * kPiece;
-      uint64_t sums[8] = {};
-      for (int64_t i = 0; i < kPiece; i += 8) {
-        for (int j = 0; j < 8; ++j) sums[j] += at[i + j];
-      }
-      sink += sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
-    });
-    best = std::min(best, seconds() - begin);
-  });
-  return kWords * 8 / best * 1e-9;
-}
-
 // All linears of the model, each layer its own copy.
 struct Model {
   std::vector<std::unique_ptr<Matrix>> copies[std::size(kMatrices)];
@@ -150,8 +125,10 @@ void bench(DType type, DType head_type, bool fp32, int threads,
            const std::vector<int>& row_counts) {
   const auto cpu = make_cpu_backend({.threads = threads, .fp32_activations = fp32, .path = ""});
   const Model model(*cpu, type, head_type);
-  std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(cpu->path()).c_str(), threads,
-              read_bandwidth(cpu->threads()));
+  const Peaks peaks = measure_peaks({.threads = threads, .fp32_activations = fp32, .path = ""});
+  std::printf("%s, %d threads; peaks: read %.1f GB/s, int8 %.0f GFLOP/s, float %.0f GFLOP/s\n",
+              std::string(cpu->path()).c_str(), threads, peaks.read_bytes * 1e-9,
+              peaks.int8_operations * 1e-9, peaks.float_operations * 1e-9);
   std::printf("%5s  %-8s %7s %8s %7s %8s\n", "rows", "matrix", "MB", "us", "GB/s", "GFLOP/s");
   for (int rows : row_counts) {
     const std::vector<double> times = time_step(*cpu, model, rows);

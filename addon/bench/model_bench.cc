@@ -1,17 +1,19 @@
 // Times whole steps of a model, base alone: a prompt, and decoding at several numbers of streams;
-// tokens/s and the share of each op.   model_bench MODEL [THREADS=2] [STREAMS=1,4,16] [PROMPT=512]
+// tokens/s and what each stage
+// took.   model_bench MODEL [THREADS=2] [STREAMS=1,4,16] [PROMPT=512]
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "backends/backend.h"
 #include "core/error.h"
+#include "engine/profile.h"
 #include "model/llama.h"
 #include "model/source.h"
 #include "model/weights.h"
@@ -20,73 +22,10 @@
 namespace smore {
 namespace {
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// The backend with a clock around every op.
-class TimedBackend final : public Backend {
- public:
-  explicit TimedBackend(Backend& inner) : inner_(inner) {}
-
-  std::map<std::string, double> times;
-
-  std::string_view path() const override { return inner_.path(); }
-  ThreadPool& threads() override { return inner_.threads(); }
-  std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override {
-    return inner_.pack(parts);
-  }
-  std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override {
-    return inner_.make_rotary(config, positions);
-  }
-  std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
-                                         int pages) override {
-    return inner_.make_kv_cache(layers, shape, pages);
-  }
-  void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override {
-    time("embed", [&] { inner_.embed(table, tokens, rows, scale, x); });
-  }
-  void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
-                float* y) override {
-    time("rms_norm", [&] { inner_.rms_norm(x, weight, rows, width, eps, y); });
-  }
-  void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) override {
-    time("matmul " + std::to_string(w.rows()) + " x " + std::to_string(w.columns()),
-         [&] { inner_.matmul(w, x, rows, bias, y); });
-  }
-  void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
-                        const RotaryTable& rotary, const AttentionStep& step, const float* q_norm,
-                        const float* k_norm, float eps, float* qkv) override {
-    time("rotate_and_store", [&] {
-      inner_.rotate_and_store(kv, layer, shape, rotary, step, q_norm, k_norm, eps, qkv);
-    });
-  }
-  void attention(const KvCache& kv, int layer, const AttentionShape& shape,
-                 const AttentionStep& step, const float* qkv, float* y) override {
-    time("attention", [&] { inner_.attention(kv, layer, shape, step, qkv, y); });
-  }
-  void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
-                        float* y) override {
-    time("gated_activation",
-         [&] { inner_.gated_activation(activation, gate_up, rows, ffn_width, y); });
-  }
-  void add(float* x, const float* y, int64_t count) override {
-    time("add", [&] { inner_.add(x, y, count); });
-  }
-  void softcap(float cap, float* x, int64_t count) override {
-    time("softcap", [&] { inner_.softcap(cap, x, count); });
-  }
-
- private:
-  template <class Fn>
-  void time(const std::string& op, Fn&& fn) {
-    const double begin = seconds();
-    fn();
-    times[op] += seconds() - begin;
-  }
-
-  Backend& inner_;
-};
+constexpr const char* kStageNames[] = {"embed",  "norm",     "qkv",        "rotary", "attention",
+                                       "o",      "gate_up",  "activation", "down",   "add",
+                                       "output", "adapters", "sampling"};
+static_assert(std::size(kStageNames) == kStageCount);
 
 constexpr int kFirst = 16;  // tokens of a stream's own prompt
 constexpr int kSteps = 64;  // that each stream then decodes
@@ -97,14 +36,14 @@ class Bench {
       : pages_((std::max(prompt, kFirst + kSteps) + kPageTokens - 1) / kPageTokens),
         source_(open_model(path)),
         cpu_(make_cpu_backend({.threads = threads, .fp32_activations = false, .path = ""})),
-        timed_(*cpu_),
         config_(source_.config),
         weights_(pack_weights(source_, Quantize::kNone, *cpu_, [](auto...) {})),
+        profiled_(*cpu_, weights_, profile_),
         rotary_(cpu_->make_rotary(config_, pages_ * kPageTokens)),
         kv_(cpu_->make_kv_cache(config_.layers, Llama::attention_shape(config_, 0),
                                 streams * pages_)),
         adapters_(config_, {.memory_budget = 1 << 20, .max_resident = 1}, *cpu_),
-        llama_(config_, weights_, timed_, *kv_, *rotary_, adapters_,
+        llama_(config_, weights_, profiled_, *kv_, *rotary_, adapters_,
                std::max(streams * kFirst, prompt)) {
     std::printf("%s, %d threads, weights %.1f MB\n", std::string(cpu_->path()).c_str(), threads,
                 static_cast<double>(weights_.bytes) * 1e-6);
@@ -141,32 +80,48 @@ class Bench {
     llama_.logits(wanted);
   }
 
-  // Best of three of a run of steps; prints tokens/s and what each op took of that run.
+  // Best of three of a run of steps; prints tokens/s and what each stage took of that run.
   template <class Run>
   void measure(const char* name, int tokens, Run&& run) {
     double best = 1e9;
-    std::map<std::string, double> times;
+    Figures figures{};
     for (int i = 0; i < 3; ++i) {
-      timed_.times.clear();
-      const double begin = seconds();
+      const Figures before = figures_so_far();
+      const double begin = clock_seconds();
       run();
-      const double time = seconds() - begin;
+      const double time = clock_seconds() - begin;
       if (time >= best) continue;
       best = time;
-      times = timed_.times;
+      figures = figures_so_far();
+      for (size_t j = 0; j < figures.size(); ++j) figures[j] -= before[j];
     }
     std::printf("%-24s %8.0f tokens/s %9.1f ms\n", name, tokens / best, best * 1e3);
-    for (const auto& [op, time] : times)
-      std::printf("    %-26s %5.1f %%\n", op.c_str(), time / best * 100);
+    for (int stage = 0; stage < kStageCount; ++stage) {
+      const double* sums = &figures[stage * kStageFigures];
+      const double time = sums[kStageSeconds];
+      if (time == 0) continue;
+      std::printf("    %-12s %5.1f %% %8.1f GB/s %8.0f GFLOP/s\n", kStageNames[stage],
+                  time / best * 100, sums[kStageBytes] / time * 1e-9,
+                  sums[kStageOperations] / time * 1e-9);
+    }
   }
 
  private:
+  using Figures = std::array<double, kStageCount * kStageFigures>;
+
+  Figures figures_so_far() const {
+    Figures figures;
+    profile_.fill(figures.data());
+    return figures;
+  }
+
   int pages_;  // of a stream
   ModelSource source_;
   std::unique_ptr<Backend> cpu_;
-  TimedBackend timed_;
   ModelConfig config_;
   ModelWeights weights_;
+  Profile profile_;
+  ProfiledBackend profiled_;
   std::unique_ptr<RotaryTable> rotary_;
   std::unique_ptr<KvCache> kv_;
   Adapters adapters_;

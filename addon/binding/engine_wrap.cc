@@ -57,7 +57,8 @@ void EngineWrap::define(Napi::Env env) {
        InstanceMethod<&EngineWrap::release_adapter>("releaseAdapter"),
        InstanceMethod<&EngineWrap::unload_adapter>("unloadAdapter"),
        InstanceMethod<&EngineWrap::adapter_place>("adapterPlace"),
-       InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::routing>("routing"),
+       InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::profile>("profile"),
+       InstanceMethod<&EngineWrap::routing>("routing"),
        InstanceMethod<&EngineWrap::close>("close")});
   env.SetInstanceData(new Classes{Napi::Persistent(engine)});
 }
@@ -168,6 +169,22 @@ Napi::Value EngineWrap::stats(const Napi::CallbackInfo& call) {
                   "stats takes a Float64Array of " + std::to_string(kStatCount) + " elements");
     }
     session_->engine()->stats(call[0].As<Napi::Float64Array>().Data());
+    return call.Env().Undefined();
+  });
+}
+
+Napi::Value EngineWrap::profile(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    const Profile* profile = session_->engine()->profile();
+    if (profile == nullptr) {
+      throw Error(ErrorCode::kInvalidArgument, "the engine was loaded without a profile");
+    }
+    constexpr int kFigures = kStageCount * kStageFigures;
+    if (!is_float64_array(call[0], kFigures)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "profile takes a Float64Array of " + std::to_string(kFigures) + " elements");
+    }
+    profile->fill(call[0].As<Napi::Float64Array>().Data());
     return call.Env().Undefined();
   });
 }

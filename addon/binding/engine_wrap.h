@@ -27,6 +27,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value release_adapter(const Napi::CallbackInfo& call);
   Napi::Value unload_adapter(const Napi::CallbackInfo& call);
   Napi::Value adapter_place(const Napi::CallbackInfo& call);
+  Napi::Value profile(const Napi::CallbackInfo& call);
   Napi::Value stats(const Napi::CallbackInfo& call);
   Napi::Value routing(const Napi::CallbackInfo& call);
   Napi::Value close(const Napi::CallbackInfo& call);

@@ -43,13 +43,6 @@ std::string text(Napi::Object object, const char* field) {
   return value.As<Napi::String>();
 }
 
-ExpertType experts_of(const std::string& name) {
-  if (name == "stored") return ExpertType::kStored;
-  if (name == "bf16") return ExpertType::kBf16;
-  if (name == "int8") return ExpertType::kInt8;
-  refuse("adapterDtype", "is \"" + name + "\", not one of stored, bf16, int8");
-}
-
 Quantize quantize_of(const std::string& name) {
   if (name == "none") return Quantize::kNone;
   if (name == "q8_0") return Quantize::kQ8_0;
@@ -97,8 +90,9 @@ EngineConfig to_engine_config(Napi::Object object) {
           .adapter_memory = whole_number(object, "adapterMemory"),
           .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
           .fp32_activations = flag(object, "fp32Activations"),
-          .experts = experts_of(text(object, "adapterDtype")),
+          .adapter_bf16 = flag(object, "adapterBf16"),
           .quantize = quantize_of(text(object, "quantize")),
+          .profile = flag(object, "profile"),
           .kernel_path = text(object, "kernelPath")};
 }
 
@@ -150,6 +144,14 @@ Napi::Object to_js(Napi::Env env, const CachePlace& place) {
       .number("hits", static_cast<double>(place.hits))
       .number("misses", static_cast<double>(place.misses))
       .set("fault", place.fault)
+      .frozen();
+}
+
+Napi::Object to_js(Napi::Env env, const Peaks& peaks) {
+  return Fields(env)
+      .number("readBytes", peaks.read_bytes)
+      .number("int8Operations", peaks.int8_operations)
+      .number("floatOperations", peaks.float_operations)
       .frozen();
 }
 

@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include "backends/cpu/peaks.h"
 #include "engine/config.h"
 #include "residual/adapters.h"
 #include "residual/verify.h"
@@ -20,6 +21,9 @@ Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info);
 
 // NativeAdapterPlace of src/engine/native.ts.
 Napi::Object to_js(Napi::Env env, const CachePlace& place);
+
+// Peaks of src/engine/native.ts.
+Napi::Object to_js(Napi::Env env, const Peaks& peaks);
 
 // VerifyResult of src/engine/native.ts.
 Napi::Object to_js(Napi::Env env, const VerifyResult& result);

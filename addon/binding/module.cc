@@ -70,6 +70,19 @@ Napi::Value verify_layer_file(const Napi::CallbackInfo& call) {
   });
 }
 
+Napi::Value measure_machine(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    if (!call[1].IsNumber()) {
+      throw Error(ErrorCode::kInvalidArgument, "measurePeaks: the number of threads is missing");
+    }
+    const BackendOptions options{.threads = call[1].As<Napi::Number>().Int32Value(),
+                                 .path = text_argument(call, 0, "measurePeaks: the kernel path")};
+    return promise_of(
+        call.Env(), [options] { return measure_peaks(options); },
+        [](Napi::Env env, const Peaks& peaks) { return to_js(env, peaks); });
+  });
+}
+
 Napi::Value inspect(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
     return promise_of(
@@ -86,6 +99,7 @@ Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
   exports.Set("verifyLayer", Napi::Function::New<verify_layer_file>(env, "verifyLayer"));
+  exports.Set("measurePeaks", Napi::Function::New<measure_machine>(env, "measurePeaks"));
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));
   return exports;
 }

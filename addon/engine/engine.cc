@@ -88,9 +88,14 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   kv_ = backend_->make_kv_cache(model_.layers, Llama::attention_shape(model_, 0), info_.kv_pages);
   const AdapterOptions adapter_options{.memory_budget = config.adapter_memory,
                                        .max_resident = config.max_loaded_adapters,
-                                       .experts = config.experts};
+                                       .experts_as_bf16 = config.adapter_bf16};
   adapters_ = std::make_unique<Adapters>(model_, adapter_options, *backend_);
-  llama_ = std::make_unique<Llama>(model_, weights_, *backend_, *kv_, *rotary_, *adapters_,
+  if (config.profile) {
+    profile_ = std::make_unique<Profile>();
+    profiled_ = std::make_unique<ProfiledBackend>(*backend_, weights_, *profile_);
+  }
+  Backend& graph_backend = profiled_ ? static_cast<Backend&>(*profiled_) : *backend_;
+  llama_ = std::make_unique<Llama>(model_, weights_, graph_backend, *kv_, *rotary_, *adapters_,
                                    config.max_batch_tokens);
 
   info_.family = model_.family;
@@ -122,9 +127,11 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   prepare_slots(in);
   rows_->build(in, slots_);
   require_acquired(rows_->model_step().adapters);
-  set_statuses(in, llama_->forward(rows_->model_step()), out);
-  read_logits(in, out);
-  pool_states(in, out);
+  profiled(kStageAdapters, [&] { set_statuses(in, llama_->forward(rows_->model_step()), out); });
+  profiled(kStageSampling, [&] {
+    read_logits(in, out);
+    pool_states(in, out);
+  });
 
   count(kStatSteps, 1);
   count(kStatBasePasses, 1);
@@ -133,6 +140,16 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   count(kStatAdapterRows, rows_->adapter_rows());
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   count(kStatStepSeconds, taken.count());
+}
+
+// Runs a part of a step. What its ops did not take was for `rest`: adapters and sampling are no ops
+// of the backend.
+template <class Work>
+void Engine::profiled(Stage rest, Work&& work) {
+  if (!profile_) return work();
+  const double begin = clock_seconds() - profile_->total_seconds();
+  work();
+  profile_->add(rest, clock_seconds() - profile_->total_seconds() - begin, 0, 0);
 }
 
 void Engine::prepare_slots(const StepInput& in) {

@@ -7,6 +7,7 @@
 
 #include "backends/backend.h"
 #include "engine/config.h"
+#include "engine/profile.h"
 #include "engine/step.h"
 #include "engine/step_check.h"
 #include "engine/step_rows.h"
@@ -35,6 +36,9 @@ class Engine {
   // Fills kStatCount counters. From any thread.
   void stats(double* target) const;
 
+  // Null unless the configuration asked for it. Its figures from any thread.
+  const Profile* profile() const { return profile_.get(); }
+
  private:
   Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<Backend> backend,
          const Progress& progress);
@@ -45,11 +49,15 @@ class Engine {
                     const StepOutput& out);
   void read_logits(const StepInput& in, const StepOutput& out);
   void pool_states(const StepInput& in, const StepOutput& out);
+  template <class Work>
+  void profiled(Stage rest, Work&& work);
   void count(StatIndex index, double amount);
 
   std::unique_ptr<Backend> backend_;
   ModelConfig model_;
   ModelWeights weights_;
+  std::unique_ptr<Profile> profile_;           // null = off
+  std::unique_ptr<ProfiledBackend> profiled_;  // likewise; what the graph runs on
   std::unique_ptr<RotaryTable> rotary_;
   std::unique_ptr<KvCache> kv_;
   std::unique_ptr<Adapters> adapters_;

@@ -3,6 +3,7 @@ import { allocateStepArrays } from "../engine/step-batch.js";
 import type { GenerateRequest } from "../scheduler/request.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { PlannedStep } from "../scheduler/step-draft.js";
+import { StageClock, type StageResult } from "./bench-stages.js";
 import { CommandError } from "./command.js";
 
 /** Streams that start together. */
@@ -23,6 +24,7 @@ export interface BenchResult {
   readonly steps: number;
   readonly rowsPerStep: number;
   readonly basePassesPerStep: number;
+  readonly stages: readonly StageResult[];
 }
 
 interface Flight {
@@ -60,6 +62,7 @@ export class EngineBench {
     if (workload.tokens > 0) await this.#startStreams(scheduler);
     const done = scheduler.running.reduce((sum, { outputLength }) => sum + outputLength, 0);
     const before = this.#stats();
+    const stages = new StageClock(this.#engine);
     const started = performance.now();
     await this.#finish(scheduler);
     const seconds = (performance.now() - started) / 1000;
@@ -80,6 +83,7 @@ export class EngineBench {
       steps,
       rowsPerStep: count("rows") / steps,
       basePassesPerStep: count("basePasses") / steps,
+      stages: stages.read(steps),
     };
   }
 

@@ -1,10 +1,11 @@
 import { availableParallelism, cpus } from "node:os";
 import { checkBatch, ENGINE_OPTIONS } from "../config.js";
-import type { NativeEngine } from "../engine/native.js";
+import type { NativeEngine, Peaks } from "../engine/native.js";
 import { resolveModel } from "../models/resolve.js";
 import { type BenchResult, EngineBench, type Workload } from "./bench-run.js";
+import { peaksLine, stageTable } from "./bench-stages.js";
 import type { Command } from "./command.js";
-import { loadEngine } from "./engine.js";
+import { loadEngine, native } from "./engine.js";
 import { integer, list, optionHelp, parseOptions, toggle, UsageError } from "./options.js";
 
 const OPTIONS = {
@@ -19,6 +20,7 @@ const OPTIONS = {
   prompt: integer({ initial: 512, min: 1, max: 1 << 20, help: "tokens of the measured prompt" }),
   tokens: integer({ initial: 64, min: 1, max: 1 << 16, help: "tokens that each stream generates" }),
   repeat: integer({ initial: 3, min: 1, max: 100, help: "runs of which the best counts" }),
+  stages: toggle("print what each stage of a step took, beside the machine's peaks"),
   json: toggle("print JSON instead of a table"),
 } as const;
 
@@ -45,7 +47,8 @@ export const command: Command = {
     if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
     checkBatch(values);
     const { path, name } = await resolveModel(values.model);
-    const engine = await loadEngine(values, path);
+    const peaks = await native().measurePeaks(values.kernelPath ?? "", values.threads);
+    const engine = await loadEngine(values, path, () => {}, true);
     const longest = Math.max(values.prompt + 1, 16 + values.tokens);
     if (longest > engine.info.maxModelLen) {
       const most = engine.info.maxModelLen;
@@ -55,14 +58,16 @@ export const command: Command = {
     const bench = new EngineBench(engine);
     const workloads = workloadsOf(adapters, values.prompt, values.tokens, values.maxBatch);
     await bench.run({ name: "warm-up", adapters: [0], prompt: 16, tokens: 8 });
-    if (!values.json) terminal.print(header(name, engine));
+    if (!values.json) terminal.print(`${peaksLine(peaks)}\n${header(name, engine)}`);
     const results: BenchResult[] = [];
     for (const workload of workloads) {
       const result = await best(bench, workload, values.repeat);
       results.push(result);
-      if (!values.json) terminal.print(row(result));
+      if (values.json) continue;
+      terminal.print(row(result));
+      if (values.stages) terminal.print(stageTable(result.stages, peaks));
     }
-    if (values.json) terminal.print(JSON.stringify(report(name, engine, results), null, 2));
+    if (values.json) terminal.print(JSON.stringify(report(name, engine, peaks, results), null, 2));
     await engine.close();
     return 0;
   },
@@ -92,7 +97,7 @@ function workloadsOf(
   const workloads: Workload[] = [
     { name: `prompt ${prompt}, base`, adapters: [0], prompt, tokens: 0 },
     ...batches.map((batch) => ({
-      name: `${batch} streams, base`,
+      name: `${streams(batch)}, base`,
       adapters: cycle([0], batch),
       prompt: null,
       tokens,
@@ -104,7 +109,7 @@ function workloadsOf(
   for (const batch of batches) {
     const distinct = new Set([1, Math.min(batch, adapters.length)]);
     for (const count of distinct) {
-      const name = `${batch} streams, ${count} adapter${count === 1 ? "" : "s"}`;
+      const name = `${streams(batch)}, ${adapterCount(count)}`;
       workloads.push({
         name,
         adapters: cycle(adapters.slice(0, count), batch),
@@ -115,9 +120,17 @@ function workloadsOf(
   }
   const mixed = Math.min(MIXED_BATCH, maxBatch);
   const pool = [0, ...adapters.slice(0, mixed - 1)];
-  const name = `${mixed} streams, base and ${pool.length - 1} adapters`;
+  const name = `${streams(mixed)}, base and ${adapterCount(pool.length - 1)}`;
   workloads.push({ name, adapters: cycle(pool, mixed), prompt: null, tokens });
   return workloads;
+}
+
+function streams(count: number): string {
+  return count === 1 ? "1 stream" : `${count} streams`;
+}
+
+function adapterCount(count: number): string {
+  return count === 1 ? "1 adapter" : `${count} adapters`;
 }
 
 async function best(bench: EngineBench, workload: Workload, repeat: number): Promise<BenchResult> {
@@ -150,13 +163,18 @@ function cell(text: string): string {
   return text.padStart(12);
 }
 
-function report(model: string, { info }: NativeEngine, results: readonly BenchResult[]) {
+function report(
+  model: string,
+  { info }: NativeEngine,
+  peaks: Peaks,
+  results: readonly BenchResult[],
+) {
   return {
     model,
     kernelPath: info.kernelPath,
     threads: info.threads,
     weightBytes: info.weightBytes,
-    machine: { cpu: cpus()[0]?.model ?? "unknown", cpus: availableParallelism() },
+    machine: { cpu: cpus()[0]?.model ?? "unknown", cpus: availableParallelism(), peaks },
     results,
   };
 }

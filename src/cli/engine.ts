@@ -19,12 +19,13 @@ export async function loadEngine(
   config: EngineConfig,
   modelPath: string,
   onProgress: (share: number, what: string) => void = () => {},
+  profile = false,
 ): Promise<NativeEngine> {
   let progress: Progress | null = null;
   let complete = false;
   try {
     const engine = await native().loadEngine(
-      nativeConfig(config, modelPath),
+      nativeConfig(config, modelPath, profile),
       (done, total, what) => {
         progress ??= createProgress("Loading", total);
         progress.update(done);
@@ -47,7 +48,7 @@ function withFlag(message: string): string {
   return key === undefined ? message : flagName(key) + message.slice(key.length);
 }
 
-function nativeConfig(config: EngineConfig, modelPath: string): NativeConfig {
+function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean): NativeConfig {
   return {
     modelPath,
     threads: config.threads,
@@ -58,8 +59,9 @@ function nativeConfig(config: EngineConfig, modelPath: string): NativeConfig {
     adapterMemory: config.adapterMemory,
     maxLoadedAdapters: config.maxLoadedAdapters,
     fp32Activations: config.activations === "fp32",
-    adapterDtype: config.adapterDtype,
+    adapterBf16: config.adapterDtype === "bf16",
     quantize: config.quantize,
+    profile,
     kernelPath: config.kernelPath ?? "",
   };
 }

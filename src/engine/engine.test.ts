@@ -32,8 +32,9 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     adapterMemory: 16 * MIB,
     maxLoadedAdapters: 8,
     fp32Activations: true,
-    adapterDtype: "stored",
+    adapterBf16: false,
     quantize: "none",
+    profile: false,
     kernelPath: "",
     ...over,
   };

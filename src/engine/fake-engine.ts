@@ -317,6 +317,10 @@ export class FakeEngine implements NativeEngine {
     target[STATS.indexOf("basePasses")] = this.steps;
   }
 
+  profile(target: Float64Array): void {
+    target.fill(0);
+  }
+
   routing(_handle: number): number[][] {
     return [[0]];
   }

@@ -49,6 +49,34 @@ export const STATS = [
 ] as const;
 export type StatName = (typeof STATS)[number];
 
+/** Stages of a step in the order of the figures that `profile` fills (Stage in profile.h). */
+export const PROFILE_STAGES = [
+  "embed",
+  "norm",
+  "qkv",
+  "rotary",
+  "attention",
+  "o",
+  "gate_up",
+  "activation",
+  "down",
+  "add",
+  "output",
+  "adapters",
+  "sampling",
+] as const;
+export type ProfileStage = (typeof PROFILE_STAGES)[number];
+
+/** Sums over all steps, for each stage (StageFigure in profile.h). */
+export const PROFILE_FIGURES = ["seconds", "bytes", "operations"] as const;
+
+/** What the machine can do at most in a second. */
+export interface Peaks {
+  readonly readBytes: number;
+  readonly int8Operations: number;
+  readonly floatOperations: number;
+}
+
 /** Sizes of a batch's arrays (StepLimits in step.h). */
 export interface StepLimits {
   readonly rows: number;
@@ -71,8 +99,9 @@ export interface NativeConfig {
   readonly adapterMemory: number;
   readonly maxLoadedAdapters: number;
   readonly fp32Activations: boolean;
-  readonly adapterDtype: "stored" | "bf16" | "int8"; // of experts
+  readonly adapterBf16: boolean;
   readonly quantize: "none" | "q8_0" | "q4_0";
+  readonly profile: boolean; // measure what each stage of the steps takes
   readonly kernelPath: string; // "" = the machine's best
 }
 
@@ -181,6 +210,8 @@ export interface NativeEngine {
   adapterPlace(handle: number): NativeAdapterPlace;
   /** [sync] Fills the counters in the order of STATS. */
   stats(target: Float64Array): void;
+  /** [sync] Fills PROFILE_FIGURES for each of PROFILE_STAGES; throws when the engine has no profile. */
+  profile(target: Float64Array): void;
   /** [sync] Tokens routed to each expert, [level][expert], summed over layers and linears. */
   routing(handle: number): number[][];
   /** [async] Waits for the step in flight, then frees everything. */
@@ -197,6 +228,8 @@ export interface NativeModule {
     config: NativeConfig,
     onProgress: (done: number, total: number, what: string) => void,
   ): Promise<NativeEngine>;
+  /** [async] Measures for about a second, by the instructions of the named path ("" = the best). */
+  measurePeaks(kernelPath: string, threads: number): Promise<Peaks>;
   /** [async] One single-layer golden file through the backend of the named path. */
   verifyLayer(file: string, kernelPath: string, fp32Activations: boolean): Promise<VerifyResult>;
   /** [async] What a model file, model folder or adapter folder holds, as JSON text. */

@@ -204,18 +204,21 @@ std::span<const std::string> cpu_paths() {
   return names;
 }
 
-std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+const CpuKernels& find_kernels(const std::string& path) {
   const char* forced = std::getenv("SMORE_CPU_PATH");
-  const std::string wanted = !options.path.empty() ? options.path : forced ? forced : "";
+  const std::string wanted = !path.empty() ? path : forced ? forced : "";
   const KernelList found = machine_kernels();
   for (size_t i = 0; i < found.count; ++i) {
-    if (!wanted.empty() && wanted != found.tables[i]->name) continue;
-    return std::make_unique<CpuBackend>(*found.tables[i], options.fp32_activations,
-                                        options.threads);
+    if (wanted.empty() || wanted == found.tables[i]->name) return *found.tables[i];
   }
   throw Error(
       ErrorCode::kInvalidArgument,
       "kernel path \"" + wanted + "\" cannot run on this machine, which has " + known_paths());
+}
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  return std::make_unique<CpuBackend>(find_kernels(options.path), options.fp32_activations,
+                                      options.threads);
 }
 
 }  // namespace smore

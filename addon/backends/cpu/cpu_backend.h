@@ -14,6 +14,9 @@ namespace smore {
 // Enough for a late thread to find work, few enough to cost nothing.
 inline constexpr int kChunksPerThread = 4;
 
+// The kernels of a path of this machine, "" for its best (see make_cpu_backend).
+const CpuKernels& find_kernels(const std::string& path);
+
 struct DenseKernels {
   const CpuKernels* kernels;
   bool rounds;  // activations to bfloat16

@@ -86,7 +86,6 @@ struct AttentionTile {
 struct DenseTile {
   const void* w;
   DType dtype;
-  const float* scales;
   bool panels;
   int out;
   int in;
@@ -124,6 +123,8 @@ struct Int8Kernels {
   void (*quantize)(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
                    BlockScale* scales);
   void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
+  // Does as many products as the processor can; returns how many operations that were.
+  int64_t (*exercise)(int64_t rounds);
 };
 
 // One instruction set's functions. All sums have one order per result, whatever the tile.
@@ -135,6 +136,8 @@ struct CpuKernels {
                         const ProductTarget& target);
   const Bf16Kernels* bf16;  // null where such weights are unpacked to float
   void (*dense)(const DenseTile& tile);
+
+  int64_t (*exercise)(int64_t rounds);  // as that of Int8Kernels, of float32
 
   void (*rms_norm)(const float* x, const float* weight, int width, float eps, float* y);
   void (*rotate)(float* x, const float* cosines, const float* sines, int half_dim);

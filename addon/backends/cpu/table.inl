@@ -5,7 +5,8 @@
 namespace smore {
 namespace {
 
-constexpr Int8Kernels kInt8Products = {.quantize = quantize, .product = int8_product};
+constexpr Int8Kernels kInt8Products = {
+    .quantize = quantize, .product = int8_product, .exercise = exercise_int8};
 
 constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
   return {
@@ -14,6 +15,7 @@ constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
       .float_product = float_product,
       .bf16 = bf16,
       .dense = dense,
+      .exercise = exercise_float,
       .rms_norm = rms_norm,
       .rotate = rotate,
       .to_half = to_half,

@@ -114,7 +114,17 @@ void quantize(const float* x, int columns, int row_begin, int row_end, int8_t* c
   });
 }
 
-constexpr Int8Kernels kTileProducts = {.quantize = quantize, .product = product};
+int64_t exercise(int64_t rounds) {
+  const Tiles tiles;
+  alignas(64) int8_t values[kTile * kBlock] = {};
+  alignas(64) int8_t codes[kGroups * kGroupBytes] = {};
+  alignas(64) int32_t sums[kTile * kTile];
+  for (int64_t i = 0; i < rounds; ++i) tiles.product<kGroups>(values, codes, sums);
+  return rounds * kTile * kTile * kBlock * 2;
+}
+
+constexpr Int8Kernels kTileProducts = {
+    .quantize = quantize, .product = product, .exercise = exercise};
 
 }  // namespace
 }  // namespace smore

@@ -4,6 +4,8 @@
 
 #include "backends/cpu/dense_products.inl"
 
+#include "backends/cpu/peaks.inl"
+
 #include "backends/cpu/elementwise.inl"
 
 #include "backends/cpu/attention.inl"
