@@ -43,6 +43,13 @@ std::string text(Napi::Object object, const char* field) {
   return value.As<Napi::String>();
 }
 
+ExpertType experts_of(const std::string& name) {
+  if (name == "stored") return ExpertType::kStored;
+  if (name == "bf16") return ExpertType::kBf16;
+  if (name == "int8") return ExpertType::kInt8;
+  refuse("adapterDtype", "is \"" + name + "\", not one of stored, bf16, int8");
+}
+
 Quantize quantize_of(const std::string& name) {
   if (name == "none") return Quantize::kNone;
   if (name == "q8_0") return Quantize::kQ8_0;
@@ -90,7 +97,7 @@ EngineConfig to_engine_config(Napi::Object object) {
           .adapter_memory = whole_number(object, "adapterMemory"),
           .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
           .fp32_activations = flag(object, "fp32Activations"),
-          .adapter_bf16 = flag(object, "adapterBf16"),
+          .experts = experts_of(text(object, "adapterDtype")),
           .quantize = quantize_of(text(object, "quantize")),
           .profile = flag(object, "profile"),
           .kernel_path = text(object, "kernelPath")};

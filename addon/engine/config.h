@@ -6,6 +6,7 @@
 
 #include "engine/step.h"
 #include "model/quantize.h"
+#include "residual/adapters.h"
 
 namespace smore {
 
@@ -20,7 +21,7 @@ struct EngineConfig {
   uint64_t adapter_memory = 0;
   int max_loaded_adapters = 0;
   bool fp32_activations = false;
-  bool adapter_bf16 = false;
+  ExpertType experts = ExpertType::kStored;
   Quantize quantize = Quantize::kNone;
   bool profile = false;       // measure what each stage of the steps takes
   std::string kernel_path{};  // empty = the machine's best

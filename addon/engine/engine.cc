@@ -88,7 +88,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   kv_ = backend_->make_kv_cache(model_.layers, Llama::attention_shape(model_, 0), info_.kv_pages);
   const AdapterOptions adapter_options{.memory_budget = config.adapter_memory,
                                        .max_resident = config.max_loaded_adapters,
-                                       .experts_as_bf16 = config.adapter_bf16};
+                                       .experts = config.experts};
   adapters_ = std::make_unique<Adapters>(model_, adapter_options, *backend_);
   if (config.profile) {
     profile_ = std::make_unique<Profile>();

@@ -59,7 +59,7 @@ function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean)
     adapterMemory: config.adapterMemory,
     maxLoadedAdapters: config.maxLoadedAdapters,
     fp32Activations: config.activations === "fp32",
-    adapterBf16: config.adapterDtype === "bf16",
+    adapterDtype: config.adapterDtype,
     quantize: config.quantize,
     profile,
     kernelPath: config.kernelPath ?? "",

@@ -51,7 +51,7 @@ const load = (fp32Activations: boolean) =>
       adapterMemory: 0,
       maxLoadedAdapters: 1,
       fp32Activations,
-      adapterBf16: false,
+      adapterDtype: "stored",
       quantize: "none",
       profile: false,
       kernelPath: "",

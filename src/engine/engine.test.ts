@@ -32,7 +32,7 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     adapterMemory: 16 * MIB,
     maxLoadedAdapters: 8,
     fp32Activations: true,
-    adapterBf16: false,
+    adapterDtype: "stored",
     quantize: "none",
     profile: false,
     kernelPath: "",

@@ -99,7 +99,7 @@ export interface NativeConfig {
   readonly adapterMemory: number;
   readonly maxLoadedAdapters: number;
   readonly fp32Activations: boolean;
-  readonly adapterBf16: boolean;
+  readonly adapterDtype: "stored" | "bf16" | "int8"; // of experts
   readonly quantize: "none" | "q8_0" | "q4_0";
   readonly profile: boolean; // measure what each stage of the steps takes
   readonly kernelPath: string; // "" = the machine's best

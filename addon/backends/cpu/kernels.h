@@ -86,6 +86,7 @@ struct AttentionTile {
 struct DenseTile {
   const void* w;
   DType dtype;
+  const float* scales;
   bool panels;
   int out;
   int in;
