@@ -18,7 +18,7 @@ export const ENGINE_OPTIONS = {
   model: text({
     initial: DEFAULT_MODEL as string,
     placeholder: "MODEL",
-    help: "a .gguf file, a Hugging Face folder or a catalogue name",
+    help: "a .gguf file, a Hugging Face folder, a catalogue name or hf:ORG/REPO/FILE",
   }),
   maxModelLen: integer({
     initial: 0,

@@ -44,3 +44,9 @@ test("--version says the version of the package", async () => {
   assert.equal(code, 0);
   assert.match(output, /^\d+\.\d+\.\d+\n$/);
 });
+
+test("inspect of a folder of adapters names one of them", async () => {
+  const { code, output } = await exitOf(["inspect", join(TINY, "adapters")]);
+  assert.equal(code, 1);
+  assert.match(output, /^smore: .*: a folder of adapters; inspect one of them, such as .*\n$/);
+});

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { describe, it, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -55,18 +56,27 @@ describe("the README", () => {
 
   it("shows programs that run as they stand", async (test) => {
     const { url } = await serveReadmeModels(test);
-    const run = promisify(execFile);
-    for (const [i, program] of blocks("js").entries()) {
-      const needsWebSocket = program.includes("new WebSocket");
-      const file = fileURLToPath(new URL(`readme-${i}.mjs`, import.meta.url));
-      const imports = needsWebSocket ? 'import { WebSocket } from "ws";\n' : "";
-      writeFileSync(
-        file,
-        imports + program.replaceAll("127.0.0.1:8080", url.replace("http://", "")),
-      );
-      test.after(() => rmSync(file, { force: true }));
-      const { stdout } = await run(process.execPath, [file], { timeout: 20_000 });
+    for (const program of blocks("js")) {
+      const { stdout } = await runProgram(test, program, url);
       assert.notEqual(stdout, "", program);
     }
   });
+
+  it("shows a WebSocket program that ends when it is refused", async (test) => {
+    const { url } = await serveReadmeModels(test);
+    const program = blocks("js").find((block) => block.includes("new WebSocket")) ?? "";
+    const { stdout, stderr } = await runProgram(test, program.replace(BASE, "nope"), url);
+    assert.equal(stdout, "");
+    assert.match(stderr, /nope/);
+  });
 });
+
+/** As it stands, but for the address, and for what the README says Node.js 20 needs. */
+function runProgram(test: TestContext, program: string, url: string) {
+  const file = fileURLToPath(new URL(`readme-${randomUUID()}.mjs`, import.meta.url));
+  const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";
+  const here = program.replaceAll("127.0.0.1:8080", url.replace("http://", ""));
+  writeFileSync(file, imports + here);
+  test.after(() => rmSync(file, { force: true }));
+  return promisify(execFile)(process.execPath, [file], { timeout: 20_000 });
+}

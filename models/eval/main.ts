@@ -1,7 +1,5 @@
-// Scores the base model and the function-call adapter through a running server:
-//   npm run eval -- [--url URL] [--adapter function-calls] [--base NAME] [--concurrency 16] [--limit CASES]
-// The requests of both are mixed, so batches hold rows with and without the adapter. Without --url it takes
-// the server at 127.0.0.1:8080, and starts one of its own when there is none.
+// npm run eval: scores the base model and the function-call adapter through a server. The requests of both
+// are mixed, so batches hold rows with and without the adapter.
 
 import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual, parseArgs } from "node:util";
@@ -32,6 +30,18 @@ interface Score {
   hits: number;
   answered: number;
 }
+
+const HELP = `Usage: npm run eval -- [OPTIONS]
+
+Scores the base model, the base told the functions, and the adapter on held-out sentences through a server:
+one of its own, which ends with it, unless --url names one.
+
+  --url URL          a running server
+  --adapter NAME     the adapter to score (default: function-calls)
+  --base NAME        the base to score (default: the one that the adapter stands on)
+  --concurrency N    requests at a time (default: 16)
+  --limit N          only the first N sentences (default: all 240)
+  --api-key KEY      the server's key, also from SMORE_API_KEY`;
 
 const MAX_TOKENS = 64; // the longest expected call has 40
 const FILES = new URL("../../../models/eval/", import.meta.url); // from dist/models/eval
@@ -147,6 +157,7 @@ function wholeNumber(option: string, text: string): number {
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      help: { type: "boolean", short: "h", default: false },
       url: { type: "string" },
       adapter: { type: "string", default: "function-calls" },
       base: { type: "string" },
@@ -155,6 +166,10 @@ async function main(): Promise<void> {
       "api-key": { type: "string", default: process.env.SMORE_API_KEY ?? "" },
     },
   });
+  if (values.help) {
+    console.log(HELP);
+    return;
+  }
   const apiKey = values["api-key"];
   const concurrency = wholeNumber("concurrency", values.concurrency);
   const limit = values.limit === undefined ? undefined : wholeNumber("limit", values.limit);

@@ -1,9 +1,8 @@
-// The server that the evaluation talks to: the one that already runs, or one of its own.
+// The server that the evaluation talks to: the one that is named, or one of its own.
 
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const USUAL_URL = "http://127.0.0.1:8080";
 const OWN_PORT = 18080;
 const START_LIMIT_MS = 120_000;
 
@@ -20,12 +19,14 @@ async function ready(url: string): Promise<boolean> {
   }
 }
 
-/** The server at `url`, or at the usual address when none is named, or else a fresh one, which ends with `stop`. */
+/** The server at `url`, or when none is named a fresh one, which ends with `stop`. */
 export async function connect(url: string | undefined): Promise<Server> {
-  if (await ready(url ?? USUAL_URL)) return { url: url ?? USUAL_URL, stop: () => {} };
-  if (url !== undefined) throw new Error(`no server is ready at ${url}`);
+  if (url !== undefined) {
+    if (await ready(url)) return { url, stop: () => {} };
+    throw new Error(`no server is ready at ${url}`);
+  }
   const own = `http://127.0.0.1:${OWN_PORT}`;
-  console.error(`No server at ${USUAL_URL}; starting one at ${own}.`);
+  console.error(`eval: starting a server at ${own}`);
   const main = fileURLToPath(new URL("../../src/main.js", import.meta.url));
   const child = spawn(process.execPath, [main, "serve", "--port", String(OWN_PORT)], {
     stdio: ["ignore", "ignore", "inherit"],

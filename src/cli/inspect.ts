@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { resolveModel } from "../models/resolve.js";
-import type { Command } from "./command.js";
+import { type Command, CommandError } from "./command.js";
 import { native } from "./engine.js";
 import { describe } from "./inspect/describe.js";
 import { optionHelp, parseOptions, toggle, UsageError } from "./options.js";
@@ -29,6 +30,7 @@ ${optionHelp(OPTIONS)}`,
     if (given === undefined || extra !== undefined) {
       throw new UsageError("smore inspect takes one path (smore inspect --help)");
     }
+    refuseFolderOfAdapters(given);
     const path = existsSync(given) ? given : (await resolveModel(given)).path;
     const text = await native().inspect(path);
     if (values.json) terminal.print(text);
@@ -36,3 +38,14 @@ ${optionHelp(OPTIONS)}`,
     return 0;
   },
 };
+
+/** What --adapters-dir takes is easily taken for an adapter. */
+function refuseFolderOfAdapters(path: string): void {
+  const holds = (folder: string) => existsSync(join(folder, "adapter_config.json"));
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true || holds(path)) return;
+  const adapter = readdirSync(path)
+    .map((name) => join(path, name))
+    .find(holds);
+  if (adapter === undefined) return;
+  throw new CommandError(`${path}: a folder of adapters; inspect one of them, such as ${adapter}`);
+}

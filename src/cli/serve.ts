@@ -36,7 +36,8 @@ Serves a model and its adapters over the OpenAI API.
 
 ${optionHelp(SERVE_OPTIONS)}
 
-Every option can come from the environment: SMORE_PORT for --port. Sizes: 512MiB, 4GiB, 25% (of memory).
+Every option can come from the environment: SMORE_PORT for --port, with commas
+where an option is repeatable (SMORE_ADAPTER=a=./a,b=./b). Sizes: 512MiB, 4GiB, 25% (of memory).
 SIGTERM and SIGINT finish what runs, then exit with 0; a second one, or one while loading, ends at once.
 
 Examples:

@@ -8,7 +8,7 @@ const OPTIONS = {
   backend: text({
     initial: null,
     placeholder: "NAME",
-    help: "kernel path; all = every one of this machine in turn",
+    help: "kernel path, as --kernel-path of serve; all = every one of this machine in turn",
     shown: "the machine's best",
   }),
   activations: choice(["auto", "fp32"], {

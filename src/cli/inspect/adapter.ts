@@ -36,7 +36,8 @@ export function describeAdapter(adapter: AdapterInspection): string[] {
     ...drawTree(levels),
     "",
     `memory     ${bytesText(always)} always (routers, projections, W) and ` +
-      `${bytesText(expertBytes)} of experts in ${pages} pages of ${bytesText(expertBytes / pages)}`,
+      `${bytesText(expertBytes)} of experts in ${pages} pages of ${bytesText(expertBytes / pages)}, ` +
+      "as stored; routers and projections are float32 in memory",
   ];
 }
 

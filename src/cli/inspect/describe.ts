@@ -11,7 +11,7 @@ export function describe(inspection: Inspection, listTensors: boolean): string[]
   return [
     ...describeKind(inspection),
     `parameters ${countText(totals.parameters)} in ${totals.tensors} tensors`,
-    `file       ${format}, ${bytesText(totals.bytes)} (${types.join(", ")})`,
+    `file       ${format}, ${bytesText(totals.bytes)} of tensors (${types.join(", ")})`,
     ...(listTensors ? ["", ...tensorTable(tensors)] : []),
   ];
 }
