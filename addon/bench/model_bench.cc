@@ -1,6 +1,12 @@
 // Times whole steps of a model, base alone: a prompt, and decoding at several numbers of streams;
 // tokens/s and what each stage
 // took.   model_bench MODEL [THREADS=2] [STREAMS=1,4,16] [PROMPT=512]
+// [NEIGHBOURS=0]   With neighbours, decoding is measured again beside so many busy processes.
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -95,7 +101,7 @@ class Bench {
       figures = figures_so_far();
       for (size_t j = 0; j < figures.size(); ++j) figures[j] -= before[j];
     }
-    std::printf("%-24s %8.0f tokens/s %9.1f ms\n", name, tokens / best, best * 1e3);
+    std::printf("%-30s %8.0f tokens/s %9.1f ms\n", name, tokens / best, best * 1e3);
     for (int stage = 0; stage < kStageCount; ++stage) {
       const double* sums = &figures[stage * kStageFigures];
       const double time = sums[kStageSeconds];
@@ -128,6 +134,32 @@ class Bench {
   Llama llama_;
 };
 
+// Processes that never rest.
+class Neighbours {
+ public:
+  explicit Neighbours(int count) {
+    for (int i = 0; i < count; ++i) {
+      const pid_t child = fork();
+      if (child == 0) spin();
+      if (child > 0) children_.push_back(child);
+    }
+  }
+  ~Neighbours() {
+    for (const pid_t child : children_) kill(child, SIGKILL);
+    for (const pid_t child : children_) waitpid(child, nullptr, 0);
+  }
+  Neighbours(const Neighbours&) = delete;
+  Neighbours& operator=(const Neighbours&) = delete;
+
+ private:
+  [[noreturn]] static void spin() {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (volatile unsigned turn = 0;;) turn = turn + 1;
+  }
+
+  std::vector<pid_t> children_;
+};
+
 std::vector<int> parse_list(const char* text) {
   std::vector<int> values;
   for (const char* at = text; *at;) {
@@ -144,15 +176,20 @@ void run(int argc, char** argv) {
   };
   const std::vector<int> stream_counts = parse_list(argument(3, "1,4,16"));
   const int prompt = std::atoi(argument(4, "512"));
+  const int busy = std::atoi(argument(5, "0"));
   const int most = *std::max_element(stream_counts.begin(), stream_counts.end());
   Bench bench(argv[1], std::atoi(argument(2, "2")), most, prompt);
   bench.measure("prompt", prompt, [&] { bench.step(1, prompt, 0); });
   for (int streams : stream_counts) {
     bench.step(streams, kFirst, 0);
     const std::string name = "decode, " + std::to_string(streams) + " streams";
-    bench.measure(name.c_str(), kSteps * streams, [&] {
+    const auto decode = [&] {
       for (int i = 0; i < kSteps; ++i) bench.step(streams, 1, kFirst + i);
-    });
+    };
+    bench.measure(name.c_str(), kSteps * streams, decode);
+    if (busy == 0) continue;
+    const Neighbours neighbours(busy);
+    bench.measure((name + ", " + std::to_string(busy) + " busy").c_str(), kSteps * streams, decode);
   }
 }
 
@@ -161,7 +198,7 @@ void run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: model_bench MODEL [THREADS] [STREAMS] [PROMPT]\n");
+    std::fprintf(stderr, "usage: model_bench MODEL [THREADS] [STREAMS] [PROMPT] [NEIGHBOURS]\n");
     return 2;
   }
   try {

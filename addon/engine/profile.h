@@ -24,8 +24,8 @@ enum Stage {
   kStageDown,
   kStageAdd,
   kStageOutput,
-  kStageAdapters,
-  kStageSampling,
+  kStageAdapters,  // and the little between the ops
+  kStageSampling,  // and pooling
   kStageCount,
 };
 
