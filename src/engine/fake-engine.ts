@@ -202,6 +202,8 @@ export interface FakeEngineOptions {
   readonly vocab?: number;
   /** Adapters that can be pinned at once. */
   readonly maxPinned?: number;
+  /** What a load waits for. */
+  readonly loads?: Promise<void>;
   /** Steps (counted from 0) that fail. */
   readonly failingSteps?: ReadonlySet<number>;
   /** Why pages of an adapter cannot be read. */
@@ -286,8 +288,10 @@ export class FakeEngine implements NativeEngine {
   async acquireAdapter(handle: number): Promise<boolean> {
     await new Promise(setImmediate);
     if (handle < 1 || handle > this.#adapters) throw new Error(`no adapter ${handle}`);
+    const full = this.pins.size >= (this.#options.maxPinned ?? 8);
+    if (full && !this.pins.has(handle)) return false;
+    await this.#options.loads;
     const pins = this.pins.get(handle) ?? 0;
-    if (pins === 0 && this.pins.size >= (this.#options.maxPinned ?? 8)) return false;
     this.pins.set(handle, pins + 1);
     return true;
   }

@@ -18,6 +18,8 @@ const plain: Job = {
   promptLogprobs: false,
 };
 
+const ADAPTER_WAIT_MS = 10_000;
+
 async function start(
   context: TestContext,
   options: FakeEngineOptions = {},
@@ -31,7 +33,7 @@ async function start(
     metrics,
     log,
     queue: { requests: maxQueue, tokens: 10_000 },
-    adapterWaitMs: 10_000,
+    adapterWaitMs: ADAPTER_WAIT_MS,
   });
   const adapters = { size: 8, nameOf: (adapter: number) => `a${adapter}` };
   await metrics.watch({ engine, scheduler: loop.scheduler, maxLoadedAdapters: 2, adapters });
@@ -144,6 +146,40 @@ test("an adapter that never fits fails instead of waiting for ever", async (cont
   assert.ok(last?.kind === "error" && /--adapter-memory/.test(last.message));
 });
 
+test("a request may wait for room longer than for its adapter's load", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { loop, engine } = await start(context, { maxPinned: 1 });
+  for (const folder of ["a1", "a2"]) await engine.loadAdapter(folder);
+  let tokens = 0;
+  const long = collect(loop, { adapter: 1, maxTokens: 40 }, () => {
+    if (tokens++ === 20) context.mock.timers.tick(10 * ADAPTER_WAIT_MS);
+  });
+  const other = collect(loop, { adapter: 2 });
+  assert.equal(tokensOf(await long.done).length, 40);
+  assert.equal(tokensOf(await other.done).length, 8);
+});
+
+test("a load that takes too long ends those that wait for it, and each has the whole time", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  let finish = () => {};
+  const loads = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const { loop, engine } = await start(context, { loads });
+  await engine.loadAdapter("a1");
+  const first = collect(loop, { adapter: 1 });
+  await collect(loop, {}).done; // by now the engine was asked for the adapter
+  context.mock.timers.tick(ADAPTER_WAIT_MS - 1);
+  const second = collect(loop, { adapter: 1 });
+  context.mock.timers.tick(1);
+  const [last] = await first.done;
+  assert.ok(last?.kind === "error" && last.code === "adapter_loading");
+  assert.match(last.message, /not loaded within 10 s/);
+  context.mock.timers.tick(ADAPTER_WAIT_MS - 2);
+  finish();
+  assert.equal(tokensOf(await second.done).length, 8);
+});
+
 test("idle adapters are not pinned", async (context) => {
   const { loop, engine } = await start(context);
   await engine.loadAdapter("a1");
@@ -165,21 +201,25 @@ test("a callback that throws costs its own request alone", async (context) => {
 
 test("slow callbacks are spread over turns of the event loop", async (context) => {
   const { loop } = await start(context);
-  let turns = 0;
+  let now = performance.now();
+  context.mock.method(performance, "now", () => now);
+  let turn = 0;
   let counting = true;
   const count = () => {
-    turns += 1;
+    turn += 1;
     if (counting) setImmediate(count);
   };
-  const spin = () => {
-    const until = performance.now() + 1.5;
-    while (performance.now() < until);
-  };
   setImmediate(count);
-  const streams = Array.from({ length: 8 }, () => collect(loop, { maxTokens: 1 }, spin));
+  const turns = new Map<number, number>(); // and callbacks in each
+  const slow = () => {
+    now += 1.5;
+    turns.set(turn, (turns.get(turn) ?? 0) + 1);
+  };
+  const streams = Array.from({ length: 8 }, () => collect(loop, { maxTokens: 1 }, slow));
   await Promise.all(streams.map(({ done }) => done));
   counting = false;
-  assert.ok(turns > 6, `${turns} turns for 24 ms of callbacks`);
+  assert.equal(Math.max(...turns.values()), 2, "the second goes over 2 ms");
+  assert.equal(turns.size, 8, "16 callbacks");
 });
 
 test("draining finishes what runs and refuses what comes", async (context) => {

@@ -5,6 +5,7 @@ import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
 import { Admission, type QueueLimits } from "./admission.js";
+import { Patience } from "./patience.js";
 import type { GenerateRequest, Generation, Generator, Reservation } from "./request.js";
 import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
@@ -15,7 +16,7 @@ export interface LoopOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly queue: QueueLimits;
-  /** How long a request may wait for its adapter to be in memory. */
+  /** How long a request may wait while its adapter is being loaded. */
   readonly adapterWaitMs: number;
 }
 
@@ -54,11 +55,11 @@ export class EngineLoop implements Generator {
   readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #admission: Admission;
-  readonly #adapterWaitMs: number;
   readonly #batches: readonly [Batch, Batch];
   readonly #clocks = new Map<Sequence, RequestClock>(); // of requests that may still get events
-  readonly #patience = new Map<Sequence, NodeJS.Timeout>(); // of those that wait for their adapter
+  readonly #patience: Patience;
   readonly #retired = new Set<number>(); // adapters to be unloaded once nobody uses them
+  readonly #toLoad: number[] = []; // adapters that the engine will be asked for
   #acquiring = 0;
   #nextBatch = 0;
   #lastLanding = 0;
@@ -71,7 +72,9 @@ export class EngineLoop implements Generator {
     this.#engine = engine;
     this.#metrics = metrics;
     this.#log = log;
-    this.#adapterWaitMs = adapterWaitMs;
+    this.#patience = new Patience(adapterWaitMs, (sequence) => {
+      this.#giveUp(sequence, adapterWaitMs / 1000);
+    });
     this.#admission = new Admission(queue, () => {
       const { waiting, waitingTokens, running } = this.scheduler;
       const free = limits.sequences - running.length; // some wait for the next plan only
@@ -109,7 +112,7 @@ export class EngineLoop implements Generator {
     if (this.#draining) throw new ApiError("draining");
     const sequence = this.scheduler.submit(request);
     this.#clocks.set(sequence, new RequestClock(this.#metrics, performance.now()));
-    if (!this.scheduler.adapters.has(request.adapter)) this.#limitPatience(sequence);
+    this.#patience.add(sequence);
     this.#awake();
     return {
       get cachedTokens() {
@@ -149,24 +152,18 @@ export class EngineLoop implements Generator {
     }
   }
 
-  /** Ends a request whose adapter has not come by the end of its wait. */
-  #limitPatience(sequence: Sequence): void {
-    const giveUp = () => {
-      if (sequence.phase !== "waiting") return;
-      const { residentBytes } = this.#engine.adapterPlace(sequence.adapter);
-      const seconds = this.#adapterWaitMs / 1000;
-      const progress = `${residentBytes} bytes of it are in memory`;
-      const message = `The adapter was not ready within ${seconds} s (${progress}); try again later.`;
-      const event = this.scheduler.giveUp(sequence, message);
-      if (event !== null) void this.#emit([event], performance.now());
-    };
-    this.#patience.set(sequence, setTimeout(giveUp, this.#adapterWaitMs).unref());
+  /** Ends a request whose adapter was not loaded in time. */
+  #giveUp(sequence: Sequence, seconds: number): void {
+    const { residentBytes } = this.#engine.adapterPlace(sequence.adapter);
+    const progress = `${residentBytes} bytes of it are in memory`;
+    const message = `The adapter was not loaded within ${seconds} s (${progress}); try again later.`;
+    const event = this.scheduler.giveUp(sequence, message);
+    if (event !== null) void this.#emit([event], performance.now());
   }
 
   #forget(sequence: Sequence): void {
     this.#clocks.delete(sequence);
-    clearTimeout(this.#patience.get(sequence));
-    this.#patience.delete(sequence);
+    this.#patience.remove(sequence);
   }
 
   #cancel(sequence: Sequence, reason: "stop" | "abort"): void {
@@ -271,8 +268,13 @@ export class EngineLoop implements Generator {
     const { toAcquire, toRelease } = this.scheduler.adapters;
     const released = toRelease.splice(0);
     for (const adapter of released) this.#engine.releaseAdapter(adapter);
-    while (this.#acquiring < MOST_ACQUIRED_AT_ONCE && toAcquire.length > 0) {
-      void this.#acquire(toAcquire.shift()!);
+    for (const adapter of toAcquire.splice(0)) {
+      const waiting = this.scheduler.waiting.filter((sequence) => sequence.adapter === adapter);
+      this.#patience.loadBegan(adapter, waiting);
+      this.#toLoad.push(adapter);
+    }
+    while (this.#acquiring < MOST_ACQUIRED_AT_ONCE && this.#toLoad.length > 0) {
+      void this.#acquire(this.#toLoad.shift()!);
     }
     return released.length > 0;
   }
@@ -289,6 +291,7 @@ export class EngineLoop implements Generator {
       refusal = new ApiError("adapter_failed", { cause: error });
     }
     this.#acquiring -= 1;
+    this.#patience.loadEnded(adapter);
     if (refusal !== null) {
       const { code, message, cause } = refusal;
       this.#log.error({ adapter, err: cause ?? refusal }, "an adapter could not be made resident");
