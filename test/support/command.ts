@@ -99,7 +99,16 @@ export async function refusal(response: Response) {
 }
 
 export async function greedyTokens(url: string, model: string, prompt: readonly number[]) {
+  return (await greedyTokensOfAll(url, model, [prompt]))[0];
+}
+
+/** Of prompts in one request, which start together. */
+export async function greedyTokensOfAll(
+  url: string,
+  model: string,
+  prompt: readonly (readonly number[])[],
+) {
   const response = await complete(url, { model, prompt, max_tokens: 32, return_token_ids: true });
-  const body = (await response.json()) as { choices: { token_ids: number[] }[] };
-  return body.choices[0]?.token_ids;
+  const body = (await response.json()) as { choices?: { token_ids: number[] }[] };
+  return body.choices?.map(({ token_ids }) => token_ids) ?? [];
 }
