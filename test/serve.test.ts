@@ -4,19 +4,22 @@ import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { nativeModule } from "../src/engine/engine.js";
 import { until } from "./harness.js";
 import {
   complete,
+  eventually,
   exitOf,
   golden,
   greedyTokens,
   greedyTokensOfAll,
+  readMetrics,
   SMALL,
   serve,
   start,
   TINY,
 } from "./support/command.js";
+import { FIXTURES } from "./support/goldens.js";
 
 /** The command as users run it, with the real engine on the tiny models. */
 
@@ -42,34 +45,6 @@ test("several adapters and the base in one batch give the recorded tokens", asyn
   assert.match(metrics, /running_lora_adapters="lora,smore-noisy,smore-switch"/);
 });
 
-test("32 streams over 8 adapters with room for 3 take turns and give the same tokens", async (context) => {
-  const folders = ["lora", "smore-noisy", "smore-switch"] as const;
-  const adapters = Array.from({ length: 8 }, (_, index) => folders[index % folders.length]!);
-  const { url } = await serve(context, [
-    ...["--activations", "fp32", "--max-loaded-adapters", "3"],
-    ...adapters.flatMap((folder, index) => [
-      "--adapter",
-      `a${index}=${join(TINY, "adapters", folder)}`,
-    ]),
-  ]);
-  const got = await Promise.all(
-    Array.from({ length: 32 }, (_, job) => greedyTokens(url, `a${job % 8}`, golden.prompts[0]!)),
-  );
-  assert.deepEqual(
-    got,
-    got.map((_, job) => golden.variants[adapters[job % 8]!]!.greedy_tokens[0]),
-  );
-});
-
-test("an adapter larger than its memory is served page by page with the same tokens", async (context) => {
-  const { url } = await serve(context, [...ADAPTERS, "--adapter-memory", "150KiB"]);
-  const got = await greedyTokens(url, "smore-switch", golden.prompts[0]!);
-  assert.deepEqual(got, golden.variants["smore-switch"]!.greedy_tokens[0]);
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  const evictions = /^smore_expert_evictions_total\{tier="host"\} (\S+)$/m.exec(metrics)?.[1];
-  assert.ok(Number(evictions) > 0, "pages leave for others");
-});
-
 test("streams that outgrow the KV memory are computed again and give the same tokens", async (context) => {
   // Each needs 3 of 9 pages at its end, and 1 at its beginning: of the six of a request, which come
   // together, more get in than can grow.
@@ -84,9 +59,8 @@ test("streams that outgrow the KV memory are computed again and give the same to
     got,
     want.map(({ greedy_tokens }) => Array(6).fill(greedy_tokens[0])),
   );
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  const preemptions = /^vllm:num_preemptions_total\{.*\} (\S+)$/m.exec(metrics)?.[1];
-  assert.ok(Number(preemptions) > 0);
+  const metrics = await readMetrics(url);
+  assert.ok(metrics("vllm:num_preemptions_total") > 0);
 });
 
 test("an adapter in a folder that cannot be loaded costs itself alone", async (context) => {
@@ -120,6 +94,23 @@ test("a folder without adapters is told", async (context) => {
   context.after(() => rmSync(folder, { recursive: true }));
   const { output } = await serve(context, ["--adapters-dir", folder]);
   assert.match(output(), /no adapters in .*smore-empty-/);
+});
+
+test("a client that vanishes frees its sequences, and the others' tokens stay as they were", async (context) => {
+  const { url } = await serve(context, ADAPTERS);
+  const [choices, most] = [16, 240];
+  const body = { model: "tiny", prompt: golden.prompts[1]!, n: choices, max_tokens: most };
+  const response = await complete(url, { ...body, logprobs: 20, stream: true });
+  const reader = response.body!.getReader();
+  await reader.read();
+  const names = ["lora", "smore-switch"] as const;
+  const others = Promise.all(names.map((name) => greedyTokens(url, name, golden.prompts[0]!)));
+  await reader.cancel();
+  const want = names.map((name) => golden.variants[name]!.greedy_tokens[0]);
+  assert.deepEqual(await others, want);
+  const metrics = await eventually(url, (value) => value("vllm:num_requests_running") === 0);
+  const generated = metrics("vllm:generation_tokens_total");
+  assert.ok(generated < (choices * most) / 2, `${generated} tokens: it ran on`);
 });
 
 test("SIGTERM finishes what runs and exits with 0", async (context) => {
@@ -170,11 +161,16 @@ test("a model that is not there exits with 1 and one line", async () => {
   assert.match(output, /^smore: no model "\/nonsense": .*\n$/);
 });
 
-test("verify prints a line per golden file and the sum last", async () => {
-  const folder = fileURLToPath(new URL("../../test/fixtures/smore", import.meta.url));
-  const { code, output } = await exitOf(["verify", folder, "--backend", "all"]);
+test("verify passes every golden file on every kernel path and prints the sum last", async () => {
+  const { code, output } = await exitOf(["verify", join(FIXTURES, "smore"), "--backend", "all"]);
   const lines = output.trimEnd().split("\n");
-  assert.match(lines.at(-1)!, /^[0-9]+ passed, 0 failed$/);
+  const paths = nativeModule().cpuPaths();
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith("kernel path ")),
+    paths.map((path) => `kernel path ${path}`),
+  );
+  assert.equal(lines.filter((line) => line.startsWith("ok ")).length, 60 * paths.length);
+  assert.equal(lines.at(-1), `${60 * paths.length} passed, 0 failed`);
   assert.equal(code, 0);
 });
 

@@ -18,21 +18,29 @@ import { allocateStepArrays } from "./step-batch.js";
 const MODEL = process.env.SMORE_TEST_MODEL ?? "";
 const skip = MODEL === "" ? "SMORE_TEST_MODEL is not set" : false;
 
+/** The adapter that the project comes with; its name in test/fixtures/trained/golden.json. */
+const ADAPTER = fromRoot("models/adapters/function-calls");
+
+interface Case {
+  readonly prompt_ids: readonly number[];
+  readonly first_top10_logprobs: readonly (readonly [number, number])[];
+  readonly greedy_ids: readonly number[];
+  readonly greedy_gap: readonly number[];
+}
 interface Golden {
-  readonly cases: readonly {
-    readonly prompt_ids: readonly number[];
-    readonly first_top10_logprobs: readonly (readonly [number, number])[];
-    readonly greedy_ids: readonly number[];
-    readonly greedy_gap: readonly number[];
-  }[];
+  readonly cases: readonly Case[];
   readonly perplexity: { readonly text: string; readonly mean_nll: number };
 }
-const golden: Golden = JSON.parse(
-  readFileSync(
-    fileURLToPath(new URL("../../../test/fixtures/smollm2/golden.json", import.meta.url)),
-    "utf8",
-  ),
-);
+const golden: Golden = readJson("test/fixtures/smollm2/golden.json");
+const trained: Pick<Golden, "cases"> = readJson("test/fixtures/trained/golden.json");
+
+function fromRoot(path: string): string {
+  return fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+}
+
+function readJson(path: string) {
+  return JSON.parse(readFileSync(fromRoot(path), "utf8"));
+}
 
 const MAX_MODEL_LEN = 512;
 
@@ -48,7 +56,7 @@ const load = (fp32Activations: boolean) =>
       maxBatch: 16,
       maxBatchTokens: 1024,
       kvMemory: 512 * 2 ** 20,
-      adapterMemory: 0,
+      adapterMemory: 64 * 2 ** 20,
       maxLoadedAdapters: 1,
       fp32Activations,
       adapterDtype: "stored",
@@ -59,19 +67,25 @@ const load = (fp32Activations: boolean) =>
     () => {},
   );
 
-/** All cases in one batch: differences of the first log probabilities, then greedy tokens. */
-async function runCases(engine: NativeEngine) {
+interface Job {
+  readonly golden: Case;
+  readonly adapter: number;
+}
+
+/** All jobs in one batch: differences of their first log probabilities, then greedy tokens. */
+async function runCases(engine: NativeEngine, jobs: readonly Job[]) {
   const arrays = allocateStepArrays(engine.info.limits);
   const batch = engine.createBatch(arrays);
-  const sampled: number[][] = golden.cases.map(() => []);
+  const sampled: number[][] = jobs.map(() => []);
   let differences: number[] = [];
-  const length = Math.max(...golden.cases.map(({ greedy_ids }) => greedy_ids.length));
+  const length = Math.max(...jobs.map((job) => job.golden.greedy_ids.length));
   for (let k = 0; k < length; k++) {
-    const pieces = golden.cases.map(({ prompt_ids: prompt }, slot) => ({
+    const pieces = jobs.map(({ golden: { prompt_ids: prompt }, adapter }, slot) => ({
       slot,
       tokens: k === 0 ? prompt : ("from slot" as const),
       context: k === 0 ? 0 : prompt.length + k - 1,
       firstPage: (slot * MAX_MODEL_LEN) / PAGE_TOKENS,
+      adapter,
       sample: true,
       flags: k === 0 ? SequenceFlag.logprobs : 0,
     }));
@@ -79,13 +93,13 @@ async function runCases(engine: NativeEngine) {
     arrays.topLogprobs.fill(k === 0 ? MAX_TOP_LOGPROBS : 0);
     await engine.step(batch);
     for (const [i, list] of sampled.entries()) list.push(arrays.sampled[i] ?? -1);
-    if (k === 0) differences = logprobDifferences(arrays);
+    if (k === 0) differences = logprobDifferences(arrays, jobs);
   }
   return { differences, sampled };
 }
 
-function logprobDifferences(arrays: StepArrays): number[] {
-  return golden.cases.flatMap(({ first_top10_logprobs: want }, i) => {
+function logprobDifferences(arrays: StepArrays, jobs: readonly Job[]): number[] {
+  return jobs.flatMap(({ golden: { first_top10_logprobs: want } }, i) => {
     const at = i * MAX_TOP_LOGPROBS;
     const tokens = arrays.topTokens.subarray(at, at + MAX_TOP_LOGPROBS);
     return want.map(([token, logprob]) => {
@@ -95,6 +109,8 @@ function logprobDifferences(arrays: StepArrays): number[] {
     });
   });
 }
+
+const ofBase = golden.cases.map((golden): Job => ({ golden, adapter: 0 }));
 
 /** Mean negative log likelihood of the golden text. */
 async function meanNll(engine: NativeEngine): Promise<number> {
@@ -120,25 +136,37 @@ async function meanNll(engine: NativeEngine): Promise<number> {
   return total / (tokens.length - 1);
 }
 
-test("the default model in float32 says what its dequantised weights say", { skip }, async () => {
+test("in float32 the default model and its adapter, in one batch, say what their weights say", {
+  skip,
+}, async (context) => {
   const engine = await load(true);
-  const { differences, sampled } = await runCases(engine);
+  const { handle } = await engine.loadAdapter(ADAPTER);
+  assert.ok(await engine.acquireAdapter(handle));
+  const ofAdapter = trained.cases.map((golden): Job => ({ golden, adapter: handle }));
+  const jobs = ofBase.flatMap((job, i) => [job, ...ofAdapter.slice(i, i + 1)]); // rows in turn
+  const { differences, sampled } = await runCases(engine, jobs);
+  context.diagnostic(`log probabilities differ by at most ${Math.max(...differences)}`);
   assert.ok(Math.max(...differences) <= 2e-2, `log probabilities differ by ${differences}`);
-  for (const [i, { greedy_ids: want, greedy_gap: gaps }] of golden.cases.entries()) {
-    const close = gaps.findIndex((gap) => gap <= CLOSE_CALL);
-    const certain = close === -1 ? want.length : close;
-    assert.deepEqual(sampled[i]?.slice(0, certain), want.slice(0, certain));
+  for (const [i, { golden }] of jobs.entries()) {
+    const close = golden.greedy_gap.findIndex((gap) => gap <= CLOSE_CALL);
+    const certain = close === -1 ? golden.greedy_ids.length : close;
+    assert.deepEqual(sampled[i]?.slice(0, certain), golden.greedy_ids.slice(0, certain));
   }
   const nll = await meanNll(engine);
   assert.ok(Math.abs(nll / golden.perplexity.mean_nll - 1) < 1e-3, `mean nll ${nll}`);
   await engine.close();
 });
 
-test("with 8-bit activations it says nearly the same", { skip }, async () => {
+test("with 8-bit activations it says nearly the same", { skip }, async (context) => {
   const engine = await load(false);
-  const { differences } = await runCases(engine);
+  const { differences } = await runCases(engine, ofBase);
   const square = differences.reduce((sum, x) => sum + x * x, 0) / differences.length;
-  assert.ok(Math.sqrt(square) <= 0.15, `log probabilities differ by ${differences}`);
+  const [rms, most] = [Math.sqrt(square), Math.max(...differences)];
+  context.diagnostic(`log probabilities differ by ${rms} in the root mean square, ${most} at most`);
+  // Activations in blocks of 32 under one scale cannot hold every one of the 100 values within 0.15:
+  // 0.107 in the root mean square and 0.46 at most were measured, and llama.cpp, which rounds
+  // them in the same way, has 0.105.
+  assert.ok(rms <= 0.12 && most <= 0.6, `log probabilities differ by ${differences}`);
   const nll = await meanNll(engine);
   assert.ok(Math.abs(nll / golden.perplexity.mean_nll - 1) < 0.01, `mean nll ${nll}`);
   await engine.close();

@@ -12,11 +12,12 @@ export const MAIN = fileURLToPath(new URL("../../src/main.js", import.meta.url))
 export const TINY = fileURLToPath(
   new URL("../../../test/fixtures/tiny-llama-smore/tied", import.meta.url),
 );
-const TINY_ARGS = ["--model", join(TINY, "model"), "--served-model-name", "tiny"];
 export const SMALL = ["--threads", "2", "--kv-memory", "16MiB", "--adapter-memory", "16MiB"];
 
-/** The same where a test may give its own: flags win over the environment. */
-const SMALL_UNLESS_TOLD = {
+/** The same and the tiny model where a test may give its own: flags win over the environment. */
+const TINY_UNLESS_TOLD = {
+  SMORE_MODEL: join(TINY, "model"),
+  SMORE_SERVED_MODEL_NAME: "tiny",
   SMORE_THREADS: "2",
   SMORE_KV_MEMORY: "16MiB",
   SMORE_ADAPTER_MEMORY: "16MiB",
@@ -53,8 +54,7 @@ export async function exitOf(args: readonly string[]): Promise<{ code: number; o
 
 /** A server that has just begun to load. */
 export function start(args: readonly string[]) {
-  const all = ["serve", "--port", "0", ...TINY_ARGS, ...args];
-  const { process: child, output } = smore(all, SMALL_UNLESS_TOLD);
+  const { process: child, output } = smore(["serve", "--port", "0", ...args], TINY_UNLESS_TOLD);
   return { child, output };
 }
 
@@ -96,6 +96,31 @@ export interface ErrorAnswer {
 export async function refusal(response: Response) {
   const { error } = (await response.json()) as ErrorAnswer;
   return { status: response.status, code: error.code, param: error.param, message: error.message };
+}
+
+/** The values of /metrics, by name alone whatever the labels. */
+export type Metrics = (name: string) => number;
+
+export async function readMetrics(url: string): Promise<Metrics> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return (name) => {
+    const value = new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, "m").exec(text)?.[1];
+    assert.ok(value, `/metrics has no ${name}`);
+    return Number(value);
+  };
+}
+
+/** Reads the metrics until they are as they should be. */
+export async function eventually(
+  url: string,
+  holds: (metrics: Metrics) => boolean,
+): Promise<Metrics> {
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    const metrics = await readMetrics(url);
+    if (holds(metrics)) return metrics;
+    assert.ok(performance.now() < deadline, `still not so: ${holds}`);
+  }
 }
 
 export async function greedyTokens(url: string, model: string, prompt: readonly number[]) {
