@@ -164,6 +164,12 @@ test("draining lets running answers end and takes no new ones", async (t) => {
     drained = true;
   });
   await assert.rejects(fetch(`${url}/livez`), "no new connection");
+  for (const path of ["/livez", "/readyz", "/metrics"]) {
+    idle.received = "";
+    idle.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until(() => idle.received !== "", `an answer of ${path}`);
+    assert.match(idle.received, /^HTTP\/1\.1 200/, "who watches the server is answered");
+  }
   idle.received = "";
   idle.post("/v1/completions", JSON.stringify(completion));
   await until(() => idle.received.includes('"code":"draining"'), "a kept connection is refused");

@@ -142,6 +142,17 @@ test("errors carry the id and leave the socket open", async (t) => {
   await client.done("fine");
 });
 
+test("a frame that is not UTF-8 is refused as a body is, and not repaired", async (t) => {
+  const { port } = await serve(t, { reply: () => "ok" });
+  const client = await StreamClient.open(t, port);
+  const [head, tail] = JSON.stringify({ ...completion, id: "x", prompt: "a|b" }).split("|");
+  const answer = client.error();
+  client.socket.send(Buffer.concat([Buffer.from(head!), Buffer.from([0xff]), Buffer.from(tail!)]));
+  const { id, error } = await answer;
+  assert.equal(id, null);
+  assert.match(String(error?.message), /a JSON object in UTF-8/);
+});
+
 test("an id that is in use is refused, and the running generation goes on", async (t) => {
   const { port } = await serve(t, LONG);
   const client = await StreamClient.open(t, port);

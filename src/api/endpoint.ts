@@ -29,6 +29,8 @@ export interface Client {
   readonly timeoutMs: number | null;
   /** Fields that it sent and that nothing reads. */
   unknownFields(names: readonly string[]): void;
+  /** How long its request, once parsed, kept the event loop from everything else. */
+  held(callback: "submit", seconds: number): void;
 }
 
 /** Top-level fields of a body. */
@@ -68,21 +70,35 @@ export async function generate(
   const rooms: Reservation[] = [];
   const admit: Admit = (...needs) => rooms.push(context.generator.reserve(...needs));
   try {
-    const parsed = await endpoint.parse(fields, context, client.whole === null, admit);
-    client.unknownFields(fields.unread());
-    if (client.gone) return null;
-    // Its adapter may have been replaced or unloaded while the prompt was tokenized.
-    const job = { ...parsed, model: findModel(parsed.model.name, context) };
-    const envelope = { id, created: Math.floor(Date.now() / 1000) };
-    const names = new TokenNames(context.tokenizer, job.tokensAsIds);
-    const encoder = endpoint.encoder(job, envelope, names);
-    const run =
-      job.stream || client.whole === null
-        ? streamJob(job, context, encoder, client.chunks())
-        : collectJob(job, context, encoder, client.whole());
-    if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
-    return run;
+    const job = await endpoint.parse(fields, context, client.whole === null, admit);
+    const resumed = performance.now();
+    try {
+      client.unknownFields(fields.unread());
+      if (client.gone) return null;
+      const run = start(endpoint, job, id, context, client);
+      if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
+      return run;
+    } finally {
+      client.held("submit", (performance.now() - resumed) / 1000);
+    }
   } finally {
     for (const room of rooms) room.release();
   }
+}
+
+function start(
+  endpoint: Endpoint,
+  parsed: Job,
+  id: string | number,
+  context: ApiContext,
+  client: Client,
+): Run {
+  // Its adapter may have been replaced or unloaded while the prompt was tokenized.
+  const job = { ...parsed, model: findModel(parsed.model.name, context) };
+  const envelope = { id, created: Math.floor(Date.now() / 1000) };
+  const names = new TokenNames(context.tokenizer, job.tokensAsIds);
+  const encoder = endpoint.encoder(job, envelope, names);
+  return job.stream || client.whole === null
+    ? streamJob(job, context, encoder, client.chunks())
+    : collectJob(job, context, encoder, client.whole());
 }

@@ -35,7 +35,7 @@ export interface ServerOptions {
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
   /** Hears how long a callback kept the event loop from everything else. */
-  readonly held: (callback: "request", seconds: number) => void;
+  readonly held: (callback: "request" | "submit", seconds: number) => void;
   readonly metricsText: () => string | Promise<string>;
   readonly version: string;
   readonly log: Log;

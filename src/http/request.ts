@@ -30,6 +30,15 @@ export const JSON_TYPE = "application/json";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
+/** Throws ApiError: JSON is UTF-8, and what is not must not be repaired in silence. */
+export function decodeUtf8(bytes: ArrayBuffer | Uint8Array): string {
+  try {
+    return utf8.decode(bytes);
+  } catch (cause) {
+    throw new ApiError("invalid_json", { cause });
+  }
+}
+
 export class Exchange {
   readonly method: string;
   readonly path: string;
@@ -128,9 +137,9 @@ export class Exchange {
         if (!isLast) return;
         stop();
         try {
-          resolve(utf8.decode(Buffer.concat(chunks)));
-        } catch (cause) {
-          reject(new ApiError("invalid_json", { cause }));
+          resolve(decodeUtf8(Buffer.concat(chunks)));
+        } catch (error) {
+          reject(error);
         }
       });
     });

@@ -1,16 +1,7 @@
-import { listAdapters, loadAdapter, unloadAdapter } from "../api/adapters.js";
-import { chat } from "../api/chat.js";
-import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
-import { embeddings } from "../api/embeddings.js";
 import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
-import { readiness, requireContext } from "../api/health.js";
-import { messagesError } from "../api/messages/errors.js";
-import { countTokens, messages } from "../api/messages/messages.js";
-import { listModels, oneModel } from "../api/models.js";
-import { responses } from "../api/responses/responses.js";
-import { invalid, type JsonObject } from "../api/schema.js";
-import { detokenize, tokenize } from "../api/tokenize.js";
+import { requireContext } from "../api/health.js";
+import { invalid } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
 import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
@@ -18,6 +9,7 @@ import { CorsPolicy } from "./cors.js";
 import type { ServerOptions } from "./options.js";
 import { whyNotListening } from "./port-probe.js";
 import { Exchange, JSON_TYPE } from "./request.js";
+import { type Command, ROUTES, type Route, STREAM_PATH } from "./routes.js";
 import { EventStream } from "./sse.js";
 import { loadUws, type UwsListenSocket, type UwsRequest, type UwsResponse } from "./uws.js";
 import { WebSocketEndpoint } from "./websocket.js";
@@ -30,29 +22,6 @@ export interface Server {
   /** Drops what is left. */
   close(): void;
 }
-
-/** An endpoint that takes a JSON body and answers at once. */
-type Command = (
-  body: JsonObject,
-  context: ApiContext,
-  unknownFields: (names: readonly string[]) => void,
-  /** Aborted when nobody waits for the answer any more. */
-  gone: AbortSignal,
-) => Promise<object>;
-
-type Handler = (exchange: Exchange) => void | Promise<void>;
-
-interface Route {
-  readonly path: string;
-  readonly method: "get" | "post";
-  readonly handler: Handler;
-  /** Bodies of errors where they are not OpenAI's. */
-  readonly errorBody?: (error: ApiError) => object;
-}
-
-const MODEL_PATH = "/v1/models/";
-const STREAM_PATH = "/v1/stream";
-const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 export function createServer(options: ServerOptions): Server {
   return new HttpServer(options);
@@ -85,7 +54,7 @@ class HttpServer implements Server {
       log: options.log,
     });
     this.#app.ws(STREAM_PATH, this.#sockets.behavior);
-    for (const route of this.#routes()) {
+    for (const route of ROUTES) {
       this.#app.any(route.path, (response, request) => this.#dispatch(route, response, request));
     }
     this.#app.any("/*", (response, request) => this.#dispatch(null, response, request));
@@ -126,102 +95,6 @@ class HttpServer implements Server {
     this.#listening = null;
   }
 
-  #routes(): Route[] {
-    const { lifecycle, metricsText, version } = this.#options;
-    const context = () => requireContext(lifecycle());
-    const ready: Handler = (exchange) => {
-      const { status, body } = readiness(lifecycle());
-      exchange.json(status, body);
-    };
-    return [
-      {
-        path: "/livez",
-        method: "get",
-        handler: (exchange) => exchange.json(200, { status: "ok" }),
-      },
-      { path: "/readyz", method: "get", handler: ready },
-      { path: "/health", method: "get", handler: ready },
-      { path: "/version", method: "get", handler: (exchange) => exchange.json(200, { version }) },
-      {
-        path: "/metrics",
-        method: "get",
-        handler: async (exchange) => exchange.send(200, METRICS_TYPE, await metricsText()),
-      },
-      {
-        path: "/v1/models",
-        method: "get",
-        handler: (exchange) => exchange.json(200, listModels(context())),
-      },
-      {
-        path: `${MODEL_PATH}*`,
-        method: "get",
-        handler: (exchange) => exchange.json(200, oneModel(modelName(exchange.path), context())),
-      },
-      {
-        path: "/v1/adapters",
-        method: "get",
-        handler: (exchange) => exchange.json(200, listAdapters(context())),
-      },
-      {
-        path: "/v1/load_lora_adapter",
-        method: "post",
-        handler: (exchange) => this.#command(loadAdapter, exchange, context()),
-      },
-      {
-        path: "/v1/unload_lora_adapter",
-        method: "post",
-        handler: (exchange) => this.#command(unloadAdapter, exchange, context()),
-      },
-      {
-        path: "/v1/completions",
-        method: "post",
-        handler: (exchange) => this.#generate(completions, exchange, context()),
-      },
-      {
-        path: "/v1/chat/completions",
-        method: "post",
-        handler: (exchange) => this.#generate(chat, exchange, context()),
-      },
-      {
-        path: "/v1/embeddings",
-        method: "post",
-        handler: (exchange) => this.#command(embeddings, exchange, context()),
-      },
-      {
-        path: "/v1/responses",
-        method: "post",
-        handler: (exchange) => this.#generate(responses, exchange, context()),
-      },
-      {
-        path: "/v1/messages",
-        method: "post",
-        handler: (exchange) => this.#generate(messages, exchange, context()),
-        errorBody: messagesError,
-      },
-      {
-        path: "/v1/messages/count_tokens",
-        method: "post",
-        handler: (exchange) => this.#command(countTokens, exchange, context()),
-        errorBody: messagesError,
-      },
-      {
-        path: "/tokenize",
-        method: "post",
-        handler: (exchange) => this.#command(tokenize, exchange, context()),
-      },
-      {
-        path: "/detokenize",
-        method: "post",
-        handler: (exchange) => this.#command(detokenize, exchange, context()),
-      },
-      {
-        path: STREAM_PATH,
-        method: "get",
-        handler: (exchange) => exchange.error(new ApiError("upgrade_required")),
-      },
-    ];
-  }
-
   #dispatch(route: Route | null, response: UwsResponse, request: UwsRequest): void {
     const requestedHeaders = request.getHeader("access-control-request-headers");
     const exchange = this.#exchange(response, request);
@@ -239,7 +112,7 @@ class HttpServer implements Server {
       exchange.empty(204, this.#cors.preflight(allowed, requestedHeaders));
       return;
     }
-    this.#admit(exchange);
+    this.#admit(exchange, route?.probe === true);
     if (route === null) {
       const message = `There is nothing at ${exchange.path}.`;
       throw new ApiError("not_found", { message });
@@ -250,7 +123,15 @@ class HttpServer implements Server {
       exchange.error(new ApiError("method_not_allowed", { message }), [["Allow", allowed]]);
       return;
     }
-    await route.handler(exchange);
+    await this.#handle(route, exchange);
+  }
+
+  #handle(route: Route, exchange: Exchange): void | Promise<void> {
+    if (route.kind === "answer") return route.answer(exchange, this.#options);
+    const context = requireContext(this.#options.lifecycle());
+    return route.kind === "command"
+      ? this.#command(route.command, exchange, context)
+      : this.#generate(route.endpoint, exchange, context);
   }
 
   async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
@@ -287,6 +168,7 @@ class HttpServer implements Server {
       }),
       timeoutMs,
       unknownFields: (names) => this.#noteFields(names),
+      held: this.#options.held,
     };
     const id = endpoint.idPrefix + exchange.requestId;
     const began = performance.now();
@@ -299,11 +181,12 @@ class HttpServer implements Server {
     else exchange.onAborted(() => run.cancel());
   }
 
-  #admit(exchange: Exchange): void {
+  /** `probe`: who watches the server asks until its end. */
+  #admit(exchange: Exchange, probe = false): void {
     if (exchange.path.startsWith("/v1/") || exchange.method === "post") {
       exchange.account = this.#keys.check(exchange.authorization);
     }
-    if (this.#drained !== null) throw new ApiError("draining");
+    if (this.#drained !== null && !probe) throw new ApiError("draining");
   }
 
   #admitSocket(exchange: Exchange, origin: string, host: string): void {
@@ -359,12 +242,4 @@ class HttpServer implements Server {
 
 function allowedMethods(method: Route["method"]): string {
   return method === "get" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
-}
-
-function modelName(path: string): string {
-  try {
-    return decodeURIComponent(path.slice(MODEL_PATH.length));
-  } catch {
-    throw new ApiError("not_found", { message: `${path} is not a valid URL.` });
-  }
 }

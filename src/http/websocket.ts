@@ -7,7 +7,7 @@ import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
 import { type Account, onBillOf } from "./account.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
-import type { Exchange } from "./request.js";
+import { decodeUtf8, type Exchange } from "./request.js";
 import { readSubProtocols } from "./sub-protocol.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
 
@@ -158,7 +158,7 @@ class Connection {
     const began = performance.now();
     let id: ClientId | null = null;
     try {
-      const frame = parseJson(Buffer.from(message).toString("utf8"));
+      const frame = parseJson(decodeUtf8(message));
       id = clientId(frame);
       this.#onFrame(id, frame);
     } catch (error) {
@@ -213,7 +213,7 @@ class Connection {
     if (this.#draining) throw new ApiError("draining");
     const { account, timeoutMs } = this.#opening;
     const context = onBillOf(account, this.#options.context());
-    const stream = new Stream(id, this, timeoutMs, this.#options.unknownFields);
+    const stream = new Stream(id, this, timeoutMs, this.#options);
     this.#running.set(id, stream);
     generate(ENDPOINTS[type]!, body, id, context, stream).then(
       (run) => stream.started(run),
@@ -248,7 +248,8 @@ function clientId({ id }: JsonObject): ClientId {
 class Stream implements Client, ChunkSink {
   readonly whole = null;
   readonly timeoutMs: number | null;
-  readonly unknownFields: (names: readonly string[]) => void;
+  readonly unknownFields: SocketOptions["unknownFields"];
+  readonly held: SocketOptions["held"];
   readonly #id: ClientId;
   readonly #connection: Connection;
   #run: Run | null = null;
@@ -258,12 +259,13 @@ class Stream implements Client, ChunkSink {
     id: ClientId,
     connection: Connection,
     timeoutMs: number | null,
-    unknownFields: (names: readonly string[]) => void,
+    { unknownFields, held }: SocketOptions,
   ) {
     this.#id = id;
     this.#connection = connection;
     this.timeoutMs = timeoutMs;
     this.unknownFields = unknownFields;
+    this.held = held;
   }
 
   get gone(): boolean {

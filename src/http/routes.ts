@@ -1,0 +1,116 @@
+import { listAdapters, loadAdapter, unloadAdapter } from "../api/adapters.js";
+import { chat } from "../api/chat.js";
+import { completions } from "../api/completions.js";
+import type { ApiContext } from "../api/context.js";
+import { embeddings } from "../api/embeddings.js";
+import type { Endpoint } from "../api/endpoint.js";
+import { readiness, requireContext } from "../api/health.js";
+import { messagesError } from "../api/messages/errors.js";
+import { countTokens, messages } from "../api/messages/messages.js";
+import { listModels, oneModel } from "../api/models.js";
+import { responses } from "../api/responses/responses.js";
+import type { JsonObject } from "../api/schema.js";
+import { detokenize, tokenize } from "../api/tokenize.js";
+import { ApiError } from "../errors.js";
+import type { ServerOptions } from "./options.js";
+import type { Exchange } from "./request.js";
+
+/** What is at each path. */
+
+/** An endpoint that takes a JSON body and answers at once. */
+export type Command = (
+  body: JsonObject,
+  context: ApiContext,
+  unknownFields: (names: readonly string[]) => void,
+  /** Aborted when nobody waits for the answer any more. */
+  gone: AbortSignal,
+) => Promise<object>;
+
+type Answer = (exchange: Exchange, options: ServerOptions) => void | Promise<void>;
+
+interface Place {
+  readonly path: string;
+  readonly method: "get" | "post";
+  /** Asked by those who watch the server: answered while it drains, too. */
+  readonly probe?: true;
+  /** Bodies of errors where they are not OpenAI's. */
+  readonly errorBody?: (error: ApiError) => object;
+}
+
+export type Route = Place &
+  (
+    | { readonly kind: "answer"; readonly answer: Answer }
+    | { readonly kind: "command"; readonly command: Command }
+    | { readonly kind: "generate"; readonly endpoint: Endpoint }
+  );
+
+const MODEL_PATH = "/v1/models/";
+export const STREAM_PATH = "/v1/stream";
+const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+function get(path: string, answer: Answer): Route {
+  return { path, method: "get", kind: "answer", answer };
+}
+
+function probe(path: string, answer: Answer): Route {
+  return { path, method: "get", probe: true, kind: "answer", answer };
+}
+
+function post(path: string, command: Command, errorBody?: Place["errorBody"]): Route {
+  const place = { path, method: "post", kind: "command", command } as const;
+  return errorBody === undefined ? place : { ...place, errorBody };
+}
+
+function stream(path: string, endpoint: Endpoint, errorBody?: Place["errorBody"]): Route {
+  const place = { path, method: "post", kind: "generate", endpoint } as const;
+  return errorBody === undefined ? place : { ...place, errorBody };
+}
+
+const ready: Answer = (exchange, { lifecycle }) => {
+  const { status, body } = readiness(lifecycle());
+  exchange.json(status, body);
+};
+
+const metrics: Answer = async (exchange, { metricsText }) => {
+  exchange.send(200, METRICS_TYPE, await metricsText());
+};
+
+/** Answers with what the model's context says. */
+function about(tell: (context: ApiContext, path: string) => object): Answer {
+  return (exchange, { lifecycle }) => {
+    exchange.json(200, tell(requireContext(lifecycle()), exchange.path));
+  };
+}
+
+export const ROUTES: readonly Route[] = [
+  probe("/livez", (exchange) => exchange.json(200, { status: "ok" })),
+  probe("/readyz", ready),
+  probe("/health", ready),
+  probe("/metrics", metrics),
+  get("/version", (exchange, { version }) => exchange.json(200, { version })),
+  get("/v1/models", about(listModels)),
+  get(
+    `${MODEL_PATH}*`,
+    about((context, path) => oneModel(modelName(path), context)),
+  ),
+  get("/v1/adapters", about(listAdapters)),
+  post("/v1/load_lora_adapter", loadAdapter),
+  post("/v1/unload_lora_adapter", unloadAdapter),
+  stream("/v1/completions", completions),
+  stream("/v1/chat/completions", chat),
+  stream("/v1/responses", responses),
+  stream("/v1/messages", messages, messagesError),
+  post("/v1/messages/count_tokens", countTokens, messagesError),
+  post("/v1/embeddings", embeddings),
+  post("/tokenize", tokenize),
+  post("/detokenize", detokenize),
+  get(STREAM_PATH, (exchange) => exchange.error(new ApiError("upgrade_required"))),
+];
+
+function modelName(path: string): string {
+  try {
+    return decodeURIComponent(path.slice(MODEL_PATH.length));
+  } catch {
+    throw new ApiError("not_found", { message: `${path} is not a valid URL.` });
+  }
+}
