@@ -94,7 +94,8 @@ class Backend {
                                 const RotaryTable& rotary, const AttentionStep& step,
                                 const float* q_norm, const float* k_norm, float eps, float* qkv) = 0;
 
-  // Causal attention of every row over its sequence's pages.      qkv: [T, (H + 2 K) d], y: [T, H d]
+  // Causal attention of every row over its sequence's pages. The rows may be some of those that were
+  // stored: positions tell which.      qkv: [T, (H + 2 K) d], y: [T, H d]
   virtual void attention(const KvCache& kv, int layer, const AttentionShape& shape,
                          const AttentionStep& step, const float* qkv, float* y) = 0;
 

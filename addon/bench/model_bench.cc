@@ -82,6 +82,9 @@ class Bench {
                       .block_start = block_start.data(),
                       .blocks = blocks.data(),
                       .positions = positions.data()};
+    std::vector<int32_t> needed;
+    for (const WantedRow& row : wanted) needed.push_back(row.row);
+    step.needed = needed;
     llama_.forward(step);
     llama_.logits(wanted);
   }

@@ -82,6 +82,7 @@ void ProfiledBackend::attention(const KvCache& kv, int layer, const AttentionSha
   double cached = 0;  // positions whose keys and values are read
   double seen = 0;    // the same, once per row
   for (int b = 0; b < step.sequences; ++b) {
+    if (step.row_start[b] == step.row_start[b + 1]) continue;
     for (int t = step.row_start[b]; t < step.row_start[b + 1]; ++t) seen += step.positions[t] + 1;
     cached += step.positions[step.row_start[b + 1] - 1] + 1;
   }

@@ -10,14 +10,17 @@ namespace smore {
 StepRows::StepRows(const StepLimits& limits)
     : tokens_(limits.rows), positions_(limits.rows), row_sequence_(limits.rows) {
   wanted_.reserve(limits.rows);
+  needed_.reserve(limits.rows);
 }
 
 void StepRows::build(const StepInput& step, std::span<const Slot> slots) {
   wanted_.clear();
+  needed_.clear();
   adapter_rows_ = 0;
   model_step_.adapters.groups.clear();
   for (int b = 0; b < step.counts->sequences; ++b) add_sequence(step, b, slots[step.slot[b]]);
   model_step_.tokens = tokens_.data();
+  model_step_.needed = needed_;
   model_step_.attention = {.rows = step.counts->rows,
                            .sequences = step.counts->sequences,
                            .row_start = step.row_start,
@@ -45,6 +48,7 @@ void StepRows::add_sequence(const StepInput& step, int b, const Slot& slot) {
     }
     tokens_[row_start] = std::max(slot.token, 0);
   }
+  const size_t first_wanted = wanted_.size();
   const bool sample = flags & kSample;
   if (flags & kPromptLogprobs) {
     for (int t = row_start; t < row_end - (sample ? 1 : 0); ++t) {
@@ -52,6 +56,11 @@ void StepRows::add_sequence(const StepInput& step, int b, const Slot& slot) {
     }
   }
   if (sample) wanted_.push_back({row_end - 1, b, true});
+  if (flags & kPool) {
+    for (int t = row_start; t < row_end; ++t) needed_.push_back(t);
+  } else {
+    for (size_t i = first_wanted; i < wanted_.size(); ++i) needed_.push_back(wanted_[i].row);
+  }
   if (step.adapter[b] != 0) add_to_group(step.adapter[b], row_start, row_end);
 }
 

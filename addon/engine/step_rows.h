@@ -41,6 +41,7 @@ class StepRows {
   std::vector<int32_t> positions_;     // T
   std::vector<int32_t> row_sequence_;  // T
   std::vector<WantedRow> wanted_;      // at most T
+  std::vector<int32_t> needed_;        // at most T
   int adapter_rows_ = 0;
 };
 

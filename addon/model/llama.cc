@@ -1,6 +1,8 @@
 #include "model/llama.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "core/check.h"
 
@@ -39,14 +41,20 @@ std::vector<int> Llama::forward(const ModelStep& step) {
   failed_.clear();
   backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
                  activations_.x.get());
+  all_kept_ = !step.needed || static_cast<int>(step.needed->size()) == step.attention.rows;
   for (int layer = 0; layer < config_.layers; ++layer) {
-    attention_block(layer, step);
-    ffn_block(layer, step);
+    store_keys(layer, step);
+    const bool whole = all_kept_ || layer + 1 < config_.layers;
+    if (!whole) keep_needed(step);
+    const ModelStep& rest = whole ? step : kept_.step;
+    if (rest.attention.rows == 0) break;
+    attend(layer, rest);
+    ffn_block(layer, rest);
   }
   return failed_;
 }
 
-void Llama::attention_block(int layer, const ModelStep& step) {
+void Llama::store_keys(int layer, const ModelStep& step) {
   const LayerWeights& w = weights_.layers[layer];
   const AttentionShape shape = attention_shape(config_, layer);
   const int rows = step.attention.rows;
@@ -66,9 +74,57 @@ void Llama::attention_block(int layer, const ModelStep& step) {
         step, a.normed.get(), config_.width);
   backend_.rotate_and_store(kv_, layer, shape, rotary_, step.attention, data_or_null(w.q_norm),
                             data_or_null(w.k_norm), config_.norm_eps, qkv);
-  backend_.attention(kv_, layer, shape, step.attention, qkv, a.attended.get());
+}
+
+// Brings what the rest of the last layer reads of the needed rows to the front.
+void Llama::keep_needed(const ModelStep& step) {
+  const AttentionStep& all = step.attention;
+  const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
+  Kept& k = kept_;
+  k.rows.assign(step.needed->begin(), step.needed->end());
+  k.positions.clear();
+  k.row_sequence.clear();
+  for (size_t i = 0; i < k.rows.size(); ++i) {
+    const int64_t row = k.rows[i];
+    std::copy_n(&activations_.x[row * config_.width], config_.width,
+                &activations_.x[i * config_.width]);
+    std::copy_n(&activations_.qkv[row * qkv_width], qkv_width, &activations_.qkv[i * qkv_width]);
+    k.positions.push_back(all.positions[row]);
+    k.row_sequence.push_back(all.row_sequence[row]);
+  }
+  k.row_start.clear();
+  for (int b = 0; b <= all.sequences; ++b) k.row_start.push_back(kept_row(all.row_start[b]));
+  k.step = {.tokens = nullptr, .attention = all, .adapters = {}, .needed = {}};
+  k.step.attention.rows = static_cast<int>(k.rows.size());
+  k.step.attention.row_start = k.row_start.data();
+  k.step.attention.row_sequence = k.row_sequence.data();
+  k.step.attention.positions = k.positions.data();
+  for (const AdapterRows::Group& group : step.adapters.groups) {
+    AdapterRows::Group kept{group.handle, {}};
+    std::set_intersection(group.rows.begin(), group.rows.end(), k.rows.begin(), k.rows.end(),
+                          std::back_inserter(kept.rows));
+    for (int32_t& row : kept.rows) row = kept_row(row);
+    if (!kept.rows.empty()) k.step.adapters.groups.push_back(std::move(kept));
+  }
+}
+
+// Where x has a row: kept rows before it.
+int Llama::kept_row(int row) const {
+  if (all_kept_) return row;
+  const auto found = std::lower_bound(kept_.rows.begin(), kept_.rows.end(), row);
+  return static_cast<int>(found - kept_.rows.begin());
+}
+
+void Llama::attend(int layer, const ModelStep& step) {
+  const LayerWeights& w = weights_.layers[layer];
+  const int rows = step.attention.rows;
+  Activations& a = activations_;
+
+  backend_.attention(kv_, layer, attention_shape(config_, layer), step.attention, a.qkv.get(),
+                     a.attended.get());
   backend_.matmul(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
-  adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(), q_width);
+  adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(),
+        config_.heads * config_.head_dim);
   add_to_stream(w.post_attention_norm, rows);
 }
 
@@ -114,8 +170,8 @@ void Llama::add_to_stream(const std::vector<float>& post_norm, int rows) {
 
 const float* Llama::states(int row, int rows) {
   Activations& a = activations_;
-  backend_.rms_norm(a.x.get() + int64_t{row} * config_.width, weights_.final_norm.data(), rows,
-                    config_.width, config_.norm_eps, a.normed.get());
+  backend_.rms_norm(a.x.get() + int64_t{kept_row(row)} * config_.width, weights_.final_norm.data(),
+                    rows, config_.width, config_.norm_eps, a.normed.get());
   return a.normed.get();
 }
 
@@ -125,7 +181,7 @@ const float* Llama::logits(std::span<const WantedRow> wanted) {
   Activations& a = activations_;
   const int64_t width = config_.width;
   for (int i = 0; i < count; ++i) {
-    std::copy_n(a.x.get() + wanted[i].row * width, width, a.gathered.get() + i * width);
+    std::copy_n(a.x.get() + kept_row(wanted[i].row) * width, width, a.gathered.get() + i * width);
   }
   backend_.rms_norm(a.gathered.get(), weights_.final_norm.data(), count, config_.width,
                     config_.norm_eps, a.normed.get());

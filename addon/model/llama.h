@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct ModelStep {
   const int32_t* tokens = nullptr;  // T
   AttentionStep attention;
   AdapterRows adapters;
+  // Rows, rising, whose states or logits will be asked for: the others end once the last layer has
+  // their keys and values. None = all.
+  std::optional<std::span<const int32_t>> needed;
 };
 
 // The graph of a Llama-like decoder, written once for every family: it asks the configuration for
@@ -43,18 +47,21 @@ class Llama {
   // Rows of logits that one call of `logits` computes at most.
   int max_logit_rows() const { return activations_.logit_rows; }
 
-  // What the output layer reads of these rows of the last forward, [rows, D], valid until the next
-  // call of this or of another method.
+  // What the output layer reads of these rows of the last forward, all of them needed, [rows, D],
+  // valid until the next call of this or of another method.
   const float* states(int row, int rows);
 
   // Logits of these rows of the last forward, [rows, V], valid until the next call.
   const float* logits(std::span<const WantedRow> wanted);
 
  private:
-  void attention_block(int layer, const ModelStep& step);
+  void store_keys(int layer, const ModelStep& step);
+  void attend(int layer, const ModelStep& step);
   void ffn_block(int layer, const ModelStep& step);
   void adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
              const float* x, int x_width);
+  void keep_needed(const ModelStep& step);
+  int kept_row(int row) const;
   void add_to_stream(const std::vector<float>& post_norm, int rows);
 
   const ModelConfig& config_;
@@ -65,6 +72,17 @@ class Llama {
   Adapters& adapters_;
   Activations activations_;
   std::vector<int> failed_;  // adapters that failed in the running forward
+  // Rows of the last forward that lie at the front of x, and the step of these alone.
+  // Meaningless when all rows were needed.
+  struct Kept {
+    std::vector<int32_t> rows;
+    std::vector<int32_t> positions;     // of rows
+    std::vector<int32_t> row_sequence;  // of rows
+    std::vector<int32_t> row_start;     // B + 1
+    ModelStep step;
+  };
+  Kept kept_;
+  bool all_kept_ = true;
 };
 
 }  // namespace smore

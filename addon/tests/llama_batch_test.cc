@@ -98,6 +98,25 @@ void check_invariance(const std::string& folder, const BackendOptions& options, 
 
 }  // namespace
 
+TEST_CASE("rows that nobody needs change no bit of those that are") {
+  const std::string folder = std::string(SMORE_FIXTURES) + "/tiny-llama-smore/tied";
+  const BackendOptions options{.threads = 2, .fp32_activations = false, .path = ""};
+  LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages);
+  std::mt19937 random(7);
+  const std::vector<Text> texts = make_texts(random, model.config().vocab,
+                                             {0, model.adapter(folder + "/adapters/smore-switch"),
+                                              0, model.adapter(folder + "/adapters/lora")});
+  std::vector<Piece> pieces;
+  for (const Text& text : texts) pieces.push_back({text.tokens, 0, text.pages, text.adapter});
+  const Rows all = model.run(pieces);
+  const Rows last = model.run(pieces, true);
+  size_t end = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    end += texts[i].tokens.size();
+    CHECK(last[i] == all[end - 1]);
+  }
+}
+
 TEST_CASE("a row's logits are bit-equal whatever the batch, its neighbours and the chunking") {
   const std::string fixtures = SMORE_FIXTURES;
   for (const std::string& path : cpu_paths()) {

@@ -49,8 +49,8 @@ class LlamaHarness {
     return adapters_->acquire(handle) ? handle : -1;
   }
 
-  // Logits of every row of every piece, [rows][V].
-  std::vector<std::vector<float>> run(std::span<const Piece> pieces) {
+  // Logits of every row of every piece, [rows][V]; or of their last rows, the only needed ones.
+  std::vector<std::vector<float>> run(std::span<const Piece> pieces, bool last_only = false) {
     std::vector<int32_t> tokens, positions, row_sequence, row_start{0}, context, blocks;
     std::vector<int32_t> block_start{0};
     std::vector<WantedRow> wanted;
@@ -60,7 +60,7 @@ class LlamaHarness {
       if (piece.adapter != 0) step.adapters.groups.push_back({piece.adapter, {}});
       for (size_t i = 0; i < piece.tokens.size(); ++i) {
         const int row = static_cast<int>(tokens.size());
-        wanted.push_back({row, b, false});
+        if (!last_only || i + 1 == piece.tokens.size()) wanted.push_back({row, b, false});
         if (piece.adapter != 0) step.adapters.groups.back().rows.push_back(row);
         tokens.push_back(piece.tokens[i]);
         positions.push_back(piece.context + static_cast<int>(i));
@@ -81,6 +81,9 @@ class LlamaHarness {
                       .block_start = block_start.data(),
                       .blocks = blocks.data(),
                       .positions = positions.data()};
+    std::vector<int32_t> needed;
+    for (const WantedRow& row : wanted) needed.push_back(row.row);
+    if (last_only) step.needed = needed;
     llama_->forward(step);
     std::vector<std::vector<float>> rows;
     for (const WantedRow& row : wanted) {
