@@ -119,8 +119,7 @@ class Service {
     const { running: steps, waiting } = loop.scheduler;
     const requests = steps.length + waiting.length;
     this.#log.info(
-      `draining: ${requests === 1 ? "1 generation is" : `${requests} generations are`} left; ` +
-        "a second signal stops at once",
+      `draining, generations that still run or wait: ${requests}; a second signal stops at once`,
     );
     await setTimeout(this.#config.drainDelay * 1000);
     await this.#server.drain();
