@@ -34,7 +34,7 @@ inline bool takes_rounded(const DenseKernels& kernels, Slot w) {
 }
 
 // Asks for bytes that will be read soon.
-inline void prefetch_weights(const std::byte* from, size_t bytes) {
+[[gnu::always_inline]] inline void prefetch_weights(const std::byte* from, size_t bytes) {
   constexpr size_t kLine = 64;
   for (size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(from + at);
 }
