@@ -21,8 +21,8 @@ export const ENGINE_OPTIONS = {
     help: "a .gguf file, a Hugging Face folder, a catalogue name or hf:ORG/REPO/FILE",
   }),
   maxModelLen: integer({
-    initial: 0,
-    min: 0,
+    initial: null,
+    min: 1,
     max: 1 << 24,
     help: "longest prompt plus completion, in tokens",
     shown: "the model's own, as far as the KV memory goes",

@@ -132,7 +132,7 @@ test("every role is accepted, and text parts are joined", async (t) => {
   });
   assert.equal(
     promptOf(generator.requests[0]),
-    `<system>s\n<system>d\n<user>one\ntwo\n<assistant>{"name":"f","arguments":{}}\n<user>Result of 1: t\n<assistant>`,
+    `<system>s\n<developer>d\n<user>one\ntwo\n<assistant>{"name":"f","arguments":{}}\n<user>Result of 1: t\n<assistant>`,
   );
 });
 

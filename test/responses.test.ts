@@ -58,7 +58,7 @@ test("a response's input may be items of every kind that is text", async (t) => 
   });
   assert.equal(
     promptOf(generator.requests[0]),
-    '<system>be kind\n<user>a\n<assistant>b\n<assistant>{"name":"f","arguments":{}}\n' +
+    '<developer>be kind\n<user>a\n<assistant>b\n<assistant>{"name":"f","arguments":{}}\n' +
       "<user>Result of c1: 42\n<assistant>",
   );
 });

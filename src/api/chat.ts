@@ -121,14 +121,7 @@ function parseLogprobs(fields: Fields): number | null {
   throw new ApiError("invalid_parameter", { message, param: "top_logprobs" });
 }
 
-/** The role that the template sees: no family served here knows "developer". */
-const ROLES: Readonly<Record<string, string>> = {
-  system: "system",
-  developer: "system",
-  user: "user",
-  assistant: "assistant",
-  tool: "tool",
-};
+const ROLES: readonly string[] = ["system", "developer", "user", "assistant", "tool"];
 
 export function parseMessages(value: unknown): ChatMessage[] {
   if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
@@ -139,8 +132,8 @@ export function parseMessages(value: unknown): ChatMessage[] {
 function parseMessage(message: unknown, param: string): ChatMessage {
   if (!isJsonObject(message)) throw invalid(param, "an object", message);
   const { role, content, name, tool_calls, tool_call_id } = message;
-  if (typeof role !== "string" || !Object.hasOwn(ROLES, role)) {
-    throw invalid(`${param}.role`, `one of ${Object.keys(ROLES).join(", ")}`, role);
+  if (typeof role !== "string" || !ROLES.includes(role)) {
+    throw invalid(`${param}.role`, `one of ${ROLES.join(", ")}`, role);
   }
   const calls = role === "assistant" ? (tool_calls ?? undefined) : undefined;
   if (calls !== undefined && !Array.isArray(calls)) {
@@ -156,7 +149,7 @@ function parseMessage(message: unknown, param: string): ChatMessage {
     throw invalid(`${param}.tool_call_id`, "a string", tool_call_id);
   }
   return {
-    role: ROLES[role]!,
+    role,
     content: parseContent(content, calls !== undefined, `${param}.content`),
     ...(typeof name === "string" ? { name } : {}),
     ...(calls === undefined ? {} : { tool_calls: calls }),

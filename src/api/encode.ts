@@ -86,57 +86,64 @@ function tokenIdFields(job: Job, tokens: readonly number[], choice: Choice, firs
   return `${prompt},"token_ids":${JSON.stringify(tokens)}`;
 }
 
-export class ChatEncoder implements Encoder {
-  readonly #job: Job;
-  readonly #envelope: Envelope;
-  readonly #names: TokenNames;
-  readonly #chunks: Chunks;
+/** What the encoders of both endpoints have in common: all but the choices. */
+abstract class OpenAiEncoder {
+  protected readonly job: Job;
+  protected readonly envelope: Envelope;
+  protected readonly names: TokenNames;
+  protected readonly chunks: Chunks;
 
+  constructor(chunkObject: string, job: Job, envelope: Envelope, names: TokenNames) {
+    this.job = job;
+    this.envelope = envelope;
+    this.names = names;
+    this.chunks = new Chunks(chunkObject, envelope, job);
+  }
+
+  usage(usage: Usage): string {
+    return this.chunks.usage(usage);
+  }
+
+  failure(error: ApiError): string {
+    return JSON.stringify(errorBody(error));
+  }
+}
+
+export class ChatEncoder extends OpenAiEncoder implements Encoder {
   constructor(job: Job, envelope: Envelope, names: TokenNames) {
-    this.#job = job;
-    this.#envelope = envelope;
-    this.#names = names;
-    this.#chunks = new Chunks("chat.completion.chunk", envelope, job);
+    super("chat.completion.chunk", job, envelope, names);
   }
 
   start(choice: Choice): string {
-    const ids = tokenIdFields(this.#job, [], choice, true);
+    const ids = tokenIdFields(this.job, [], choice, true);
     return this.#chunk(choice, `{"role":"assistant","content":""}`, "null", null, ids);
   }
 
   /** Of the syntax around a call nothing is shown but its tokens, where they were asked for. */
   delta(choice: Choice, { text, calls, tokens, pieces }: Delta): string {
-    const ids = tokenIdFields(this.#job, tokens, choice, false);
+    const ids = tokenIdFields(this.job, tokens, choice, false);
     const logprobs = JSON.stringify(this.#logprobs(pieces));
     if (calls.length > 0) {
       const delta = JSON.stringify({ tool_calls: calls.map(callChunk) });
       return this.#chunk(choice, delta, logprobs, null, ids);
     }
-    const silent = text === "" && this.#job.toolFormat !== null;
+    const silent = text === "" && this.job.toolFormat !== null;
     if (silent && ids === "" && pieces.length === 0) return "";
     const content = silent ? "{}" : `{"content":${JSON.stringify(text)}}`;
     return this.#chunk(choice, content, logprobs, null, ids);
   }
 
   finish(choice: Choice, { tokens }: Delta): string {
-    const ids = tokenIdFields(this.#job, tokens, choice, false);
+    const ids = tokenIdFields(this.job, tokens, choice, false);
     return this.#chunk(choice, "{}", "null", choice.finishReason, ids);
-  }
-
-  usage(usage: Usage): string {
-    return this.#chunks.usage(usage);
-  }
-
-  failure(error: ApiError): string {
-    return JSON.stringify(errorBody(error));
   }
 
   whole(choices: readonly WholeChoice[], usage: Usage): string {
     return JSON.stringify({
-      id: this.#envelope.id,
+      id: this.envelope.id,
       object: "chat.completion",
-      created: this.#envelope.created,
-      model: this.#job.model.name,
+      created: this.envelope.created,
+      model: this.job.model.name,
       choices: choices.map(({ choice, text, calls, tokens, pieces }) => ({
         index: choice.index,
         message: {
@@ -147,14 +154,14 @@ export class ChatEncoder implements Encoder {
         },
         logprobs: this.#logprobs(pieces),
         finish_reason: choice.finishReason,
-        ...wholeTokenIds(this.#job, choice, tokens),
+        ...wholeTokenIds(this.job, choice, tokens),
       })),
       usage: usageObject(usage),
     });
   }
 
   #logprobs(pieces: readonly TokenPiece[]) {
-    return this.#job.logprobs === null ? null : chatLogprobs(pieces, this.#names);
+    return this.job.logprobs === null ? null : chatLogprobs(pieces, this.names);
   }
 
   #chunk(
@@ -164,25 +171,18 @@ export class ChatEncoder implements Encoder {
     reason: ChoiceFinish | null,
     tokenIds: string,
   ): string {
-    return this.#chunks.choice(
+    return this.chunks.choice(
       `"index":${choice.index},"delta":${delta},"logprobs":${logprobs},${finishField(reason)}${tokenIds}`,
     );
   }
 }
 
-export class CompletionEncoder implements Encoder {
-  readonly #job: Job;
-  readonly #envelope: Envelope;
-  readonly #names: TokenNames;
-  readonly #chunks: Chunks;
+export class CompletionEncoder extends OpenAiEncoder implements Encoder {
   /** Choices of which a chunk was sent. */
   readonly #started = new Set<number>();
 
   constructor(job: Job, envelope: Envelope, names: TokenNames) {
-    this.#job = job;
-    this.#envelope = envelope;
-    this.#names = names;
-    this.#chunks = new Chunks("text_completion", envelope, job);
+    super("text_completion", job, envelope, names);
   }
 
   start(): null {
@@ -190,9 +190,9 @@ export class CompletionEncoder implements Encoder {
   }
 
   delta(choice: Choice, delta: Delta): string {
-    const { logprobs } = this.#job;
+    const { logprobs } = this.job;
     const text =
-      logprobs === null ? "null" : new CompletionLogprobs(this.#names).add(delta.pieces).json();
+      logprobs === null ? "null" : new CompletionLogprobs(this.names).add(delta.pieces).json();
     return this.#chunk(choice, delta, text);
   }
 
@@ -200,22 +200,14 @@ export class CompletionEncoder implements Encoder {
     return this.#chunk(choice, last, "null");
   }
 
-  usage(usage: Usage): string {
-    return this.#chunks.usage(usage);
-  }
-
-  failure(error: ApiError): string {
-    return JSON.stringify(errorBody(error));
-  }
-
   async whole(choices: readonly WholeChoice[], usage: Usage): Promise<string> {
-    const { id, created } = this.#envelope;
+    const { id, created } = this.envelope;
     const object = "text_completion";
-    const head = JSON.stringify({ id, object, created, model: this.#job.model.name });
+    const head = JSON.stringify({ id, object, created, model: this.job.model.name });
     const texts: string[] = [];
     for (const { choice, text, tokens, pieces } of choices) {
       const { index, finishReason } = choice;
-      const ids = wholeTokenIds(this.#job, choice, tokens);
+      const ids = wholeTokenIds(this.job, choice, tokens);
       const fields = JSON.stringify({ index, text, finish_reason: finishReason, ...ids });
       texts.push(`${fields.slice(0, -1)},"logprobs":${await this.#wholeLogprobs(pieces)}}`);
     }
@@ -224,8 +216,8 @@ export class CompletionEncoder implements Encoder {
   }
 
   async #wholeLogprobs(pieces: readonly TokenPiece[]): Promise<string> {
-    if (this.#job.logprobs === null) return "null";
-    const logprobs = new CompletionLogprobs(this.#names);
+    if (this.job.logprobs === null) return "null";
+    const logprobs = new CompletionLogprobs(this.names);
     for (let at = 0; at < pieces.length; at += PIECES_PER_TURN) {
       if (at > 0) await new Promise(setImmediate);
       logprobs.add(pieces.slice(at, at + PIECES_PER_TURN));
@@ -237,8 +229,8 @@ export class CompletionEncoder implements Encoder {
     const { index, finishReason } = choice;
     const first = !this.#started.has(index);
     this.#started.add(index);
-    const ids = tokenIdFields(this.#job, tokens, choice, first);
-    return this.#chunks.choice(
+    const ids = tokenIdFields(this.job, tokens, choice, first);
+    return this.chunks.choice(
       `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(finishReason)}${ids}`,
     );
   }

@@ -1,9 +1,10 @@
 import { ApiError, isErrorCode } from "../errors.js";
-import type {
-  GenerateRequest,
-  Generation,
-  GenerationEvent,
-  Generator,
+import {
+  type GenerateRequest,
+  type Generation,
+  type GenerationEvent,
+  type Generator,
+  GREEDY,
 } from "../scheduler/request.js";
 
 /** Prompts of one request in the scheduler at a time: a long list must not fill the queue. */
@@ -71,17 +72,7 @@ function pooledRequest(
     prompt,
     adapter,
     priority: 0,
-    sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
-      repetitionPenalty: 1,
-      seed: 0n,
-      logitBias: new Map(),
-    },
+    sampling: GREEDY,
     maxTokens: 0,
     stopTokens: new Set(),
     ignoreEos: true,

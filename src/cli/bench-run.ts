@@ -1,6 +1,6 @@
 import { type NativeEngine, STATS, type StatName, type StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
-import type { GenerateRequest } from "../scheduler/request.js";
+import { type GenerateRequest, GREEDY } from "../scheduler/request.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { PlannedStep } from "../scheduler/step-draft.js";
 import { StageClock, type StageResult } from "./bench-stages.js";
@@ -143,17 +143,7 @@ export class EngineBench {
       prompt: Array.from({ length }, () => this.#randomToken()),
       adapter,
       priority: 0,
-      sampling: {
-        temperature: 0,
-        topP: 1,
-        topK: 0,
-        minP: 0,
-        presencePenalty: 0,
-        frequencyPenalty: 0,
-        repetitionPenalty: 1,
-        seed: 0n,
-        logitBias: new Map(),
-      },
+      sampling: GREEDY,
       maxTokens: tokens + 1,
       stopTokens: new Set(),
       ignoreEos: true,

@@ -52,7 +52,7 @@ function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean)
   return {
     modelPath,
     threads: config.threads,
-    maxModelLen: config.maxModelLen,
+    maxModelLen: config.maxModelLen ?? 0,
     maxBatch: config.maxBatch,
     maxBatchTokens: config.maxBatchTokens,
     kvMemory: config.kvMemory,

@@ -70,9 +70,9 @@ export function list(
   };
 }
 
-export function integer(
-  common: Common<number> & { readonly min: number; readonly max: number },
-): Option<number> {
+export function integer<Value extends number | null>(
+  common: Common<Value> & { readonly min: number; readonly max: number },
+): Option<number | Value> {
   const { min, max, ...rest } = common;
   return {
     placeholder: "N",

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { readJsonFile } from "../models/json-file.js";
 import { ModelError } from "../models/model-error.js";
 
 /** A sentence encoder on disk: an ONNX file with the Hugging Face files beside it or one folder up. */
@@ -54,7 +55,7 @@ const LENGTH_FIELDS = [
 
 function maxTokens(home: string): number {
   for (const [file, field] of LENGTH_FIELDS) {
-    const value = readJson(join(home, file))[field];
+    const value = readJsonFile(join(home, file))[field];
     // Tokenizers without a limit say so by a number beyond all lengths.
     if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) < 1 << 24) {
       return value as number;
@@ -72,7 +73,7 @@ const POOLING_FIELDS: readonly (readonly [field: string, pooling: Pooling])[] = 
 
 function pooling(home: string): Pooling {
   const file = join(home, "1_Pooling", "config.json");
-  const modes = Object.entries(readJson(file)).filter(
+  const modes = Object.entries(readJsonFile(file)).filter(
     ([field, on]) => field.startsWith("pooling_mode_") && on === true,
   );
   if (modes.length === 0) return "mean";
@@ -80,16 +81,4 @@ function pooling(home: string): Pooling {
   if (known !== undefined) return known[1];
   const names = modes.map(([field]) => field).join(", ");
   throw new ModelError(`${file}: only one of mean, cls and last token is pooled, not ${names}`);
-}
-
-/** An object, or {} where the file does not exist. */
-function readJson(file: string): Readonly<Record<string, unknown>> {
-  if (!existsSync(file)) return {};
-  try {
-    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
-    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
-  } catch (error) {
-    throw new ModelError(`${file} is not JSON: ${(error as Error).message}`);
-  }
-  throw new ModelError(`${file} is not a JSON object`);
 }

@@ -144,6 +144,7 @@ export class Metrics {
     showTotal(server.rows, value("rows"));
     showTotal(server.sampledRows, value("sampledRows"));
     showTotal(server.basePasses, value("basePasses"));
+    showTotal(server.engineSeconds, value("stepSeconds"));
     showTotal(server.adapterRows, value("adapterRows"));
     showTotal(server.expertHits, value("expertHits"), HOST);
     showTotal(server.expertMisses, value("expertMisses"), HOST);

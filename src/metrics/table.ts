@@ -144,17 +144,30 @@ export const SERVER_METRICS = {
     "Passes over the base weights: one per step, whatever the mix of adapters.",
   ),
   adapterRows: counter("smore_adapter_rows_total", "Rows that went through an adapter."),
-  stepSeconds: histogram("smore_step_seconds", "Time of a step in the engine.", STEP),
+  engineSeconds: counter("smore_engine_seconds_total", "Time that the engine spent on steps."),
+  stepSeconds: histogram(
+    "smore_step_seconds",
+    "Time from one step's results to the next one's, or from its launch, on the event loop.",
+    STEP,
+  ),
   expertHits: counter("smore_expert_hits_total", "Expert pages found in memory by a step.", [
     "tier",
   ]),
   expertMisses: counter("smore_expert_misses_total", "Expert pages that a step had to load.", [
     "tier",
   ]),
-  expertLoads: counter("smore_expert_loads_total", "Expert pages loaded.", ["tier"]),
+  expertLoads: counter(
+    "smore_expert_loads_total",
+    "Expert pages loaded, and trunks: what an adapter has beside them.",
+    ["tier"],
+  ),
   expertEvictions: counter("smore_expert_evictions_total", "Expert pages evicted.", ["tier"]),
-  expertLoadBytes: counter("smore_expert_load_bytes_total", "Bytes of the pages loaded.", ["tier"]),
-  expertLoadSeconds: counter("smore_expert_load_seconds_total", "Time spent on loading pages.", [
+  expertLoadBytes: counter(
+    "smore_expert_load_bytes_total",
+    "Bytes of the pages and trunks loaded.",
+    ["tier"],
+  ),
+  expertLoadSeconds: counter("smore_expert_load_seconds_total", "Time spent on loading them.", [
     "tier",
   ]),
   expertTokens: counter(

@@ -15,6 +15,19 @@ export interface SamplingParams {
   readonly logitBias: ReadonlyMap<number, number>;
 }
 
+/** The most probable token, always. */
+export const GREEDY: SamplingParams = {
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  repetitionPenalty: 1,
+  seed: 0n,
+  logitBias: new Map(),
+};
+
 export interface GenerateRequest {
   readonly prompt: readonly number[]; // never empty
   readonly adapter: number; // engine handle, 0 = base

@@ -1,7 +1,7 @@
 import { allowedToken, digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
 import type { StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
-import type { GenerateRequest, GenerationEvent } from "./request.js";
+import { type GenerateRequest, type GenerationEvent, GREEDY } from "./request.js";
 import { Scheduler } from "./scheduler.js";
 import { hasPenalties, type Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
@@ -43,15 +43,9 @@ export function requestOf(job: Job): GenerateRequest {
     adapter: job.adapter,
     priority: job.priority ?? 0,
     sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
+      ...GREEDY,
       presencePenalty: job.penalties ? 0.5 : 0,
-      frequencyPenalty: 0,
-      repetitionPenalty: 1,
       seed: BigInt(job.seed),
-      logitBias: new Map(),
     },
     maxTokens: job.maxTokens,
     stopTokens: STOP_TOKENS,

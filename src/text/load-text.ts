@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { readJsonFile } from "../models/json-file.js";
 import { ModelError } from "../models/model-error.js";
 import { JinjaChatTemplate } from "./chat-template.js";
 import { type GgufMetadata, readGgufMetadata } from "./gguf-metadata.js";
@@ -52,24 +53,12 @@ function ggufSpecialTokens(metadata: GgufMetadata): Record<string, string> {
 function fromFolder(folder: string): ModelText {
   const file = join(folder, "tokenizer.json");
   if (!existsSync(file)) throw new ModelError("the model folder has no tokenizer.json");
-  const tokenizer = new HuggingFaceTokenizer(readJson(file) as unknown as TokenizerJson);
-  const config = readJson(join(folder, "tokenizer_config.json"));
+  const tokenizer = new HuggingFaceTokenizer(readJsonFile(file) as unknown as TokenizerJson);
+  const config = readJsonFile(join(folder, "tokenizer_config.json"));
   const source = folderTemplate(folder, config);
   const template =
     source === null ? null : new JinjaChatTemplate(source, folderSpecialTokens(config));
   return { tokenizer, template, reason: null };
-}
-
-/** An object, or {} where the file does not exist. */
-function readJson(file: string): Readonly<Record<string, unknown>> {
-  if (!existsSync(file)) return {};
-  try {
-    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
-    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
-  } catch (error) {
-    throw new ModelError(`${file} is not JSON: ${(error as Error).message}`);
-  }
-  throw new ModelError(`${file} is not a JSON object`);
 }
 
 function folderTemplate(folder: string, config: Readonly<Record<string, unknown>>): string | null {

@@ -51,15 +51,19 @@ export function withToolsAsText(
   if (listing === null) return told;
   const instructions: ChatMessage = { role: "system", content: toolPrompt(listing) };
   const [first, ...rest] = told;
-  if (first?.role === "system") return [joined(first, instructions), ...rest];
+  if (instructs(first)) return [joined(first, instructions), ...rest];
   return [instructions, ...told];
 }
 
 /** The same for a template that refuses system messages: the first user message says it all. */
 export function withoutSystem(messages: readonly ChatMessage[]): ChatMessage[] {
   const [system, user, ...rest] = messages;
-  if (system?.role !== "system" || user?.role !== "user") return [...messages];
+  if (!instructs(system) || user?.role !== "user") return [...messages];
   return [{ ...joined(system, user), role: "user" }, ...rest];
+}
+
+function instructs(message: ChatMessage | undefined): message is ChatMessage {
+  return message?.role === "system" || message?.role === "developer";
 }
 
 /** Arguments as the object that templates expect; clients send them as JSON text. */
