@@ -53,6 +53,9 @@ function serverLines({ server_view: view, client_cpu_us_per_token: clientCpu }: 
   if (view.cpu_us_per_token !== null) {
     lines.push(row("Server CPU per token (us):", fixed(view.cpu_us_per_token)));
   }
+  if (view.resident_mb !== null) {
+    lines.push(row("Server memory at the end (MB):", fixed(view.resident_mb)));
+  }
   lines.push(row("Server's counts agree:", view.agrees ? "yes" : "no"));
   return lines;
 }

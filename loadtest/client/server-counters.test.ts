@@ -11,6 +11,7 @@ vllm:request_success_total{finished_reason="length"} 3
 vllm:time_to_first_token_seconds_sum{model_name="m"} ${tokens / 100}
 vllm:time_to_first_token_seconds_count{model_name="m"} ${tokens / 10}
 process_cpu_seconds_total ${tokens / 1000}
+process_resident_memory_bytes ${tokens * 1e6}
 `;
 
 test("series of one name add up", () => {
@@ -29,7 +30,7 @@ test("what the server counted during a run is held against the client's counts",
   const [before, after] = [parseCounters(metrics(100))!, parseCounters(metrics(300))!];
   const client = { requests: 0, inputTokens: 0, outputTokens: 200 };
   const view = serverView(before, after, client);
-  assert.deepEqual([view.generation_tokens, view.agrees], [200, true]);
+  assert.deepEqual([view.generation_tokens, view.resident_mb, view.agrees], [200, 300, true]);
   assert.ok(
     Math.abs(view.mean_ttft_ms - 100) < 1e-9 && Math.abs(view.cpu_us_per_token! - 1000) < 1e-9,
   );

@@ -7,6 +7,7 @@ export interface ServerCounters {
   readonly firstTokenSeconds: number; // sums over all requests
   readonly firstTokens: number;
   readonly cpuSeconds: number | null; // null: the server does not tell
+  readonly residentBytes: number | null;
 }
 
 const NAMES = {
@@ -17,6 +18,7 @@ const NAMES = {
   firstTokens: "vllm:time_to_first_token_seconds_count",
 } as const;
 const CPU_SECONDS = "process_cpu_seconds_total";
+const RESIDENT_BYTES = "process_resident_memory_bytes";
 
 /** null where there are no metrics, or not under these names. */
 export async function readCounters(
@@ -43,6 +45,7 @@ export function parseCounters(text: string): ServerCounters | null {
     firstTokenSeconds: read("firstTokenSeconds"),
     firstTokens: read("firstTokens"),
     cpuSeconds: sums.get(CPU_SECONDS) ?? null,
+    residentBytes: sums.get(RESIDENT_BYTES) ?? null,
   };
 }
 
@@ -53,6 +56,7 @@ export interface ServerView {
   readonly requests: number;
   readonly mean_ttft_ms: number;
   readonly cpu_us_per_token: number | null;
+  readonly resident_mb: number | null; // at the end
   readonly agrees: boolean; // with the client's counts
 }
 
@@ -79,6 +83,7 @@ export function serverView(
     requests,
     mean_ttft_ms: ((after.firstTokenSeconds - before.firstTokenSeconds) * 1000) / firstTokens,
     cpu_us_per_token: cpu,
+    resident_mb: after.residentBytes === null ? null : after.residentBytes / 1e6,
     agrees:
       prompt === client.inputTokens &&
       generation === client.outputTokens &&
