@@ -1,11 +1,19 @@
 import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
 import { ApiError, type ErrorCode } from "../errors.js";
-import { type CachedPrefix, KvBlocks, pageKey } from "./kv-blocks.js";
+import { type CachedPrefix, KvBlocks } from "./kv-blocks.js";
 import { StepPace } from "./pace.js";
 import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
 import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
 import { Residency } from "./residency.js";
-import { hasPenalties, mostPositions, pagesFor, Sequence, type SlotId } from "./sequence.js";
+import {
+  findPrefix,
+  lacksPageIn,
+  nextPage,
+  publishPages,
+  refuseImpossible,
+  takePages,
+} from "./room.js";
+import { Sequence, type SlotId } from "./sequence.js";
 import { type PlannedStep, StepDraft } from "./step-draft.js";
 import { type PlannedRows, readPooled, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
 import type { TokenMask } from "./token-mask.js";
@@ -71,7 +79,7 @@ export class Scheduler {
   }
 
   submit(request: GenerateRequest): Sequence {
-    this.#refuseImpossible(request);
+    refuseImpossible(request, this.#limits, this.kv.count);
     const turn = this.#queue.takeTurn(request.adapter);
     const sequence = new Sequence(request, this.#submitted++, turn);
     this.#queue.add(sequence);
@@ -173,24 +181,6 @@ export class Scheduler {
     }
   }
 
-  #refuseImpossible(request: GenerateRequest): void {
-    const pages = pagesFor(mostPositions(request));
-    const most = Math.min(this.kv.count, this.#limits.blocks);
-    if (pages > most) {
-      const message = `The request needs ${pages} KV pages of ${PAGE_TOKENS} tokens at its longest; this server has ${most}. Shorten the prompt or max_tokens.`;
-      throw new ApiError("context_length_exceeded", { message });
-    }
-    if (request.sampling.logitBias.size > this.#limits.biases) {
-      const message = `logit_bias may name at most ${this.#limits.biases} tokens.`;
-      throw new ApiError("invalid_parameter", { message, param: "logit_bias" });
-    }
-    const history = hasPenalties(request) ? request.prompt.length + request.maxTokens : 0;
-    if (history > this.#limits.history) {
-      const message = `With penalties, prompt and max_tokens together may be at most ${this.#limits.history} tokens.`;
-      throw new ApiError("context_length_exceeded", { message });
-    }
-  }
-
   /** Sees to it that the sequence has the page of its next position; may preempt another. */
   #reserve(sequence: Sequence): boolean {
     while (sequence.blocks.length * PAGE_TOKENS <= sequence.planned) {
@@ -232,7 +222,7 @@ export class Scheduler {
         continue;
       }
       if (full) continue;
-      const cached = this.kv.find(adapter, sequence.tokens, reusablePages(sequence));
+      const cached = findPrefix(this.kv, sequence);
       if (lacksPageIn(inWork, sequence, cached)) continue;
       full = !this.#start(sequence, cached);
       if (full) continue;
@@ -246,19 +236,8 @@ export class Scheduler {
   /** Gives a waiting sequence pages for all its tokens, and a slot; false when there is no room. */
   #start(sequence: Sequence, cached: CachedPrefix): boolean {
     if (this.#running.length >= this.#limits.sequences || this.#slots.length === 0) return false;
-    const needed = pagesFor(sequence.length) - cached.blocks.length;
     // Running streams will each need a page soon: without a margin the newest would be preempted at once.
-    const margin = this.#running.length;
-    if (needed + margin > this.kv.free - this.kv.idleAmong(cached.blocks)) return false;
-
-    for (const block of cached.blocks) this.kv.retain(block);
-    sequence.blocks = [...cached.blocks];
-    for (let page = 0; page < needed; page++) sequence.blocks.push(this.kv.allocate()!);
-    sequence.planned = cached.blocks.length * PAGE_TOKENS;
-    sequence.computed = sequence.planned;
-    sequence.published = cached.blocks.length;
-    sequence.prefix = cached.prefix;
-    sequence.cachedTokens ??= sequence.planned;
+    if (!takePages(this.kv, sequence, cached, this.#running.length)) return false;
     sequence.slot = this.#slots.shift()!;
     sequence.phase = "running";
     this.totals.prefixQueries += sequence.tokens.length;
@@ -293,7 +272,7 @@ export class Scheduler {
       sequence.promptLogprobs.push(...readPromptLogprobs(arrays, part));
     }
     sequence.computed += part.rows;
-    this.#publish(sequence);
+    publishPages(this.kv, sequence);
     if (sequence.promptLogprobs !== null && sequence.computed >= sequence.promptLength) {
       events.push({ sequence, event: { kind: "prompt", logprobs: sequence.promptLogprobs } });
       sequence.promptLogprobs = null;
@@ -327,17 +306,6 @@ export class Scheduler {
       events.push(this.#finish(sequence, "length", null));
     } else {
       request.mask?.accept(token);
-    }
-  }
-
-  /** Offers the pages that are now full and computed for reuse by others. */
-  #publish(sequence: Sequence): void {
-    while ((sequence.published + 1) * PAGE_TOKENS <= sequence.computed) {
-      const page = sequence.published;
-      const block = sequence.blocks[page]!;
-      const start = page * PAGE_TOKENS;
-      sequence.prefix = this.kv.publish(block, sequence.prefix, sequence.tokens, start);
-      sequence.published += 1;
     }
   }
 
@@ -401,24 +369,4 @@ function rowNeeds(prompts: readonly Sequence[]): number[] {
 /** The newest of those with the lowest priority. */
 function leastUrgent(running: readonly Sequence[]): Sequence {
   return running.reduce((last, sequence) => (sequence.priority >= last.priority ? sequence : last));
-}
-
-/** At least one token is always computed: its logits are what is asked for. */
-function reusablePages({ tokens, promptLogprobs, request }: Sequence): number {
-  return promptLogprobs === null && !request.pooled ? pagesFor(tokens.length) - 1 : 0;
-}
-
-/** What the next page that a running sequence publishes will be cached as; null: it is not known yet. */
-function nextPage({ prefix, tokens, published }: Sequence): string | null {
-  const start = published * PAGE_TOKENS;
-  return start + PAGE_TOKENS <= tokens.length ? pageKey(prefix, tokens, start) : null;
-}
-
-function lacksPageIn(
-  inWork: ReadonlySet<string | null>,
-  sequence: Sequence,
-  { blocks, prefix }: CachedPrefix,
-): boolean {
-  if (blocks.length >= reusablePages(sequence)) return false;
-  return inWork.has(pageKey(prefix, sequence.tokens, blocks.length * PAGE_TOKENS));
 }
