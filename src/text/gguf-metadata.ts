@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { ModelError } from "../models/model-error.js";
+import { openRegularFile } from "../models/regular-file.js";
 
 /**
  * The key-value header of a GGUF file, as far as text handling needs it. Reads through a window of
@@ -22,7 +23,7 @@ const ARRAY = 9;
 
 /** Values of the keys that `wanted` accepts; the others are passed over without being built. */
 export function readGgufMetadata(path: string, wanted: (key: string) => boolean): GgufMetadata {
-  const fd = openSync(path, "r");
+  const fd = openRegularFile(path);
   try {
     return readHeader(new HeaderReader(fd, path), wanted);
   } finally {

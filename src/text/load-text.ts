@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readJsonFile } from "../models/json-file.js";
 import { ModelError } from "../models/model-error.js";
+import { readTextFile } from "../models/regular-file.js";
 import { JinjaChatTemplate } from "./chat-template.js";
 import { type GgufMetadata, readGgufMetadata } from "./gguf-metadata.js";
 import { tokenizerJsonFromGguf } from "./gguf-tokenizer.js";
@@ -63,7 +64,7 @@ function fromFolder(folder: string): ModelText {
 
 function folderTemplate(folder: string, config: Readonly<Record<string, unknown>>): string | null {
   const file = join(folder, "chat_template.jinja");
-  if (existsSync(file)) return readFileSync(file, "utf8");
+  if (existsSync(file)) return readTextFile(file);
   const template = config.chat_template;
   if (typeof template === "string") return template;
   if (!Array.isArray(template)) return null;

@@ -1,0 +1,23 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { ModelError } from "./model-error.js";
+
+/**
+ * Opens a file of a model for reading. A pipe or a device in its place would hold the event loop for
+ * ever: it is refused. Throws ModelError, and what the system says of a file that cannot be opened.
+ */
+export function openRegularFile(path: string): number {
+  // Without O_NONBLOCK a pipe would not even open before somebody writes to it.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new ModelError(`${path}: is not a regular file`);
+}
+
+export function readTextFile(path: string): string {
+  const fd = openRegularFile(path);
+  try {
+    return readFileSync(fd, "utf8");
+  } finally {
+    closeSync(fd);
+  }
+}
