@@ -1,4 +1,10 @@
-import { type Option, type OptionTable, parseOptions, type Values } from "../src/cli/options.js";
+import {
+  type Option,
+  type OptionTable,
+  parseOptions,
+  UsageError,
+  type Values,
+} from "../src/cli/options.js";
 
 /** A number; "inf" where `max` is infinite. */
 export function decimal<Value extends number | null>(common: {
@@ -43,6 +49,23 @@ export function spreadValues(args: readonly string[], flags: readonly string[]):
     }
   }
   return spread;
+}
+
+/** What a tool was told, with at most `most` operands; null when that was to print its usage. */
+export function readArguments<Table extends OptionTable>(
+  table: Table,
+  usage: string,
+  args: readonly string[],
+  most = 0,
+): { readonly values: Values<Table>; readonly operands: readonly string[] } | null {
+  const { values, operands, help } = parseOptions(table, args, {});
+  if (help) {
+    console.log(usage);
+    return null;
+  }
+  const extra = operands[most];
+  if (extra !== undefined) throw new UsageError(`unexpected argument "${extra}"`);
+  return { values, operands };
 }
 
 /** What a table of options gives when nothing is said. */

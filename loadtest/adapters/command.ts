@@ -1,12 +1,6 @@
-import {
-  choice,
-  integer,
-  optionHelp,
-  parseOptions,
-  text,
-  UsageError,
-} from "../../src/cli/options.js";
+import { choice, integer, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
+import { readArguments } from "../options.js";
 import { readBaseShape } from "./base-shape.js";
 import { KINDS } from "./tensors.js";
 import { writeAdapters } from "./write.js";
@@ -33,13 +27,11 @@ Writes adapters with random bf16 weights into FOLDER, to measure with (smore ser
 ${optionHelp(OPTIONS)}`;
 
 export async function adapters(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(OPTIONS, args, {});
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
-  const [folder, extra] = operands;
-  if (folder === undefined || extra !== undefined) throw new UsageError(USAGE);
+  const given = readArguments(OPTIONS, USAGE, args, 1);
+  if (given === null) return 0;
+  const { values, operands } = given;
+  const [folder] = operands;
+  if (folder === undefined) throw new UsageError(USAGE);
   const { path } = await resolveModel(values.model);
   const names = writeAdapters(folder, readBaseShape(path), values);
   console.log(`${names.length} adapters in ${folder}`);

@@ -2,8 +2,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { CommandError } from "../../src/cli/command.js";
-import { optionHelp, parseOptions, UsageError } from "../../src/cli/options.js";
-import { spreadValues } from "../options.js";
+import { optionHelp } from "../../src/cli/options.js";
+import { readArguments, spreadValues } from "../options.js";
 import { arrivalTimes } from "./arrivals.js";
 import { consoleBlock } from "./console.js";
 import { measure } from "./measure.js";
@@ -27,16 +27,9 @@ Example: npm run loadtest -- --num-prompts 160 --max-concurrency 16 --ignore-eos
 
 /** Runs the streaming client from its command line. */
 export async function stream(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(
-    CLIENT_OPTIONS,
-    spreadValues(args, SPREAD_FLAGS),
-    {},
-  );
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
-  if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
+  const given = readArguments(CLIENT_OPTIONS, USAGE, spreadValues(args, SPREAD_FLAGS));
+  if (given === null) return 0;
+  const { values } = given;
   const { result, context, block } = await loadTest(values);
   console.log(block);
   if (values.saveResult || values.saveDetailed) {

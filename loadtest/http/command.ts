@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import autocannon, { type Result } from "autocannon";
 import { CommandError } from "../../src/cli/command.js";
-import { integer, optionHelp, parseOptions, text, UsageError } from "../../src/cli/options.js";
+import { integer, optionHelp, text } from "../../src/cli/options.js";
+import { readArguments } from "../options.js";
 
 const OPTIONS = {
   baseUrl: text({ initial: "http://127.0.0.1:8080" as string, placeholder: "URL", help: "server" }),
@@ -61,12 +62,9 @@ function scenariosOf(model: string): Scenario[] {
 }
 
 export async function http(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(OPTIONS, args, {});
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
-  if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
+  const given = readArguments(OPTIONS, USAGE, args);
+  if (given === null) return 0;
+  const { values } = given;
   const { baseUrl, connections, duration, amount } = values;
   const extent = amount > 0 ? { amount } : { duration };
   const key = process.env.OPENAI_API_KEY;

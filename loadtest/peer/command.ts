@@ -1,16 +1,10 @@
 import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import {
-  integer,
-  list,
-  optionHelp,
-  parseOptions,
-  text,
-  UsageError,
-} from "../../src/cli/options.js";
+import { integer, list, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
+import { readArguments } from "../options.js";
 import { STREAMS, WORKLOAD } from "./contestant.js";
 import { findPrograms, llamaCpp, quantized } from "./llama-cpp.js";
 import { ours } from "./ours.js";
@@ -69,14 +63,11 @@ interface FileRace {
 
 /** Runs the race from its command line. */
 export async function peer(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(OPTIONS, args, {});
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
-  const [path, extra] = operands;
+  const given = readArguments(OPTIONS, USAGE, args, 1);
+  if (given === null) return 0;
+  const { values, operands } = given;
+  const [path] = operands;
   if (path === undefined) throw new UsageError(`the path of llama.cpp is missing\n\n${USAGE}`);
-  if (extra !== undefined) throw new UsageError(`unexpected argument "${extra}"`);
   const programs = findPrograms(path);
   const contestants = [
     ours(values.threads),

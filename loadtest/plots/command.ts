@@ -1,20 +1,13 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import {
-  choice,
-  integer,
-  list,
-  optionHelp,
-  parseOptions,
-  text,
-  UsageError,
-} from "../../src/cli/options.js";
+import { choice, integer, list, optionHelp, text } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { readBaseShape } from "../adapters/base-shape.js";
 import { KINDS } from "../adapters/tensors.js";
 import { writeAdapters } from "../adapters/write.js";
 import { circumstances } from "../circumstances.js";
+import { readArguments } from "../options.js";
 import { linePlot } from "../report/plot.js";
 import { type Bench, MOST_ADAPTERS, sweepAdapters, sweepStreams } from "./sweep.js";
 
@@ -46,12 +39,9 @@ load-streams.svg and load-adapters.svg, with the figures in load.json.
 ${optionHelp(OPTIONS)}`;
 
 export async function plots(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(OPTIONS, args, {});
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
-  if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
+  const given = readArguments(OPTIONS, USAGE, args);
+  if (given === null) return 0;
+  const { values } = given;
   const { path: model, name } = await resolveModel(values.model);
   const { kind, distinct, threads, rounds, serveArg: serveArgs } = values;
   const folder = join(values.adapterDir, `${basename(model)}-${kind}-${distinct}`);

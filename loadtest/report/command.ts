@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { CommandError } from "../../src/cli/command.js";
-import { optionHelp, parseOptions, text, UsageError } from "../../src/cli/options.js";
+import { optionHelp, text, UsageError } from "../../src/cli/options.js";
 import type { Result } from "../client/result.js";
+import { readArguments } from "../options.js";
 import { htmlReport, type NamedResult } from "./html.js";
 
 const OPTIONS = {
@@ -18,11 +19,9 @@ concurrency; for those saved with --save-detailed also how times spread, and tok
 ${optionHelp(OPTIONS)}`;
 
 export async function report(args: readonly string[]): Promise<number> {
-  const { values, operands, help } = parseOptions(OPTIONS, args, {});
-  if (help) {
-    console.log(USAGE);
-    return 0;
-  }
+  const given = readArguments(OPTIONS, USAGE, args, Infinity);
+  if (given === null) return 0;
+  const { values, operands } = given;
   if (operands.length === 0) throw new UsageError(USAGE);
   writeFileSync(values.output, htmlReport(values.title, operands.map(readResult)));
   console.log(values.output);
