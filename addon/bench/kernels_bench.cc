@@ -68,8 +68,8 @@ std::unique_ptr<Matrix> random_matrix(Backend& cpu, DType dtype, int out, int in
   std::vector<uint8_t> bytes(row_bytes(dtype, in) * out);
   uint32_t state = 1;
   for (uint8_t& byte : bytes) byte = 0x20 | ((state = state * 1664525 + 1013904223) >> 24 & 0x0f);
-  TensorView view{
-      .name = "random", .data = bytes.data(), .dtype = dtype, .rank = 2, .shape = {out, in, 1, 1}};
+  TensorView view{{.name = "random", .dtype = dtype, .rank = 2, .shape = {out, in, 1, 1}},
+                  bytes.data()};
   const MatrixSource source{view, 0};
   return cpu.pack({&source, 1});
 }

@@ -10,7 +10,7 @@ bool is_plain_name(std::string_view name) {
   return printable && !name.empty() && name.size() <= 65535;
 }
 
-std::string shape_text(const TensorView& tensor) {
+std::string shape_text(const TensorInfo& tensor) {
   std::string text = "[";
   for (int i = 0; i < tensor.rank; ++i) {
     if (i > 0) text += ", ";

@@ -28,14 +28,14 @@ std::optional<DType> dtype_by_name(const std::string& name) {
   return std::nullopt;
 }
 
-TensorView parse_entry(const std::string& name, const Json& entry, std::span<const uint8_t> data,
+FileTensor parse_entry(const std::string& name, const Json& entry, uint64_t data_bytes,
                        const std::string& where) {
   if (!is_plain_name(name)) {
     refuse(where, "a tensor name of " + std::to_string(name.size()) +
                       " bytes is empty, too long or not printable");
   }
   const JsonFields fields(entry, where + ": tensor " + name, ErrorCode::kInvalidFile);
-  TensorView tensor;
+  FileTensor tensor;
   tensor.name = name;
   const std::string& dtype = fields.text("dtype");
   const auto known = dtype_by_name(dtype);
@@ -62,73 +62,89 @@ TensorView parse_entry(const std::string& name, const Json& entry, std::span<con
                                       " bytes, but " + shape_text(tensor) + " of " + dtype +
                                       " takes " + std::to_string(size));
   }
-  if (static_cast<uint64_t>(offsets[1]) > data.size()) {
+  if (static_cast<uint64_t>(offsets[1]) > data_bytes) {
     fields.refuse("data_offsets", "end at byte " + std::to_string(offsets[1]) +
                                       " of the data, but the file holds only " +
-                                      std::to_string(data.size()));
+                                      std::to_string(data_bytes));
   }
-  tensor.data = data.data() + offsets[0];
+  tensor.offset = static_cast<uint64_t>(offsets[0]);
   return tensor;
 }
 
-void parse_metadata(const Json& json, const std::string& where, SafetensorsContent& content) {
+void parse_metadata(const Json& json, const std::string& where, SafetensorsIndex& index) {
   if (json.object() == nullptr) refuse(where, "__metadata__: expected an object of strings");
   for (const auto& [key, value] : *json.object()) {
     if (value.string() == nullptr) refuse(where, "__metadata__: " + key + ": expected a string");
-    content.metadata.emplace_back(key, *value.string());
+    index.metadata.emplace_back(key, *value.string());
   }
 }
 
 // The format has no holes: every byte of the data belongs to exactly one tensor.
-void check_cover(const std::vector<TensorView>& sorted, std::span<const uint8_t> data,
+void check_cover(const std::vector<FileTensor>& sorted, uint64_t data_bytes,
                  const std::string& where) {
-  const uint8_t* expected = data.data();
-  for (const TensorView& tensor : sorted) {
-    const auto* begin = static_cast<const uint8_t*>(tensor.data);
-    if (begin != expected) {
-      refuse(where, "tensor " + tensor.name + " starts at byte " +
-                        std::to_string(begin - data.data()) + " of the data, " +
-                        (begin < expected ? "inside the one before it" : "after a gap") +
-                        "; expected " + std::to_string(expected - data.data()));
+  uint64_t expected = 0;
+  for (const FileTensor& tensor : sorted) {
+    if (tensor.offset != expected) {
+      refuse(where, "tensor " + tensor.name + " starts at byte " + std::to_string(tensor.offset) +
+                        " of the data, " +
+                        (tensor.offset < expected ? "inside the one before it" : "after a gap") +
+                        "; expected " + std::to_string(expected));
     }
-    expected = begin + tensor.bytes();
+    expected += tensor.bytes();
   }
-  const auto left = static_cast<size_t>(data.data() + data.size() - expected);
-  if (left != 0) refuse(where, std::to_string(left) + " bytes at the end belong to no tensor");
+  if (expected == data_bytes) return;
+  refuse(where, std::to_string(data_bytes - expected) + " bytes at the end belong to no tensor");
 }
 
 }  // namespace
 
-SafetensorsContent parse_safetensors(std::span<const uint8_t> bytes, const std::string& where) {
+uint64_t safetensors_header_end(std::span<const uint8_t> start, uint64_t file_bytes,
+                                const std::string& where) {
   uint64_t header_size;
-  if (bytes.size() < sizeof(header_size)) {
-    refuse(where,
-           "is too short for a safetensors file (" + std::to_string(bytes.size()) + " bytes)");
+  static_assert(sizeof(header_size) == kSafetensorsStart);
+  if (start.size() < sizeof(header_size)) {
+    refuse(where, "is too short for a safetensors file (" + std::to_string(file_bytes) + " bytes)");
   }
-  std::memcpy(&header_size, bytes.data(), sizeof(header_size));
-  if (header_size > kMaxHeader || header_size > bytes.size() - sizeof(header_size)) {
+  std::memcpy(&header_size, start.data(), sizeof(header_size));
+  if (header_size > kMaxHeader || header_size > file_bytes - sizeof(header_size)) {
     refuse(where,
            "is no safetensors file or is truncated: its first 8 bytes announce a header of " +
-               std::to_string(header_size) + " bytes, the file has " +
-               std::to_string(bytes.size()));
+               std::to_string(header_size) + " bytes, the file has " + std::to_string(file_bytes));
   }
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof(header_size),
-                              header_size);
-  const std::span<const uint8_t> data = bytes.subspan(sizeof(header_size) + header_size);
+  return sizeof(header_size) + header_size;
+}
+
+SafetensorsIndex parse_safetensors_index(std::span<const uint8_t> head, uint64_t file_bytes,
+                                         const std::string& where) {
+  const std::string_view text(reinterpret_cast<const char*>(head.data()) + kSafetensorsStart,
+                              head.size() - kSafetensorsStart);
+  const uint64_t data_bytes = file_bytes - head.size();
   const Json header = Json::parse(text, where + ": header");
   if (header.object() == nullptr) refuse(where, "header: expected an object");
 
-  SafetensorsContent content;
+  SafetensorsIndex index;
   for (const auto& [name, entry] : *header.object()) {
     if (name == "__metadata__") {
-      parse_metadata(entry, where, content);
+      parse_metadata(entry, where, index);
     } else {
-      content.tensors.push_back(parse_entry(name, entry, data, where));
+      index.tensors.push_back(parse_entry(name, entry, data_bytes, where));
     }
   }
-  std::stable_sort(content.tensors.begin(), content.tensors.end(),
-                   [](const TensorView& a, const TensorView& b) { return a.data < b.data; });
-  check_cover(content.tensors, data, where);
+  std::ranges::stable_sort(index.tensors, {}, &FileTensor::offset);
+  check_cover(index.tensors, data_bytes, where);
+  for (FileTensor& tensor : index.tensors) tensor.offset += head.size();
+  return index;
+}
+
+SafetensorsContent parse_safetensors(std::span<const uint8_t> bytes, const std::string& where) {
+  const auto start = bytes.first(std::min(bytes.size(), kSafetensorsStart));
+  const uint64_t end = safetensors_header_end(start, bytes.size(), where);
+  SafetensorsIndex index = parse_safetensors_index(bytes.first(end), bytes.size(), where);
+  SafetensorsContent content{{}, std::move(index.metadata)};
+  for (FileTensor& tensor : index.tensors) {
+    const uint8_t* data = bytes.data() + tensor.offset;
+    content.tensors.push_back({std::move(tensor), data});
+  }
   return content;
 }
 

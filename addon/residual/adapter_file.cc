@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <utility>
@@ -10,6 +11,17 @@
 #include "io/safetensors.h"
 
 namespace smore {
+namespace {
+
+SafetensorsIndex read_index(const FileReader& reader) {
+  std::vector<uint8_t> head(std::min<uint64_t>(reader.bytes(), kSafetensorsStart));
+  reader.read(0, head.size(), head.data());
+  head.resize(safetensors_header_end(head, reader.bytes(), reader.path()));
+  reader.read(0, head.size(), head.data());
+  return parse_safetensors_index(head, reader.bytes(), reader.path());
+}
+
+}  // namespace
 
 FileReader::FileReader(const std::string& path) : file_(path), opened_(version()) {}
 
@@ -64,27 +76,24 @@ AdapterFile open_adapter_folder(const std::string& folder) {
     throw Error(ErrorCode::kInvalidAdapter, adapter.tensors_path + ": missing");
   }
   adapter.config = Json::parse(read_text_file(adapter.where), adapter.where);
-  SafetensorsFile file = open_safetensors(adapter.tensors_path);
-  adapter.mapping = std::move(file.file);
-  adapter.tensors = std::move(file.content.tensors);
   adapter.reader = std::make_shared<FileReader>(adapter.tensors_path);
+  adapter.tensors = read_index(*adapter.reader).tensors;
   return adapter;
 }
 
 AdapterFile open_adapter_golden(const std::string& path) {
-  SafetensorsFile file = open_safetensors(path);
   AdapterFile adapter;
+  adapter.reader = std::make_shared<FileReader>(path);
+  SafetensorsIndex index = read_index(*adapter.reader);
   adapter.where = path + ": adapter_config";
   adapter.whole = false;
   adapter.tensors_path = path;
-  for (const auto& [key, text] : file.content.metadata) {
+  for (const auto& [key, text] : index.metadata) {
     if (key == "adapter_config") adapter.config = Json::parse(text, adapter.where);
   }
-  for (TensorView& tensor : file.content.tensors) {
+  for (FileTensor& tensor : index.tensors) {
     if (tensor.name.starts_with("base_model.")) adapter.tensors.push_back(std::move(tensor));
   }
-  adapter.mapping = std::move(file.file);
-  adapter.reader = std::make_shared<FileReader>(path);
   return adapter;
 }
 

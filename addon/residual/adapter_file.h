@@ -8,7 +8,6 @@
 
 #include "core/tensor.h"
 #include "io/json.h"
-#include "io/mapped_file.h"
 #include "io/regular_file.h"
 
 namespace smore {
@@ -23,6 +22,9 @@ class FileReader {
   // what it was when it was opened. Any thread.
   void read(uint64_t offset, size_t bytes, void* target) const;
 
+  const std::string& path() const { return file_.path(); }
+  uint64_t bytes() const { return static_cast<uint64_t>(opened_.bytes); }
+
  private:
   struct Version {
     int64_t seconds, nanoseconds;  // of the last change
@@ -35,22 +37,18 @@ class FileReader {
   Version opened_;
 };
 
-// An adapter as it lies on disk: configuration and views of its tensors. Lives only while the
-// adapter is validated; `reader` reads the same file afterwards.
+// Bytes of a tensor that validation holds at once; a multiple of every value's size.
+inline constexpr size_t kReadAtOnce = size_t{1} << 20;
+
+// An adapter as it lies on disk: configuration and places of its tensors. The file may change at
+// any time, so it is opened once, never mapped, and all that is read of it goes through `reader`.
 struct AdapterFile {
   std::string where;         // of the configuration, for messages
   std::string tensors_path;  // of the tensors, for messages
   Json config;
-  std::vector<TensorView> tensors;
-  bool whole = true;                          // holds every linear that target_modules names
-  std::shared_ptr<const MappedFile> mapping;  // keeps the views alive
+  std::vector<FileTensor> tensors;
+  bool whole = true;  // holds every linear that target_modules names
   std::shared_ptr<const FileReader> reader;
-
-  // Of a tensor's first byte in the file.
-  uint64_t offset(const TensorView& tensor) const {
-    return static_cast<uint64_t>(static_cast<const uint8_t*>(tensor.data) -
-                                 mapping->bytes().data());
-  }
 };
 
 // A folder in PEFT layout: adapter_config.json and adapter_model.safetensors. Throws

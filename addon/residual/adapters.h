@@ -59,7 +59,7 @@ struct AdapterOptions {
   ExpertType experts = ExpertType::kStored;
 };
 
-// All adapters of a server on the CPU tier: registered (mapped file, validated), resident (trunk in
+// All adapters of a server on the CPU tier: registered (open file, validated), resident (trunk in
 // memory: routers, projection, W, W_final; experts as pages within the byte budget), in use (pinned
 // by a running sequence). Registration, acquisition and release come from the binding's worker
 // threads; apply comes from the engine thread alone.
@@ -68,7 +68,7 @@ class Adapters {
   Adapters(const ModelConfig& base, const AdapterOptions& options, Backend& backend);
   ~Adapters();
 
-  // Maps and validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never
+  // Validates a folder in PEFT layout, and makes it known. Returns its handle (>= 1, never
   // reused). Throws Error(kInvalidAdapter, ...) naming file and tensor.
   int add(const std::string& folder, const CheckProgress& progress = {});
   int add(const AdapterFile& file, const CheckProgress& progress = {});

@@ -1,5 +1,9 @@
 #include "residual/site_tensors.h"
 
+#include <algorithm>
+#include <array>
+#include <cstring>
+
 #include "core/error.h"
 
 namespace smore {
@@ -13,7 +17,7 @@ std::string text_of(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-bool has_shape(const TensorView& tensor, const std::vector<int64_t>& shape) {
+bool has_shape(const FileTensor& tensor, const std::vector<int64_t>& shape) {
   if (tensor.rank != static_cast<int>(shape.size())) return false;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (tensor.shape[i] != shape[i]) return false;
@@ -28,7 +32,7 @@ void SiteTensors::refuse(const std::string& name, const std::string& fault) cons
               file_.tensors_path + ": base_model.model." + module_ + "." + name + ": " + fault);
 }
 
-const TensorView& SiteTensors::view(const std::string& name) {
+const FileTensor& SiteTensors::view(const std::string& name) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) refuse(name, "missing");
   Entry& entry = found->second;
@@ -37,8 +41,8 @@ const TensorView& SiteTensors::view(const std::string& name) {
   return *entry.tensor;
 }
 
-const TensorView& SiteTensors::view(const std::string& name, const std::vector<int64_t>& shape) {
-  const TensorView& tensor = view(name);
+const FileTensor& SiteTensors::view(const std::string& name, const std::vector<int64_t>& shape) {
+  const FileTensor& tensor = view(name);
   if (!has_shape(tensor, shape)) {
     refuse(name, "has shape " + shape_text(tensor) + ", expected " + text_of(shape));
   }
@@ -46,8 +50,30 @@ const TensorView& SiteTensors::view(const std::string& name, const std::vector<i
 }
 
 Stored SiteTensors::take(const std::string& name, const std::vector<int64_t>& shape) {
-  const TensorView& tensor = view(name, shape);
-  return {file_.offset(tensor), tensor.dtype};
+  const FileTensor& tensor = view(name, shape);
+  return {tensor.offset, tensor.dtype};
+}
+
+float SiteTensors::scalar(const std::string& name) {
+  const FileTensor& tensor = view(name, {1});
+  std::array<std::byte, sizeof(float)> stored;
+  file_.reader->read(tensor.offset, tensor.bytes(), stored.data());
+  float value;
+  to_float(tensor.dtype, stored.data(), 1, &value);
+  return value;
+}
+
+bool SiteTensors::same_bytes(const FileTensor& a, const FileTensor& b) const {
+  if (a.dtype != b.dtype || a.bytes() != b.bytes()) return false;
+  std::vector<std::byte> left(std::min(a.bytes(), kReadAtOnce));
+  std::vector<std::byte> right(left.size());
+  for (size_t at = 0; at < a.bytes(); at += left.size()) {
+    const size_t bytes = std::min(left.size(), a.bytes() - at);
+    file_.reader->read(a.offset + at, bytes, left.data());
+    file_.reader->read(b.offset + at, bytes, right.data());
+    if (std::memcmp(left.data(), right.data(), bytes) != 0) return false;
+  }
+  return true;
 }
 
 void SiteTensors::ignore(const std::string& name) {

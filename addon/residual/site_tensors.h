@@ -17,7 +17,7 @@ class SiteTensors {
   SiteTensors(const AdapterFile& file, std::string module, int layer, Site site)
       : file_(file), module_(std::move(module)), layer_(layer), site_(site) {}
 
-  void add(const std::string& name, const TensorView& tensor) { entries_[name] = {&tensor, false}; }
+  void add(const std::string& name, const FileTensor& tensor) { entries_[name] = {&tensor, false}; }
 
   const std::string& module() const { return module_; }  // "model.layers.0.mlp.up_proj"
   int layer() const { return layer_; }
@@ -25,9 +25,13 @@ class SiteTensors {
 
   bool has(const std::string& name) const { return entries_.contains(name); }
   // Marks the tensor as read. Throws unless it exists and, with `shape`, has that shape.
-  const TensorView& view(const std::string& name);
-  const TensorView& view(const std::string& name, const std::vector<int64_t>& shape);
+  const FileTensor& view(const std::string& name);
+  const FileTensor& view(const std::string& name, const std::vector<int64_t>& shape);
   Stored take(const std::string& name, const std::vector<int64_t>& shape);
+  // The tensor's only value; marks it as read.
+  float scalar(const std::string& name);
+  // Whether two tensors hold the same bytes.
+  bool same_bytes(const FileTensor& a, const FileTensor& b) const;
   void ignore(const std::string& name);  // present or not
 
   void refuse_unread() const;
@@ -37,7 +41,7 @@ class SiteTensors {
 
  private:
   struct Entry {
-    const TensorView* tensor;
+    const FileTensor* tensor;
     bool read;
   };
 

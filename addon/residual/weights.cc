@@ -78,14 +78,21 @@ Address parse_name(const AdapterFile& file, const ModelConfig& base, const std::
          "self_attn.{q,k,v,o}_proj and mlp.{gate,up,down}_proj");
 }
 
-void check_values(const AdapterFile& file, const TensorView& tensor) {
+void check_values(const AdapterFile& file, const FileTensor& tensor,
+                  std::vector<std::byte>& buffer) {
   if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBF16) {
     refuse(file, tensor.name,
            std::string("is ") + dtype_info(tensor.dtype).name + ", expected F32, F16 or BF16");
   }
-  const int64_t bad = first_non_finite(tensor.dtype, tensor.data, tensor.elements());
-  if (bad >= 0) {
-    refuse(file, tensor.name, "value " + std::to_string(bad) + " is not a finite number");
+  const size_t value_bytes = row_bytes(tensor.dtype, 1);
+  for (size_t at = 0; at < tensor.bytes(); at += buffer.size()) {
+    const size_t bytes = std::min(buffer.size(), tensor.bytes() - at);
+    file.reader->read(tensor.offset + at, bytes, buffer.data());
+    const int64_t bad =
+        first_non_finite(tensor.dtype, buffer.data(), static_cast<int64_t>(bytes / value_bytes));
+    if (bad < 0) continue;
+    refuse(file, tensor.name,
+           "value " + std::to_string(at / value_bytes + bad) + " is not a finite number");
   }
 }
 
@@ -95,10 +102,11 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base,
                      const CheckProgress& progress) {
   SiteMap sites;
   double total = 0;
-  for (const TensorView& tensor : file.tensors) total += static_cast<double>(tensor.elements());
+  for (const FileTensor& tensor : file.tensors) total += static_cast<double>(tensor.elements());
   double checked = 0;
-  for (const TensorView& tensor : file.tensors) {
-    check_values(file, tensor);
+  std::vector<std::byte> buffer(kReadAtOnce);
+  for (const FileTensor& tensor : file.tensors) {
+    check_values(file, tensor, buffer);
     checked += static_cast<double>(tensor.elements());
     if (progress && total > 0) progress(checked / total);
     Address address = parse_name(file, base, tensor.name);

@@ -14,7 +14,7 @@ void build_lora_site(SiteBuilder& builder, const LoraConfig& config) {
   const double alpha = value_by_pattern(config.alpha_pattern, module, config.alpha);
 
   const std::string a_name = "lora_A.weight";
-  const TensorView& a = tensors.view(a_name);
+  const FileTensor& a = tensors.view(a_name);
   if (a.rank == 2 && a.shape[0] != rank) {
     tensors.refuse(a_name, "has rank " + std::to_string(a.shape[0]) + " where r or rank_pattern " +
                                "gives " + std::to_string(rank));

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -66,7 +65,7 @@ class SmoreBuilder {
     Level& level = mixture_.levels[l];
     LevelSources& from = sources_.levels[l];
     const std::string a_name = at_level("moe_A", l);
-    const TensorView& a = tensors_.view(a_name);
+    const FileTensor& a = tensors_.view(a_name);
     if (a.rank != 3)
       tensors_.refuse(a_name, "has shape " + shape_text(a) + ", expected [s, r, in]");
     compare(a_name, a.shape[0], config_.experts[l], "num_experts", l);
@@ -109,13 +108,10 @@ class SmoreBuilder {
   // The file holds one copy per level; a copy that differs would be trained weights thrown away.
   void check_shared_pool() {
     for (const char* name : {"moe_A", "moe_A_bias", "moe_B", "moe_B_bias"}) {
-      const TensorView& first = tensors_.view(at_level(name, 0));
+      const FileTensor& first = tensors_.view(at_level(name, 0));
       for (int l = 1; l < config_.levels(); ++l) {
-        const TensorView& copy = tensors_.view(at_level(name, l));
-        if (copy.dtype == first.dtype && copy.bytes() == first.bytes() &&
-            std::memcmp(copy.data, first.data, first.bytes()) == 0) {
-          continue;
-        }
+        const FileTensor& copy = tensors_.view(at_level(name, l));
+        if (tensors_.same_bytes(copy, first)) continue;
         tensors_.refuse(at_level(name, l), std::string("differs from ") + name +
                                                ".0, but is_shared_expert_pool says that they are "
                                                "one");
@@ -125,7 +121,7 @@ class SmoreBuilder {
 
   Nonlinearity activation(Curve curve, const std::string& slope_name) {
     Nonlinearity result{curve, 0};
-    if (curve == Curve::kPrelu) result.slope = to_floats(tensors_.view(slope_name, {1}))[0];
+    if (curve == Curve::kPrelu) result.slope = tensors_.scalar(slope_name);
     return result;
   }
 

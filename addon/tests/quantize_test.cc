@@ -22,11 +22,11 @@ std::vector<float> random_values(int count) {
 
 MatrixSource matrix_of(const std::vector<float>& values, int64_t rows) {
   MatrixSource matrix;
-  matrix.tensor = {.name = "w",
-                   .data = values.data(),
-                   .dtype = DType::kF32,
-                   .rank = 2,
-                   .shape = {rows, static_cast<int64_t>(values.size()) / rows, 1, 1}};
+  matrix.tensor = {{.name = "w",
+                    .dtype = DType::kF32,
+                    .rank = 2,
+                    .shape = {rows, static_cast<int64_t>(values.size()) / rows, 1, 1}},
+                   values.data()};
   return matrix;
 }
 

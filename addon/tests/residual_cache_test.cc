@@ -196,6 +196,18 @@ TEST_CASE("a file that is overwritten in place is not mixed with what was valida
   CHECK(adapters.place(again).resident);
 }
 
+TEST_CASE("a file that is truncated while it is validated is refused, and nothing else happens") {
+  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  ScratchFolder folder;
+  write_many(folder / "a", 3);
+  Adapters adapters(base_config(), {.memory_budget = 1 << 24}, *backend);
+  check_refused(ErrorCode::kIo, "adapter_model.safetensors: has changed since", [&] {
+    adapters.add(folder / "a", [&](double) {
+      std::filesystem::resize_file(folder / "a/adapter_model.safetensors", 0);
+    });
+  });
+}
+
 TEST_CASE("steps run while other threads load, acquire and remove adapters") {
   const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
   ScratchFolder folder;
