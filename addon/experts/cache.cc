@@ -45,7 +45,6 @@ ExpertCache::~ExpertCache() = default;
 void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source, const std::string& name) {
   auto added = std::make_unique<Entry>();
   added->adapter = adapter;
-  added->name = name;
   for (int page = 0; page < source->pages(); ++page) {
     added->largest_page = std::max(added->largest_page, source->page_bytes(page));
   }
@@ -129,7 +128,7 @@ void ExpertCache::release(int adapter) {
   Entry& released = entry(adapter);
   SMORE_CHECK(released.pins > 0, "a release follows an acquire");
   released.pins -= 1;
-  released.last_used = ++tick_;
+  released.last_used = ++releases_;
   forget_if_unused(released);
   changed_.notify_all();
 }
@@ -181,6 +180,7 @@ void ExpertCache::load_trunk(Entry& wanted) {
     BlockMemory memory;
     std::string error;
     try {
+      bury();
       memory = allocate_block(bytes);
       wanted.source->load_trunk(memory.get());
     } catch (const std::exception& fault) {
@@ -231,6 +231,7 @@ void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
     BlockMemory memory;
     std::string error;
     try {
+      bury();
       memory = pool_.take(bytes);
       owner.source->load_page(page, memory.get());
     } catch (const std::exception& fault) {
@@ -287,7 +288,7 @@ ExpertCache::Resident ExpertCache::resident(int adapter) {
 
 size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks) {
   Lock lock(mutex_);
-  if (++tick_ % kHalfLife == 0) cool();
+  if (++pin_calls_ % kHalfLife == 0) cool();
   size_t count = 0;
   bool waits = false;
   Entry* owner = nullptr;
@@ -405,7 +406,8 @@ bool ExpertCache::evict_coldest_pinned() {
 
 void ExpertCache::evict_page(Entry& owner, int page) {
   Page& evicted = owner.pages[page];
-  evicted.memory.reset();
+  bury_soon();
+  dead_.blocks.push_back(std::move(evicted.memory));
   evicted.state = State::kAbsent;
   evicted.heat = 0;
   owner.resident_pages -= 1;
@@ -416,7 +418,8 @@ void ExpertCache::evict_page(Entry& owner, int page) {
 }
 
 void ExpertCache::evict_trunk(Entry& owner) {
-  owner.trunk.reset();
+  bury_soon();
+  dead_.blocks.push_back(std::move(owner.trunk));
   owner.trunk_state = State::kAbsent;
   owner.trunk_load.reset();
   stats_.resident_bytes -= owner.source->trunk_bytes();
@@ -430,7 +433,25 @@ void ExpertCache::forget_if_unused(Entry& gone) {
     if (gone.pages[page].state == State::kResident) evict_page(gone, page);
   }
   if (gone.trunk_state != State::kAbsent) evict_trunk(gone);
-  entries_.erase(gone.adapter);
+  bury_soon();
+  const auto found = entries_.find(gone.adapter);
+  dead_.entries.push_back(std::move(found->second));
+  entries_.erase(found);
+}
+
+// Before something is added to the dead.
+void ExpertCache::bury_soon() {
+  if (dead_.blocks.empty() && dead_.entries.empty()) {
+    loader_.push_expected([this] { bury(); });
+  }
+}
+
+// On the loader's thread, also before it takes memory, so that what is not counted any more is not
+// held any more either.
+void ExpertCache::bury() {
+  Graveyard dead;  // freed after the lock is
+  const std::lock_guard lock(mutex_);
+  std::swap(dead, dead_);
 }
 
 CacheStats ExpertCache::stats() const {

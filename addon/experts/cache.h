@@ -86,7 +86,6 @@ class ExpertCache {
 
   struct Entry {
     int adapter = 0;
-    std::string name;
     std::shared_ptr<BlockSource> source;
     size_t largest_page = 0;
     BlockMemory trunk;
@@ -98,13 +97,19 @@ class ExpertCache {
     int resident_pages = 0;
     uint64_t hits = 0;
     uint64_t misses = 0;
-    uint64_t last_used = 0;  // tick of the last release
+    uint64_t last_used = 0;  // count of releases at its last one
     std::string fault;       // of the last page that could not be loaded
     bool removed = false;
 
     bool holds_memory() const {
       return trunk_state != State::kAbsent || resident_pages > 0 || loading > 0;
     }
+  };
+  // What was let go under the lock, to be freed without it: giving back a large trunk takes
+  // milliseconds, and release() and remove() come from a thread that must not wait.
+  struct Graveyard {
+    std::vector<BlockMemory> blocks;
+    std::vector<std::unique_ptr<Entry>> entries;
   };
   using Lock = std::unique_lock<std::mutex>;
 
@@ -126,6 +131,8 @@ class ExpertCache {
   void touch(Page& page);
   void cool();
   void forget_if_unused(Entry& entry);
+  void bury_soon();
+  void bury();
 
   const CacheLimits limits_;
   mutable std::mutex mutex_;
@@ -133,7 +140,9 @@ class ExpertCache {
   std::unordered_map<int, std::unique_ptr<Entry>> entries_;
   std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
-  uint64_t tick_ = 0;
+  uint64_t releases_ = 0;
+  uint64_t pin_calls_ = 0;
+  Graveyard dead_;
   BlockPool pool_;  // of pages
   Loader loader_;   // last: its thread ends before the rest goes
 };

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -56,6 +57,17 @@ std::shared_ptr<FakeSource> add(ExpertCache& cache, int adapter, size_t trunk = 
   return source;
 }
 
+// Tells on which thread it went away.
+class MortalSource : public FakeSource {
+ public:
+  explicit MortalSource(std::promise<std::thread::id>& gone)
+      : FakeSource(100, 4, 10), gone_(gone) {}
+  ~MortalSource() override { gone_.set_value(std::this_thread::get_id()); }
+
+ private:
+  std::promise<std::thread::id>& gone_;
+};
+
 // Pins the pages in as many waves as it takes; returns the number of waves.
 int use(ExpertCache& cache, int adapter, const std::vector<int>& pages) {
   std::vector<PageKey> keys;
@@ -92,6 +104,19 @@ TEST_CASE("an adapter that fits is resident as a whole once it is acquired") {
   CHECK(cache.stats().load_bytes == 140);
   CHECK(static_cast<int>(cache.resident(1).trunk[99]) == 7);
   cache.release(1);
+}
+
+TEST_CASE("whoever releases or removes an adapter does not wait until its memory is given back") {
+  std::promise<std::thread::id> gone;
+  ExpertCache cache({1000, 0});
+  cache.add(1, std::make_shared<MortalSource>(gone), "adapter 1");
+  REQUIRE(cache.acquire(1));
+  cache.remove(1);
+  cache.release(1);
+  CHECK(cache.stats().resident_bytes == 0);
+  std::future<std::thread::id> thread = gone.get_future();
+  REQUIRE(thread.wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+  CHECK(thread.get() != std::this_thread::get_id());
 }
 
 TEST_CASE("threads that acquire an adapter together load it once") {
