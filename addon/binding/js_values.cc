@@ -120,7 +120,6 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
       .number("vocab", info.vocab)
       .number("maxModelLen", info.max_model_len)
       .set("stopTokens", to_js(env, info.stop_tokens))
-      .number("bosToken", info.bos_token)
       .set("kernelPath", info.kernel_path)
       .number("threads", info.threads)
       .number("kvPages", info.kv_pages)

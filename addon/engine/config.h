@@ -35,7 +35,6 @@ struct EngineInfo {
   int vocab = 0;
   int max_model_len = 0;
   std::vector<int32_t> stop_tokens;
-  int32_t bos_token = -1;
   std::string kernel_path;
   int threads = 0;
   int kv_pages = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "attention/kv_pages.h"
@@ -52,13 +53,18 @@ uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
 
 void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes) {
   const uint64_t weights = estimate_weight_bytes(source, config.quantize);
-  const uint64_t needed = weights + kv_bytes;
+  const uint64_t activations = Activations::bytes(source.config, config.max_batch_tokens);
+  const uint64_t parts[] = {weights, kv_bytes, config.adapter_memory, activations};
+  uint64_t needed = 0;
+  for (const uint64_t part : parts) needed += std::min(part, UINT64_MAX - needed);
   const uint64_t available = available_memory();
   if (needed <= available) return;
-  throw Error(ErrorCode::kOutOfMemory, config.model_path + " does not fit in memory: weights " +
-                                           memory_text(weights) + " and KV pages " +
-                                           memory_text(kv_bytes) + " of " + memory_text(available) +
-                                           " available");
+  throw Error(ErrorCode::kOutOfMemory,
+              config.model_path + " does not fit in memory: weights " + memory_text(weights) +
+                  ", KV pages " + memory_text(kv_bytes) + " (--kv-memory), adapters " +
+                  memory_text(config.adapter_memory) + " (--adapter-memory) and activations " +
+                  memory_text(activations) + " (--max-batch-tokens) of " + memory_text(available) +
+                  " available");
 }
 
 }  // namespace
@@ -103,7 +109,6 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.width = model_.width;
   info_.vocab = model_.vocab;
   info_.stop_tokens = model_.stop_tokens;
-  info_.bos_token = model_.bos_token;
   info_.kernel_path = backend_->path();
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;
@@ -134,7 +139,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   });
 
   count(kStatSteps, 1);
-  count(kStatBasePasses, 1);
+  count(kStatBasePasses, std::ceil(llama_->take_passes()));
   count(kStatRows, in.counts->rows);
   count(kStatSampledRows, static_cast<double>(wanted_.size()));
   count(kStatAdapterRows, rows_->adapter_rows());

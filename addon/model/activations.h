@@ -15,9 +15,7 @@ namespace smore {
 class Activations {
  public:
   Activations(const ModelConfig& config, int rows) {
-    // More rows of logits than this are computed in several products.
-    const int64_t fit = kLogitBytes / (int64_t{config.vocab} * int64_t{sizeof(float)});
-    logit_rows = static_cast<int>(std::clamp<int64_t>(fit, 1, rows));
+    logit_rows = fitting_logit_rows(config, rows);
     const int64_t t = rows;
     x = take(t * config.width);
     normed = take(t * config.width);
@@ -28,6 +26,15 @@ class Activations {
     ffn = take(t * config.ffn_width);
     gathered = take(int64_t{logit_rows} * config.width);
     logits = take(int64_t{logit_rows} * config.vocab);
+  }
+
+  // What all of them take once every page was reached.
+  static uint64_t bytes(const ModelConfig& config, int rows) {
+    const int64_t heads = 2 * (int64_t{config.heads} + config.kv_heads);
+    const int64_t row =
+        3 * int64_t{config.width} + heads * config.head_dim + 3 * int64_t{config.ffn_width};
+    const int64_t logit_row = int64_t{config.width} + config.vocab;
+    return sizeof(float) * (rows * row + fitting_logit_rows(config, rows) * logit_row);
   }
 
   struct Free {
@@ -49,6 +56,12 @@ class Activations {
  private:
   static constexpr int64_t kLogitBytes = int64_t{64} << 20;
   static constexpr size_t kCacheLine = 64;
+
+  // More rows of logits than this are computed in several products.
+  static int fitting_logit_rows(const ModelConfig& config, int rows) {
+    const int64_t fit = kLogitBytes / (int64_t{config.vocab} * int64_t{sizeof(float)});
+    return static_cast<int>(std::clamp<int64_t>(fit, 1, rows));
+  }
 
   static Buffer take(int64_t count) {
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);

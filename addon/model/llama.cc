@@ -24,7 +24,13 @@ Llama::Llama(const ModelConfig& config, const ModelWeights& weights, Backend& ba
       kv_(kv),
       rotary_(rotary),
       adapters_(adapters),
-      activations_(config, max_rows) {}
+      activations_(config, max_rows) {
+  for (const LayerWeights& layer : weights_.layers) {
+    for (const auto* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      layer_bytes_ += static_cast<double>((*matrix)->bytes());
+    }
+  }
+}
 
 AttentionShape Llama::attention_shape(const ModelConfig& config, int layer) {
   const bool windowed = config.window_pattern == WindowPattern::kAll ||
@@ -66,7 +72,7 @@ void Llama::store_keys(int layer, const ModelStep& step) {
 
   backend_.rms_norm(a.x.get(), w.attention_norm.data(), rows, config_.width, config_.norm_eps,
                     a.normed.get());
-  backend_.matmul(*w.qkv, a.normed.get(), rows, data_or_null(w.qkv_bias), qkv);
+  product(*w.qkv, a.normed.get(), rows, w.qkv_bias, qkv);
   adapt(layer,
         {{Site::kQ, qkv, stride},
          {Site::kK, qkv + q_width, stride},
@@ -122,7 +128,7 @@ void Llama::attend(int layer, const ModelStep& step) {
 
   backend_.attention(kv_, layer, attention_shape(config_, layer), step.attention, a.qkv.get(),
                      a.attended.get());
-  backend_.matmul(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
+  product(*w.o, a.attended.get(), rows, {}, a.projected.get());
   adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(),
         config_.heads * config_.head_dim);
   add_to_stream(w.post_attention_norm, rows);
@@ -137,14 +143,22 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
 
   backend_.rms_norm(a.x.get(), w.ffn_norm.data(), rows, config_.width, config_.norm_eps,
                     a.normed.get());
-  backend_.matmul(*w.gate_up, a.normed.get(), rows, nullptr, gate_up);
+  product(*w.gate_up, a.normed.get(), rows, {}, gate_up);
   adapt(layer, {{Site::kGate, gate_up, stride}, {Site::kUp, gate_up + config_.ffn_width, stride}},
         step, a.normed.get(), config_.width);
   backend_.gated_activation(config_.activation, gate_up, rows, config_.ffn_width, a.ffn.get());
-  backend_.matmul(*w.down, a.ffn.get(), rows, nullptr, a.projected.get());
+  product(*w.down, a.ffn.get(), rows, {}, a.projected.get());
   adapt(layer, {{Site::kDown, a.projected.get(), config_.width}}, step, a.ffn.get(),
         config_.ffn_width);
   add_to_stream(w.post_ffn_norm, rows);
+}
+
+double Llama::take_passes() { return std::exchange(read_bytes_, 0) / layer_bytes_; }
+
+void Llama::product(const Matrix& w, const float* x, int rows, const std::vector<float>& bias,
+                    float* y) {
+  backend_.matmul(w, x, rows, data_or_null(bias), y);
+  read_bytes_ += static_cast<double>(w.bytes());
 }
 
 void Llama::adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,

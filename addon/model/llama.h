@@ -44,6 +44,10 @@ class Llama {
   // whose pages could not be read: the results of their rows mean nothing.
   std::vector<int> forward(const ModelStep& step);
 
+  // What the products with the layers' weights have read since the last call, as passes over all of
+  // them: 1 for a forward, less where the end of the last layer is needed for no row.
+  double take_passes();
+
   // Rows of logits that one call of `logits` computes at most.
   int max_logit_rows() const { return activations_.logit_rows; }
 
@@ -58,6 +62,7 @@ class Llama {
   void store_keys(int layer, const ModelStep& step);
   void attend(int layer, const ModelStep& step);
   void ffn_block(int layer, const ModelStep& step);
+  void product(const Matrix& w, const float* x, int rows, const std::vector<float>& bias, float* y);
   void adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
              const float* x, int x_width);
   void keep_needed(const ModelStep& step);
@@ -71,6 +76,8 @@ class Llama {
   const RotaryTable& rotary_;
   Adapters& adapters_;
   Activations activations_;
+  double layer_bytes_ = 0;   // of the layers' matrices
+  double read_bytes_ = 0;    // of matrices, each time that one is multiplied
   std::vector<int> failed_;  // adapters that failed in the running forward
   // Rows of the last forward that lie at the front of x, and the step of these alone.
   // Meaningless when all rows were needed.

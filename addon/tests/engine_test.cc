@@ -138,6 +138,13 @@ TEST_CASE("an engine counts its work") {
   CHECK(stats[kStatWeightBytes] > 0);
 }
 
+TEST_CASE("a model that does not fit is refused with every part of what it needs") {
+  EngineConfig c = config();
+  c.adapter_memory = uint64_t{1} << 60;
+  check_refused(ErrorCode::kOutOfMemory, "(--kv-memory), adapters ", [&] { load(c); });
+  check_refused(ErrorCode::kOutOfMemory, "(--adapter-memory) and activations ", [&] { load(c); });
+}
+
 TEST_CASE("the longest sequence is what the model, the option and the pages allow") {
   EngineConfig c = config();
   const uint64_t page_bytes = load(c)->info().page_bytes;

@@ -117,6 +117,19 @@ TEST_CASE("rows that nobody needs change no bit of those that are") {
   }
 }
 
+TEST_CASE("rows of several adapters and of the base share one pass over the base weights") {
+  const std::string folder = SMORE_FIXTURES "/tiny-llama-smore/tied";
+  LlamaHarness model(folder + "/model", {.threads = 2, .fp32_activations = true, .path = ""}, 8, 4);
+  const std::vector<Piece> pieces = {
+      {.tokens = {1, 2, 3}, .pages = {0}},
+      {.tokens = {4}, .pages = {1}, .adapter = model.adapter(folder + "/adapters/smore-switch")},
+      {.tokens = {5, 6}, .pages = {2}, .adapter = model.adapter(folder + "/adapters/lora")}};
+  model.run(pieces);
+  CHECK(model.take_passes() == 1);
+  for (const Piece& piece : pieces) model.run({&piece, 1});
+  CHECK(model.take_passes() == 3);
+}
+
 TEST_CASE("a row's logits are bit-equal whatever the batch, its neighbours and the chunking") {
   const std::string fixtures = SMORE_FIXTURES;
   for (const std::string& path : cpu_paths()) {

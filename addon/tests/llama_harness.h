@@ -42,6 +42,7 @@ class LlamaHarness {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
   Backend& backend() { return *backend_; }
+  double take_passes() { return llama_->take_passes(); }
 
   // Loads an adapter and keeps it resident.
   int adapter(const std::string& folder) {

@@ -234,7 +234,6 @@ export class FakeEngine implements NativeEngine {
       vocab,
       maxModelLen: kvPages * PAGE_TOKENS,
       stopTokens: [END_OF_TEXT],
-      bosToken: -1,
       kernelPath: "fake",
       threads: 1,
       kvPages,

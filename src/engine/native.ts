@@ -112,7 +112,6 @@ export interface EngineInfo {
   readonly vocab: number;
   readonly maxModelLen: number; // longest sequence it serves
   readonly stopTokens: readonly number[];
-  readonly bosToken: number; // -1 = none
   readonly kernelPath: string; // "avx512vnni-int8", ...
   readonly threads: number;
   readonly kvPages: number;
