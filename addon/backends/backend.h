@@ -117,7 +117,7 @@ struct BackendOptions {
 };
 
 // The CPU backend. Throws Error(kInvalidArgument) naming the paths of this machine when the forced
-// one is unknown or cannot run here. SMORE_CPU_PATH overrides an empty options.path.
+// one is unknown or cannot run here. SMORE_KERNEL_PATH overrides an empty options.path.
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 
 // Names of the kernel paths that this machine can run, best first.

@@ -10,7 +10,8 @@ namespace smore {
 
 namespace {
 
-constexpr size_t kMaxBatches = 2;
+// A batch for each step that may be under way.
+constexpr size_t kMaxBatches = EngineThread::kDepth;
 
 Error closed_error() { return Error(ErrorCode::kInvalidArgument, "the engine is closed"); }
 

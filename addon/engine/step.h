@@ -41,6 +41,8 @@ enum SequenceFlag : uint32_t {
   kPool = 128,  // fill pooled; in every step of a sequence, the first of which is at context 0
 };
 
+inline constexpr uint32_t kSequenceFlags = 2 * kPool - 1;  // all of them
+
 struct StepCounts {
   int32_t rows;       // T
   int32_t sequences;  // B
@@ -49,9 +51,9 @@ struct StepCounts {
 struct StepInput {
   const StepCounts* counts;
   // per row
-  const int32_t* tokens;  // T; ignored where kTokenFromSlot
-  const int32_t*
-      next_tokens;  // T; the token that follows this row in its prompt (kPromptLogprobs only)
+  const int32_t* tokens;       // T; ignored where kTokenFromSlot
+  const int32_t* next_tokens;  // T; what follows this row in its prompt, -1 = not wanted
+                               // (kPromptLogprobs only)
   // per sequence
   const int32_t* slot;  // B: engine-side state, 0 .. limits.sequences * 2 - 1, chosen by TypeScript
   const uint32_t* flags;         // B: SequenceFlag bits
@@ -107,7 +109,7 @@ enum StatIndex : int {
   kStatSteps,
   kStatRows,         // rows computed
   kStatSampledRows,  // rows whose logits were computed
-  kStatBasePasses,   // passes over the base weights (1 per step)
+  kStatBasePasses,   // passes over the base weights of the layers, from the bytes read: 1 per step
   kStatAdapterRows,  // rows that went through an adapter
   kStatStepSeconds,
   kStatExpertHits,    // expert pages found resident when a step used them

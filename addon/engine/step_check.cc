@@ -71,6 +71,10 @@ void StepCheck::check_sequence(const StepInput& step, int b) {
            ", which another sequence of the step has");
   }
   slot_used_[step.slot[b]] = true;
+  if (flags & ~kSequenceFlags) {
+    refuse("flags[" + std::to_string(b) +
+           "] has bits that mean nothing: " + std::to_string(flags & ~kSequenceFlags));
+  }
 
   require("adapter", b, step.adapter[b], 0, INT32_MAX);
   require("context", b, step.context[b], 0, bounds_.max_model_len - (row_end - row));

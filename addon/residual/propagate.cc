@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/check.h"
 #include "residual/activate.h"
 
 namespace smore {
@@ -197,8 +198,10 @@ void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInpu
   }
 }
 
-void add_expert(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int expert,
+void add_expert(const DenseKernels& kernels, Work& work, const ExpertInput& input, int expert,
                 const std::byte* page, Arena& scratch) {
+  SMORE_CHECK(expert >= work.next_expert, "the experts of a sum come in ascending order");
+  work.next_expert = expert + 1;
   const Level& level = work.mixture().root();
   const LevelSlots& slots = work.slots().levels[0];
   const WorkLevel& at = work.levels[0];

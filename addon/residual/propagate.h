@@ -17,9 +17,9 @@ ExpertInput expert_input(const DenseKernels& kernels, const Work& work, Arena& s
 void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
                  int expert, const std::byte* page, Arena& scratch);
 
-// Sums: y[row] += scale (B (A x + a) + b) for one expert's pairs. The caller goes through experts
-// in ascending order.
-void add_expert(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int expert,
+// Sums: y[row] += scale (B (A x + a) + b) for one expert's pairs. Experts come in ascending order,
+// so that a row's sum has one order whatever else is in the step.
+void add_expert(const DenseKernels& kernels, Work& work, const ExpertInput& input, int expert,
                 const std::byte* page, Arena& scratch);
 
 // Trees: `top` of all rows from all their pairs.

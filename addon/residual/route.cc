@@ -23,7 +23,8 @@ void normalise(float* values, int count) {
   for (int i = 0; i < count; ++i) values[i] /= norm;
 }
 
-// Of equal values the lower index first; values that are not numbers come last.
+// Of equal values the lower index first. What is not a number compares with nothing and stays where
+// it is met: any choice will do, since the scores make the row not finite, which ends its sequence.
 void largest(const float* values, int count, int chosen, int32_t* ids) {
   for (int j = 0; j < chosen; ++j) {
     int best = -1;

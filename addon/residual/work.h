@@ -79,6 +79,7 @@ struct Work {
   SiteOutput output{};
   WorkLevel* levels = nullptr;  // [L]
   float* top = nullptr;         // [count, d_L]
+  int next_expert = 0;          // sums add to y expert by expert: the least that may come next
   bool failed = false;          // a page could not be read; y is left as it is
 
   const Mixture& mixture() const { return site->mixture; }

@@ -53,6 +53,14 @@ TEST_CASE("a mask allows something, and nothing past the vocabulary") {
                 [&] { check.check(HandMadeStep({masked}).input()); });
 }
 
+TEST_CASE("flags that no part of the engine knows are refused") {
+  StepCheck check(kBounds);
+  Sequence unknown = good(0);
+  unknown.flags |= 2 * kPool;
+  check_refused(ErrorCode::kInvalidArgument, "flags[0] has bits that mean nothing: 256",
+                [&] { check.check(HandMadeStep({unknown}).input()); });
+}
+
 TEST_CASE("every number that TypeScript could get wrong is refused by its array's name") {
   using Change = std::function<void(HandMadeStep&)>;
   const std::vector<std::pair<std::string, Change>> cases = {

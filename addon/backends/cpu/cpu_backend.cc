@@ -205,7 +205,7 @@ std::span<const std::string> cpu_paths() {
 }
 
 const CpuKernels& find_kernels(const std::string& path) {
-  const char* forced = std::getenv("SMORE_CPU_PATH");
+  const char* forced = std::getenv("SMORE_KERNEL_PATH");
   const std::string wanted = !path.empty() ? path : forced ? forced : "";
   const KernelList found = machine_kernels();
   for (size_t i = 0; i < found.count; ++i) {
