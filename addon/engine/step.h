@@ -109,7 +109,7 @@ enum StatIndex : int {
   kStatSteps,
   kStatRows,         // rows computed
   kStatSampledRows,  // rows whose logits were computed
-  kStatBasePasses,   // passes over the base weights of the layers, from the bytes read: 1 per step
+  kStatBasePasses,   // passes over the layers of the base that were begun, by the bytes read
   kStatAdapterRows,  // rows that went through an adapter
   kStatStepSeconds,
   kStatExpertHits,    // expert pages found resident when a step used them
