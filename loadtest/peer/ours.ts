@@ -25,7 +25,7 @@ export function ours(threads: number): Contestant {
       };
       return {
         prompt: figure(`prompt ${prompt}, base`),
-        oneStream: figure("1 streams, base"),
+        oneStream: figure("1 stream, base"),
         manyStreams: figure(`${STREAMS} streams, base`),
         build: report.kernelPath,
       };
