@@ -12,17 +12,18 @@ const parts = {
   lint: () => lint(false),
   cpp: () => nativeTests("build", ["-DSMORE_SANITIZE="]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
+  threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
   node: nodeTests,
 };
 
 /** @param {string} folder @param {string[]} configure */
-function nativeTests(folder, configure) {
+function nativeTests(folder, configure, test = "smore_tests") {
   const build = join(root, folder);
   if (!run("cmake", ["-B", build, ...configure, "--log-level=WARNING"])) return false;
   if (!hasDoctest(build)) return "doctest is not installed (Debian: apt-get install doctest-dev)";
   return (
     run("cmake", ["--build", build, "--target", "smore_tests", "--parallel", jobs]) &&
-    run("ctest", ["--test-dir", build, "--output-on-failure"], {
+    run("ctest", ["--test-dir", build, "--output-on-failure", "-R", `^${test}$`], {
       ASAN_OPTIONS: "detect_leaks=1:abort_on_error=1",
       UBSAN_OPTIONS: "print_stacktrace=1",
     })
@@ -57,6 +58,7 @@ const HELP = `Usage: npm test [-- PART...]
   lint        format and lint (npm run format repairs the format)
   cpp         unit tests of the engine; they need doctest (Debian: apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
+  threads     those of the thread pool and the adapters' cache under the thread sanitizer
   node        tests of the server over real sockets; those of the default model need it in the cache
               (npm run smore -- pull) or at SMORE_TEST_MODEL
 
