@@ -25,14 +25,14 @@ class Matrix {
 // What one step does with the KV cache, the same for every layer. Sequence b owns rows
 // [row_start[b], row_start[b + 1]); its first row has position context[b].
 struct AttentionStep {
-  int rows = 0;                          // T
-  int sequences = 0;                     // B
-  const int32_t* row_start = nullptr;    // B + 1
-  const int32_t* row_sequence = nullptr; // T
-  const int32_t* context = nullptr;      // B: positions cached before this step
-  const int32_t* block_start = nullptr;  // B + 1, into blocks
-  const int32_t* blocks = nullptr;       // pages that hold positions 0, kPageTokens, ...
-  const int32_t* positions = nullptr;    // T
+  int rows = 0;                           // T
+  int sequences = 0;                      // B
+  const int32_t* row_start = nullptr;     // B + 1
+  const int32_t* row_sequence = nullptr;  // T
+  const int32_t* context = nullptr;       // B: positions cached before this step
+  const int32_t* block_start = nullptr;   // B + 1, into blocks
+  const int32_t* blocks = nullptr;        // pages that hold positions 0, kPageTokens, ...
+  const int32_t* positions = nullptr;     // T
 };
 
 // Tokens that one KV page holds.
@@ -53,12 +53,12 @@ class RotaryTable {
 };
 
 struct AttentionShape {
-  int heads = 0;       // H
-  int kv_heads = 0;    // K
-  int head_dim = 0;    // d
+  int heads = 0;     // H
+  int kv_heads = 0;  // K
+  int head_dim = 0;  // d
   float query_scale = 1;
-  float softcap = 0;   // 0 = none
-  int window = 0;      // 0 = all positions
+  float softcap = 0;  // 0 = none
+  int window = 0;     // 0 = all positions
 };
 
 // One machine's way of running the ops of the graph, each over the whole batch of a step. Buffers
@@ -68,7 +68,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view path() const = 0;  // "avx512vnni-int8", "avx2-fp32", ...: what the logs name
+  virtual std::string_view path()
+      const = 0;  // "avx512vnni-int8", "avx2-fp32", ...: what the logs name
   virtual ThreadPool& threads() = 0;
 
   // Packs the parts, stacked along their rows, as one matrix: products that read the same x share
@@ -76,32 +77,37 @@ class Backend {
   virtual std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) = 0;
 
   virtual std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) = 0;
-  virtual std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape, int pages) = 0;
+  virtual std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
+                                                 int pages) = 0;
 
   // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
-  virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) = 0;
+  virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+                     float* x) = 0;
 
   // y[t] = x[t] / rms(x[t]) * weight.                                  x, y: [rows, width]
   virtual void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
                         float* y) = 0;
 
-  // y[t] = W x[t] + bias (bias may be null).                           x: [rows, in], y: [rows, out]
+  // y[t] = W x[t] + bias (bias may be null).                           x: [rows, in], y: [rows,
+  // out]
   virtual void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) = 0;
 
   // Normalises (when the weights are given) and rotates q and k in place, then writes k and v to
   // the pages of the rows' positions.      qkv: [T, (H + 2 K) d]; q_norm, k_norm: [d] or null
   virtual void rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
                                 const RotaryTable& rotary, const AttentionStep& step,
-                                const float* q_norm, const float* k_norm, float eps, float* qkv) = 0;
+                                const float* q_norm, const float* k_norm, float eps,
+                                float* qkv) = 0;
 
-  // Causal attention of every row over its sequence's pages. The rows may be some of those that were
-  // stored: positions tell which.      qkv: [T, (H + 2 K) d], y: [T, H d]
+  // Causal attention of every row over its sequence's pages. The rows may be some of those that
+  // were stored: positions tell which.      qkv: [T, (H + 2 K) d], y: [T, H d]
   virtual void attention(const KvCache& kv, int layer, const AttentionShape& shape,
                          const AttentionStep& step, const float* qkv, float* y) = 0;
 
-  // y[t] = act(gate_up[t, :F]) * gate_up[t, F:].                       gate_up: [rows, 2 F], y: [rows, F]
-  virtual void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
-                                float* y) = 0;
+  // y[t] = act(gate_up[t, :F]) * gate_up[t, F:].                       gate_up: [rows, 2 F], y:
+  // [rows, F]
+  virtual void gated_activation(Activation activation, const float* gate_up, int rows,
+                                int ffn_width, float* y) = 0;
 
   // x += y.                                                            x, y: [count]
   virtual void add(float* x, const float* y, int64_t count) = 0;

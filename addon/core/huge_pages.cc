@@ -24,9 +24,9 @@ size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * 
 
 std::shared_ptr<uint8_t> huge_bytes(size_t count) {
   const size_t size = round_up(std::max<size_t>(count, 1), kHugePage);
-  auto* data = static_cast<uint8_t*>(::operator new (size, std::align_val_t{kHugePage}));
+  auto* data = static_cast<uint8_t*>(::operator new(size, std::align_val_t{kHugePage}));
   madvise(data, size, kAdvice);
-  return {data, [](uint8_t* bytes) { ::operator delete (bytes, std::align_val_t{kHugePage}); }};
+  return {data, [](uint8_t* bytes) { ::operator delete(bytes, std::align_val_t{kHugePage}); }};
 }
 
 std::shared_ptr<uint8_t> HugeArena::take(size_t count) {

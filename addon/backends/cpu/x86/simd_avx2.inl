@@ -26,7 +26,9 @@ struct Simd {
   }
 
   // Inlined at once: GCC 12 takes a function that only prefetches for one without effect.
-  [[gnu::always_inline]] static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
   static F zero() { return _mm256_setzero_ps(); }
   static F set(float v) { return _mm256_set1_ps(v); }
   static F load(const float* p) { return _mm256_loadu_ps(p); }

@@ -21,7 +21,9 @@ struct Simd {
   static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 
   // Inlined at once: GCC 12 takes a function that only prefetches for one without effect.
-  [[gnu::always_inline]] static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
   static F zero() { return _mm512_setzero_ps(); }
   static F set(float v) { return _mm512_set1_ps(v); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }
