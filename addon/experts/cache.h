@@ -26,7 +26,9 @@ struct CacheLimits {
 // Where the bytes of adapters are. An adapter is registered (known), its trunk resident from
 // acquire() on, its pages resident as far as the budget goes. Idle adapters give way first, least
 // recently used first; then the least used pages of those that run. Whatever a step has pinned
-// stays. The budget holds at every moment, blocks being loaded included.
+// stays. The budget holds at every moment, blocks being loaded included; it counts blocks, beside
+// which the pool's regions (block_pool.h) may hold free room while adapters of different sizes take
+// turns.
 class ExpertCache {
  public:
   explicit ExpertCache(CacheLimits limits);

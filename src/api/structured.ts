@@ -1,6 +1,7 @@
 import { ApiError } from "../errors.js";
 import { anyOf, EbnfError, literal } from "../grammar/ebnf.js";
-import { SchemaError, schemaToGrammar } from "../grammar/json-schema.js";
+import { schemaToGrammar } from "../grammar/json-schema.js";
+import { SchemaError } from "../grammar/json-schema-fields.js";
 import { regexToEbnf } from "../grammar/regex.js";
 import { type CompiledGrammar, GrammarError } from "../grammar/service.js";
 import type { ApiContext } from "./context.js";

@@ -1,6 +1,7 @@
 import { anyOf, characterClass, complement, GrammarWriter, literal } from "../grammar/ebnf.js";
 import { COLON, COMMA, jsonObject } from "../grammar/json.js";
-import { SchemaError, schemaToEbnf } from "../grammar/json-schema.js";
+import { schemaToEbnf } from "../grammar/json-schema.js";
+import { SchemaError } from "../grammar/json-schema-fields.js";
 import type { ToolFormat } from "../text/tool-format.js";
 import { type Fields, invalid, isJsonObject, type JsonObject, unsupported } from "./schema.js";
 

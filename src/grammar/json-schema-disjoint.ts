@@ -1,4 +1,4 @@
-import type { Schema } from "./json-schema.js";
+import type { Schema } from "./json-schema-fields.js";
 
 /**
  * Whether no value fits two of several schemas, as far as can be seen at once: they differ in type, or

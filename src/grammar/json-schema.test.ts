@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SchemaError, schemaToGrammar } from "./json-schema.js";
+import { schemaToGrammar } from "./json-schema.js";
+import { SchemaError } from "./json-schema-fields.js";
 
 function refusal(schema: unknown): string {
   try {

@@ -17,38 +17,27 @@ import {
   quoted,
 } from "./json.js";
 import { areDisjoint } from "./json-schema-disjoint.js";
+import {
+  beside,
+  hasType,
+  inside,
+  isSchema,
+  numberField,
+  type Place,
+  refuseOthers,
+  requiredNames,
+  type Schema,
+  SchemaError,
+  size,
+  type Type,
+  typesOf,
+} from "./json-schema-fields.js";
 import { FORMATS } from "./json-schema-formats.js";
 import { RegexError, regexToEbnf } from "./regex.js";
-
-/**
- * JSON Schemas as grammars. A grammar allows no value that its schema forbids; where the two cannot be
- * made equal it allows fewer (properties in their order, none but those named, patterns from the first
- * character to the last). A keyword that cannot be held is refused by name, never ignored.
- */
-export class SchemaError extends Error {
-  /** Where, as in `.properties.age`; "" = the schema itself. */
-  readonly path: string;
-
-  constructor(path: string, message: string) {
-    super(message);
-    this.path = path;
-  }
-}
-
-export type Schema = Readonly<Record<string, unknown>>;
 
 const DEEPEST = 64;
 const MOST_NODES = 4000;
 const MOST_ENUM_CHARACTERS = 100_000;
-
-/** Keywords that describe and do not restrict, or are only reached through $ref. */
-const NEUTRAL = new Set([
-  ...["title", "description", "default", "examples", "example", "deprecated", "readOnly"],
-  ...["writeOnly", "$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "strict"],
-]);
-
-const TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"] as const;
-type Type = (typeof TYPES)[number];
 
 /** Restricting keywords per type. */
 const KEYWORDS: Readonly<Record<Type, readonly string[]>> = {
@@ -64,7 +53,11 @@ const KEYWORDS: Readonly<Record<Type, readonly string[]>> = {
 /** Keywords that say everything by themselves: no other restriction may stand beside them. */
 const WHOLE = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"] as const;
 
-/** The values of a schema as a whole grammar. Throws SchemaError. */
+/**
+ * The values of a schema as a whole grammar. It allows no value that the schema forbids; where the two cannot be
+ * made equal it allows fewer (properties in their order, none but those named, patterns from the first
+ * character to the last). A keyword that cannot be held is refused by name, never ignored. Throws SchemaError.
+ */
 export function schemaToGrammar(schema: unknown): string {
   const writer = new GrammarWriter();
   return writer.text(schemaToEbnf(schema, writer, ""));
@@ -80,28 +73,7 @@ export function schemaToEbnf(schema: unknown, writer: GrammarWriter, scope: stri
   }
 }
 
-interface Place {
-  readonly path: string;
-  readonly depth: number;
-  /** References entered since a character was last consumed: meeting one again would never end. */
-  readonly entered: readonly string[];
-}
-
 const NOWHERE: Place = { path: "", depth: 0, entered: [] };
-
-/** A part of the value at `place`. */
-function inside({ path, depth }: Place, ...keys: readonly (string | number)[]): Place {
-  return { path: `${path}${keys.map(step).join("")}`, depth: depth + 1, entered: [] };
-}
-
-/** The same value, described further. */
-function beside(place: Place, ...keys: readonly (string | number)[]): Place {
-  return { ...inside(place, ...keys), entered: place.entered };
-}
-
-function step(key: string | number): string {
-  return typeof key === "number" ? `[${key}]` : `.${key.slice(0, 60)}`;
-}
 
 class Converter {
   readonly #root: unknown;
@@ -331,38 +303,6 @@ class Converter {
   }
 }
 
-function isSchema(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function refuseOthers(schema: Schema, allowed: readonly string[], place: Place, why: string): void {
-  for (const keyword of Object.keys(schema)) {
-    if (schema[keyword] === undefined || allowed.includes(keyword)) continue;
-    if (NEUTRAL.has(keyword) || keyword.startsWith("x-")) continue;
-    throw new SchemaError(
-      place.path,
-      `the keyword "${keyword.slice(0, 60)}" is not supported ${why}`,
-    );
-  }
-}
-
-/** null: any type. */
-function typesOf(schema: Schema, place: Place): readonly Type[] | null {
-  const { type } = schema;
-  if (type === undefined) {
-    if (schema.properties !== undefined) return ["object"];
-    if (schema.items !== undefined || schema.prefixItems !== undefined) return ["array"];
-    return null;
-  }
-  const types: unknown[] = Array.isArray(type) ? type : [type];
-  for (const name of types) {
-    if ((TYPES as readonly unknown[]).includes(name)) continue;
-    throw new SchemaError(beside(place, "type").path, `must be one of ${TYPES.join(", ")}`);
-  }
-  if (types.length === 0) throw new SchemaError(beside(place, "type").path, "is empty");
-  return [...new Set(types as Type[])];
-}
-
 function literals(values: unknown, schema: Schema, place: Place, keyword: string): string {
   const at = beside(place, keyword);
   if (!Array.isArray(values)) throw new SchemaError(at.path, "must be an array");
@@ -376,40 +316,6 @@ function literals(values: unknown, schema: Schema, place: Place, keyword: string
   return anyOf(texts.map(literal));
 }
 
-export function hasType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null":
-      return value === null;
-    case "array":
-      return Array.isArray(value);
-    case "object":
-      return isSchema(value);
-    case "integer":
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
-  }
-}
-
-function size(schema: Schema, minKey: string, maxKey: string, place: Place) {
-  const read = (keyword: string, fallback: number) => {
-    const value = schema[keyword] ?? fallback;
-    if (value === fallback || (Number.isSafeInteger(value) && (value as number) >= 0)) {
-      return value as number;
-    }
-    throw new SchemaError(beside(place, keyword).path, "must be an integer of at least 0");
-  };
-  const [min, max] = [read(minKey, 0), read(maxKey, Infinity)];
-  if (min > max) throw new SchemaError(place.path, `${minKey} is more than ${maxKey}`);
-  return { min, max };
-}
-
-function numberField(schema: Schema, keyword: string, place: Place): number | undefined {
-  const value = schema[keyword];
-  if (value === undefined || typeof value === "number") return value;
-  throw new SchemaError(beside(place, keyword).path, "must be a number");
-}
-
 /** The smallest integer above a bound. */
 function above(bound: number | undefined): number | undefined {
   return bound === undefined ? undefined : Math.floor(bound) + 1;
@@ -417,14 +323,6 @@ function above(bound: number | undefined): number | undefined {
 
 function below(bound: number | undefined): number | undefined {
   return bound === undefined ? undefined : Math.ceil(bound) - 1;
-}
-
-function requiredNames(required: unknown, place: Place): ReadonlySet<string> {
-  if (required === undefined) return new Set();
-  if (Array.isArray(required) && required.every((name) => typeof name === "string")) {
-    return new Set(required as string[]);
-  }
-  throw new SchemaError(beside(place, "required").path, "must be an array of names");
 }
 
 function decode(part: string): string {
