@@ -10,19 +10,20 @@ import { afterSetUp, filesBelow, jobs, root, run } from "./setup.mjs";
 /** @type {Record<string, () => boolean | string | Promise<boolean | string>>} true, false, or why it could not run here */
 const parts = {
   lint: () => lint(false),
-  cpp: () => nativeTests("build", ["-DSMORE_SANITIZE="]),
+  cpp: () =>
+    nativeTests("build", ["-DSMORE_SANITIZE="], "smore_tests", ["smore_tests", "smore_benches"]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
   node: nodeTests,
 };
 
 /** @param {string} folder @param {string[]} configure */
-function nativeTests(folder, configure, test = "smore_tests") {
+function nativeTests(folder, configure, test = "smore_tests", targets = ["smore_tests"]) {
   const build = join(root, folder);
   if (!run("cmake", ["-B", build, ...configure, "--log-level=WARNING"])) return false;
   if (!hasDoctest(build)) return "doctest is not installed (Debian: apt-get install doctest-dev)";
   return (
-    run("cmake", ["--build", build, "--target", "smore_tests", "--parallel", jobs]) &&
+    run("cmake", ["--build", build, "--target", ...targets, "--parallel", jobs]) &&
     run("ctest", ["--test-dir", build, "--output-on-failure", "-R", `^${test}$`], {
       ASAN_OPTIONS: "detect_leaks=1:abort_on_error=1",
       UBSAN_OPTIONS: "print_stacktrace=1",
@@ -56,7 +57,8 @@ async function defaultModelPath() {
 const HELP = `Usage: npm test [-- PART...]
 
   lint        format and lint (npm run format repairs the format)
-  cpp         unit tests of the engine; they need doctest (Debian: apt-get install doctest-dev)
+  cpp         unit tests of the engine, and that its benches build; they need doctest (Debian:
+              apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
   threads     those of the thread pool and the adapters' cache under the thread sanitizer
   node        tests of the server over real sockets; those of the default model need it in the cache

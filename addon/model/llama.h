@@ -27,7 +27,7 @@ struct ModelStep {
   AdapterRows adapters;
   // Rows, rising, whose states or logits will be asked for: the others end once the last layer has
   // their keys and values. None = all.
-  std::optional<std::span<const int32_t>> needed;
+  std::optional<std::span<const int32_t>> needed = std::nullopt;
 };
 
 // The graph of a Llama-like decoder, written once for every family: it asks the configuration for
