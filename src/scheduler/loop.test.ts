@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { FakeEngine, type FakeEngineOptions } from "../engine/fake-engine.js";
+import { STATS } from "../engine/native.js";
 import { ApiError } from "../errors.js";
 import { createLogger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
@@ -89,6 +90,24 @@ test("a full queue refuses with a retry time", async (context) => {
     (error) => error instanceof ApiError && error.code === "overloaded" && error.retryAfter === 1,
   );
   await Promise.all(taken.map(({ done }) => done));
+});
+
+test("a cancelled generation is in no step but the one that was queued already", async (context) => {
+  const { loop, engine } = await start(context);
+  const stats = new Float64Array(STATS.length);
+  const steps = () => {
+    engine.stats(stats);
+    return stats[STATS.indexOf("steps")]!;
+  };
+  let cancelledAt = 0;
+  const job = collect(loop, { maxTokens: 200 }, () => {
+    if (job.events.length !== 3) return;
+    cancelledAt = steps();
+    job.generation.cancel();
+  });
+  while (job.events.length < 3 || !loop.scheduler.idle) await new Promise(setImmediate);
+  assert.ok(cancelledAt > 0);
+  assert.ok(steps() <= cancelledAt + 1, `${steps() - cancelledAt} steps after it was cancelled`);
 });
 
 test("nothing is heard of a cancelled generation, also when its own event cancels it", async (context) => {
