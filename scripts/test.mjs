@@ -42,7 +42,12 @@ async function nodeTests() {
   const model = process.env.SMORE_TEST_MODEL ?? (await defaultModelPath());
   const found = existsSync(model);
   if (!found) console.log(`tests of the default model are skipped: ${model} is not there`);
-  const options = ["--test", "--test-reporter=spec", "--enable-source-maps"];
+  // Most files start a server of their own, so that as many as there are processors would starve each other.
+  const concurrency = Math.max(1, Math.floor(Number(jobs) / 2));
+  const options = [
+    ...["--test", "--test-reporter=spec", "--enable-source-maps"],
+    `--test-concurrency=${concurrency}`,
+  ];
   const env = found ? { SMORE_TEST_MODEL: model } : {};
   return run(process.execPath, [...options, ...files], env);
 }
