@@ -3,10 +3,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { percentile, summarize } from "./statistics.js";
 
-const values = fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), {
-  minLength: 1,
-  maxLength: 60,
-});
+// Adding 0 makes -0 a 0: assert tells them apart, no measurement does.
+const figure = fc.double({ min: -1e6, max: 1e6, noNaN: true }).map((value) => value + 0);
+const values = fc.array(figure, { minLength: 1, maxLength: 60 });
 const ranks = fc.double({ min: 0, max: 100, noNaN: true });
 
 test("percentiles lie between the extremes and rise with their rank", () => {
