@@ -12,38 +12,14 @@ namespace {
 
 int padded(int head_dim) { return (head_dim + kPanel - 1) / kPanel * kPanel; }
 
-// Puts one token's key and value of a head where its page has them.
-void store_token(const CpuKernels& kernels, const CpuKvCache& kv, int page, int layer, int head,
-                 int slot, int head_dim, const float* key, const float* value) {
-  uint8_t* keys = kv.keys(page, layer, head);
-  uint8_t* values = kv.values(page, layer, head);
-  if (kv.half()) {
-    uint16_t halves[kMaxHeadDim] = {};
-    kernels.to_half(key, head_dim, halves);
-    auto* lanes = reinterpret_cast<uint16_t*>(keys) + slot;
-    for (int d = 0; d < head_dim; ++d) lanes[d * kPageTokens] = halves[d];
-    kernels.to_half(value, head_dim, halves);
-    std::fill(halves + head_dim, halves + kv.padded_dim(), uint16_t{0});
-    std::memcpy(values + slot * kv.padded_dim() * sizeof(uint16_t), halves,
-                kv.padded_dim() * sizeof(uint16_t));
-    return;
-  }
-  float* lanes = reinterpret_cast<float*>(keys) + slot;
-  for (int d = 0; d < head_dim; ++d) lanes[d * kPageTokens] = key[d];
-  float* row = reinterpret_cast<float*>(values) + slot * kv.padded_dim();
-  std::copy(value, value + head_dim, row);
-  std::fill(row + head_dim, row + kv.padded_dim(), 0.0f);
-}
-
 }  // namespace
 
-CpuKvCache::CpuKvCache(int layers, const AttentionShape& shape, int pages, bool half)
+CpuKvCache::CpuKvCache(int layers, const AttentionShape& shape, int pages, DType stored)
     : pages_(pages),
       kv_heads_(shape.kv_heads),
-      half_(half),
       padded_dim_(padded(shape.head_dim)),
-      key_bytes_(size_t{kPageTokens} * shape.head_dim * (half ? 2 : 4)),
-      head_bytes_(key_bytes_ + size_t{kPageTokens} * padded_dim_ * (half ? 2 : 4)),
+      key_bytes_(kPageTokens * row_bytes(stored, shape.head_dim)),
+      head_bytes_(key_bytes_ + kPageTokens * row_bytes(stored, padded_dim_)),
       page_bytes_(head_bytes_ * shape.kv_heads * layers),
       data_(huge_bytes(page_bytes_ * pages)) {}
 
@@ -54,7 +30,7 @@ std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionSh
                                              ": even and at most " + std::to_string(kMaxHeadDim) +
                                              " is served");
   }
-  return std::make_unique<CpuKvCache>(layers, shape, pages, !fp32_activations_);
+  return std::make_unique<CpuKvCache>(layers, shape, pages, attention_.stored);
 }
 
 void CpuBackend::rotate_and_store(KvCache& cache, int layer, const AttentionShape& shape,
@@ -78,8 +54,8 @@ void CpuBackend::rotate_and_store(KvCache& cache, int layer, const AttentionShap
       const int page = pages[position / kPageTokens];
       for (int head = 0; head < shape.kv_heads; ++head) {
         const float* key = row + (shape.heads + head) * d;
-        store_token(kernels_, kv, page, layer, head, position % kPageTokens, d, key,
-                    key + shape.kv_heads * d);
+        attention_.store(key, key + shape.kv_heads * d, d, kv.padded_dim(), position % kPageTokens,
+                         kv.keys(page, layer, head), kv.values(page, layer, head));
       }
     }
   });
@@ -109,8 +85,10 @@ void CpuBackend::attention(const KvCache& cache, int layer, const AttentionShape
   const int d = shape.head_dim;
   const int width = (shape.heads + 2 * shape.kv_heads) * d;
   plan_attention(shape, step);
-  threads_.for_each(static_cast<int64_t>(attention_units_.size()), [&](int64_t chunk) {
-    const AttentionUnit& unit = attention_units_[chunk];
+  // The last rows of a prompt see the most: they go first, so that no thread ends with them alone.
+  const auto units = static_cast<int64_t>(attention_units_.size());
+  threads_.for_each(units, [&](int64_t chunk) {
+    const AttentionUnit& unit = attention_units_[units - 1 - chunk];
     const int kv_head = unit.head / (shape.heads / shape.kv_heads);
     AttentionTile tile{};
     tile.keys = kv.keys(0, layer, kv_head);
@@ -131,7 +109,7 @@ void CpuBackend::attention(const KvCache& cache, int layer, const AttentionShape
         tile.position[i] = step.positions[t];
       }
     }
-    (kv.half() ? kernels_.attention_half : kernels_.attention_float)(tile);
+    attention_.attend(tile);
   });
 }
 

@@ -2,8 +2,12 @@
 // spans of kSpan, aligned to positions and in their order, and keeps a running maximum (online
 // softmax); within a span it sums token by token. So the order of its sums depends on its position
 // alone, never on its tile. Tokens that one query of a tile does not see weigh exactly zero.
+//
+// A form says how numbers lie in pages and are multiplied: `kTogether` columns of a key, or tokens
+// of a value, in one product.
 
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/vector_math.inl"
 
 namespace smore {
 namespace {
@@ -11,44 +15,99 @@ namespace {
 constexpr int kSpanPages = 4;
 constexpr int kSpan = kSpanPages * kPageTokens;
 constexpr int kQueryBlock = Simd::kFloatTile / 2;  // queries that share loaded keys or values
+constexpr int kQueryGroup = 16;                    // queries whose scores stay near
+constexpr int kVectors = 4;                        // of tokens or columns at a time
 constexpr float kHidden = -3e38f;                  // no finite score is below
+
+// Numbers multiplied as float32, stored as that or as float16.
+template <bool half>
+struct FloatForm {
+  static constexpr DType kStored = half ? DType::kF16 : DType::kF32;
+  static constexpr int kTogether = 1;
+  static constexpr int kBytes = half ? 2 : 4;
+  static constexpr int kMostUnpacked = half ? kQueryBlock : kQueryTile;
+  using Unpacked = FloatForm<false>;
+  using Value = F;
+
+  [[gnu::always_inline]] static F load(const void* from, int64_t index) {
+    if constexpr (half) return Simd::load_half(static_cast<const uint16_t*>(from) + index);
+    return Simd::load(static_cast<const float*>(from) + index);
+  }
+  [[gnu::always_inline]] static F set(const void* row, int index) {
+    return Simd::set(static_cast<const float*>(row)[index]);
+  }
+  [[gnu::always_inline]] static F add(F value, F times, F sum) {
+    return Simd::fma(value, times, sum);
+  }
+  static void unpack(const void* from, int count, float* to) {
+    for (int i = 0; i < count; i += Simd::N) Simd::store(to + i, load(from, i));
+  }
+  static const void* query(const float* q, int, void*) { return q; }
+
+  // exp(scale * (score - most)); of a hidden score 0.
+  static F weigh(F score, F most, float scale) {
+    const F weight = exp(Simd::mul(Simd::sub(score, most), Simd::set(scale)));
+    return Simd::select_less(score, Simd::set(kHidden), Simd::zero(), weight);
+  }
+  // Turns the scores of a span into weights, in place, and adds them to the lanes of `total`.
+  static void weigh_span(float* scores, F most, float scale, F& total) {
+    for (int i = 0; i < kSpan; i += Simd::N) {
+      const F weight = weigh(Simd::load(scores + i), most, scale);
+      Simd::store(scores + i, weight);
+      total = Simd::add(total, weight);
+    }
+  }
+
+  static void store(const float* key, const float* value, int head_dim, int padded_dim, int slot,
+                    uint8_t* keys, uint8_t* values) {
+    using Number = std::conditional_t<half, uint16_t, float>;
+    Number numbers[kMaxHeadDim];
+    pack(key, head_dim, head_dim, numbers);
+    auto* lanes = reinterpret_cast<Number*>(keys) + slot;
+    for (int d = 0; d < head_dim; ++d) lanes[d * kPageTokens] = numbers[d];
+    pack(value, head_dim, padded_dim, numbers);
+    __builtin_memcpy(values + slot * padded_dim * sizeof(Number), numbers,
+                     padded_dim * sizeof(Number));
+  }
+
+ private:
+  template <class Number>
+  static void pack(const float* from, int count, int padded, Number* to) {
+    alignas(64) float floats[kMaxHeadDim];
+    __builtin_memcpy(floats, from, count * sizeof(float));
+    for (int i = count; i < kMaxHeadDim && i < padded + Simd::N; ++i) floats[i] = 0;
+    for (int i = 0; i < padded; i += Simd::N) {
+      if constexpr (half) Simd::store_half(to + i, Simd::load(floats + i));
+      if constexpr (!half) Simd::store(to + i, Simd::load(floats + i));
+    }
+  }
+};
 
 // Where the pages of a span lie, as the cache has them or unpacked.
 struct Span {
-  const void* keys[kSpanPages];    // d, kPageTokens
-  const void* values[kSpanPages];  // kPageTokens, padded d
+  const void* keys[kSpanPages];
+  const void* values[kSpanPages];
+};
+
+// What the queries of a tile have summed so far.
+struct QueryStates {
+  const void* q[kQueryTile];         // as the form multiplies them
+  float most[kQueryTile + kSpan];    // largest score; read a vector at a time
+  float factor[kQueryTile + kSpan];  // of the last span, for what was summed before it
+  F total[kQueryTile];               // lanes of the sum of weights
+  alignas(64) float sums[kQueryTile * kMaxHeadDim];  // queries, padded d
 };
 
 struct AttentionScratch {
   alignas(64) float keys[kSpanPages][kMaxHeadDim * kPageTokens];
   alignas(64) float values[kSpanPages][kPageTokens * kMaxHeadDim];
-  alignas(64) float scores[kQueryTile][kSpan];
-  alignas(64) float sums[kQueryTile * kMaxHeadDim];  // queries, padded d
+  alignas(64) float scores[kQueryGroup][kSpan];
+  alignas(64) float queries[kQueryTile * kMaxHeadDim];
 };
-
-struct QueryState {
-  float most;    // largest score so far
-  float total;   // sum of exp(score - most)
-  float factor;  // of the last span, for what was summed before it
-};
-
-template <bool half>
-[[gnu::always_inline]] inline F load_cached(const void* from, int64_t index) {
-  if constexpr (half) return Simd::load_half(static_cast<const uint16_t*>(from) + index);
-  return Simd::load(static_cast<const float*>(from) + index);
-}
-
-void unpack(const void* from, int count, float* to) {
-  for (int i = 0; i < count; i += Simd::N) Simd::store(to + i, load_cached<true>(from, i));
-}
-
-void prefetch(const uint8_t* at, int bytes) {
-  for (int i = 0; i < bytes; i += 64) Simd::prefetch(at + i);
-}
 
 // scores = q . k for `vectors` vectors of tokens from `token` on.
-template <bool half, int queries, int vectors>
-void score_tokens(const float* const* q, const Span& span, int head_dim, float (*scores)[kSpan],
+template <class Form, int queries, int vectors>
+void score_tokens(const void* const* q, const Span& span, int head_dim, float (*scores)[kSpan],
                   int token) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
@@ -56,18 +115,23 @@ void score_tokens(const float* const* q, const Span& span, int head_dim, float (
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::zero();
   }
-  for (int d = 0; d < head_dim; ++d) {
-    F key[vectors];
+  const void* pages[vectors];
+  int lanes[vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const int at = token + v * Simd::N;
-      key[v] = load_cached<half>(span.keys[at / kPageTokens], d * kPageTokens + at % kPageTokens);
-    }
+  for (int v = 0; v < vectors; ++v) {
+    const int at = token + v * Simd::N;
+    pages[v] = span.keys[at / kPageTokens];
+    lanes[v] = at % kPageTokens * Form::kTogether;
+  }
+  for (int d = 0; d < head_dim; d += Form::kTogether) {
+    typename Form::Value key[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) key[v] = Form::load(pages[v], d * kPageTokens + lanes[v]);
 #pragma GCC unroll 4
     for (int i = 0; i < queries; ++i) {
-      const F value = Simd::set(q[i][d]);
+      const typename Form::Value value = Form::set(q[i], d);
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::fma(value, key[v], acc[i][v]);
+      for (int v = 0; v < vectors; ++v) acc[i][v] = Form::add(value, key[v], acc[i][v]);
     }
   }
 #pragma GCC unroll 4
@@ -77,74 +141,41 @@ void score_tokens(const float* const* q, const Span& span, int head_dim, float (
   }
 }
 
-// Turns the scores of tokens [first, end) of a span into weights; those of the others are zero.
-template <bool partly_hidden>
-void weigh_span(const AttentionTile& t, int first, int end, float* scores, QueryState& state) {
-  if constexpr (partly_hidden) {
-    for (int i = 0; i < first; ++i) scores[i] = -__builtin_inff();
-    for (int i = end; i < kSpan; ++i) scores[i] = -__builtin_inff();
-  }
-  F s[kSpan / Simd::N];
-  F most = Simd::set(state.most);
-  const F scale = Simd::set(t.query_scale);
-#pragma GCC unroll 4
-  for (int i = 0; i < kSpan / Simd::N; ++i) {
-    const F raw = Simd::load(scores + i * Simd::N);
-    s[i] = Simd::mul(raw, scale);
-    if (t.softcap > 0) {
-      const F cap = Simd::set(t.softcap);
-      s[i] = Simd::mul(cap, tanh(Simd::div(s[i], cap)));
-      if constexpr (partly_hidden) s[i] = Simd::select_less(raw, Simd::set(kHidden), raw, s[i]);
-    }
-    most = Simd::max(most, s[i]);
-  }
-  const float new_most = Simd::max_of(most);
-  F total = Simd::zero();
-#pragma GCC unroll 4
-  for (int i = 0; i < kSpan / Simd::N; ++i) {
-    F weight = exp(Simd::sub(s[i], Simd::set(new_most)));
-    if constexpr (partly_hidden) {
-      weight = Simd::select_less(s[i], Simd::set(kHidden), Simd::zero(), weight);
-    }
-    Simd::store(scores + i * Simd::N, weight);
-    total = Simd::add(total, weight);
-  }
-  state.factor = 1;  // as exp(0) is
-  if (new_most != state.most) {
-    float factor[Simd::N];
-    Simd::store(factor, exp(Simd::sub(Simd::set(state.most), Simd::set(new_most))));
-    state.factor = factor[0];
-  }
-  state.total = state.total * state.factor + Simd::sum(total);
-  state.most = new_most;
-}
-
 // sums = sums * factor + weights * values over tokens [first, end), for `vectors` vectors of d.
-template <bool half, int queries, int vectors>
-void add_values(const Span& span, const QueryState* states, int padded_dim, int d, int first,
-                int end, const float (*weights)[kSpan], float* sums) {
+template <class Form, int queries, int vectors>
+void add_values(const Span& span, const float* factors, int padded_dim, int d, int first, int end,
+                const float (*weights)[kSpan], float* sums) {
   F acc[queries][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
-    const F factor = Simd::set(states[i].factor);
+    const F factor = Simd::set(factors[i]);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
       acc[i][v] = Simd::mul(Simd::load(sums + i * padded_dim + d + v * Simd::N), factor);
     }
   }
-  for (int token = first; token < end; ++token) {
+  const auto add = [&](int token, auto&& seen) __attribute__((always_inline)) {
     const void* page = span.values[token / kPageTokens];
-    F value[vectors];
+    const int64_t row = token % kPageTokens * padded_dim;
+    typename Form::Value value[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      value[v] = load_cached<half>(page, token % kPageTokens * padded_dim + d + v * Simd::N);
+      value[v] = seen(Form::load(page, row + (d + v * Simd::N) * Form::kTogether));
     }
 #pragma GCC unroll 4
     for (int i = 0; i < queries; ++i) {
-      const F weight = Simd::set(weights[i][token]);
+      const typename Form::Value weight = Form::set(weights[i], token);
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::fma(weight, value[v], acc[i][v]);
+      for (int v = 0; v < vectors; ++v) acc[i][v] = Form::add(weight, value[v], acc[i][v]);
     }
+  };
+  int token = first / Form::kTogether * Form::kTogether;
+  for (; token + Form::kTogether <= end; token += Form::kTogether) {
+    add(token, [](auto value) { return value; });
+  }
+  // What lies behind the last token may never have been written.
+  if constexpr (Form::kTogether > 1) {
+    if (token < end) add(token, Form::first_token);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < queries; ++i) {
@@ -166,110 +197,107 @@ Seen seen_tokens(const AttentionTile& t, int query, int start) {
   return {oldest > start ? oldest - start : 0, after < kSpan ? after : kSpan};
 }
 
+// Turns the scores of queries [begin, end) into weights, which are zero for tokens not seen.
+template <class Form>
+void weigh_queries(const AttentionTile& t, int begin, int end, int start, float (*scores)[kSpan],
+                   QueryStates& states) {
+  const float scale = t.softcap > 0 ? 1 : t.query_scale;
+  F most[kQueryGroup];
+  for (int i = begin; i < end; ++i) {
+    float* row = scores[i - begin];
+    if (t.softcap > 0) {
+      const F cap = Simd::set(t.softcap), inner = Simd::set(t.query_scale / t.softcap);
+      for (int k = 0; k < kSpan; k += Simd::N) {
+        Simd::store(row + k, Simd::mul(cap, tanh(Simd::mul(Simd::load(row + k), inner))));
+      }
+    }
+    const Seen seen = seen_tokens(t, i, start);
+    for (int k = 0; k < seen.first; ++k) row[k] = -__builtin_inff();
+    for (int k = seen.end; k < kSpan; ++k) row[k] = -__builtin_inff();
+    F largest = Simd::load(row);
+    for (int k = Simd::N; k < kSpan; k += Simd::N) {
+      largest = Simd::max(largest, Simd::load(row + k));
+    }
+    const float top = Simd::max_of(Simd::max(Simd::set(states.most[i]), largest));
+    most[i - begin] = Simd::set(top);
+    states.factor[i] = top;
+  }
+  for (int i = begin; i < end; i += Simd::N) {
+    const F next = Simd::load(states.factor + i);
+    Simd::store(states.factor + i, Form::weigh(Simd::load(states.most + i), next, scale));
+    Simd::store_part(states.most + i, next, end - i < Simd::N ? end - i : Simd::N);
+  }
+  for (int i = begin; i < end; ++i) {
+    states.total[i] = Simd::mul(states.total[i], Simd::set(states.factor[i]));
+    Form::weigh_span(scores[i - begin], most[i - begin], scale, states.total[i]);
+  }
+}
+
 // Queries [begin, end), each of which sees something of the span at `start`.
-template <bool half>
-void attend_span(const AttentionTile& t, int begin, int end, int start, int pages, const Span& span,
-                 AttentionScratch& s, QueryState* states) {
-  constexpr int kVectors = 4;
-  const int tokens = pages * kPageTokens;
-  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
-    int token = 0;
-    for (; token + kVectors * Simd::N <= tokens; token += kVectors * Simd::N) {
-      score_tokens<half, queries, kVectors>(t.q + i, span, t.head_dim, s.scores + i, token);
-    }
-    for (; token < tokens; token += Simd::N) {
-      score_tokens<half, queries, 1>(t.q + i, span, t.head_dim, s.scores + i, token);
-    }
-  });
+template <class Form>
+void attend_group(const AttentionTile& t, int begin, int end, int start, const Span& span,
+                  float (*scores)[kSpan], QueryStates& states) {
   Seen any{kSpan, 0};
   for (int i = begin; i < end; ++i) {
     const Seen seen = seen_tokens(t, i, start);
-    if (seen.first > 0 || seen.end < kSpan) {
-      weigh_span<true>(t, seen.first, seen.end, s.scores[i], states[i]);
-    } else {
-      weigh_span<false>(t, 0, kSpan, s.scores[i], states[i]);
-    }
     any.first = seen.first < any.first ? seen.first : any.first;
     any.end = seen.end > any.end ? seen.end : any.end;
   }
   for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
-    const auto add = [&]<int vectors>(int d) {
-      add_values<half, queries, vectors>(span, states + i, t.padded_dim, d, any.first, any.end,
-                                         s.scores + i, s.sums + i * t.padded_dim);
-    };
-    int d = 0;
-    for (; d + kVectors * Simd::N <= t.padded_dim; d += kVectors * Simd::N) {
-      add.template operator()<kVectors>(d);
-    }
-    for (; d < t.padded_dim; d += Simd::N) add.template operator()<1>(d);
+    for_row_tiles<kVectors>(any.first / Simd::N, (any.end + Simd::N - 1) / Simd::N,
+                            [&]<int vectors>(int v) {
+                              score_tokens<Form, queries, vectors>(states.q + i, span, t.head_dim,
+                                                                   scores + i - begin, v * Simd::N);
+                            });
+  });
+  weigh_queries<Form>(t, begin, end, start, scores, states);
+  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
+    for_row_tiles<kVectors>(0, t.padded_dim / Simd::N, [&]<int vectors>(int v) {
+      add_values<Form, queries, vectors>(span, states.factor + i, t.padded_dim, v * Simd::N,
+                                         any.first, any.end, scores + i - begin,
+                                         states.sums + i * t.padded_dim);
+    });
   });
 }
 
-// Finds the span's pages and unpacks those of float16 when several blocks of queries will read
-// them.
+// Finds the span's pages and unpacks them when several blocks of queries will read them.
+template <class Form>
 void open_span(const AttentionTile& t, int first_page, int pages, bool unpacked,
                AttentionScratch& s, Span& span) {
   for (int i = 0; i < pages; ++i) {
     const int64_t offset = t.pages[first_page + i] * static_cast<int64_t>(t.page_stride);
     span.keys[i] = t.keys + offset;
     span.values[i] = t.values + offset;
-    if (!unpacked) continue;
-    unpack(span.keys[i], t.head_dim * kPageTokens, s.keys[i]);
-    unpack(span.values[i], kPageTokens * t.padded_dim, s.values[i]);
-    span.keys[i] = s.keys[i];
-    span.values[i] = s.values[i];
+    if constexpr (Form::kMostUnpacked < kQueryTile) {
+      if (!unpacked) continue;
+      Form::unpack(span.keys[i], t.head_dim * kPageTokens, s.keys[i]);
+      Form::unpack(span.values[i], kPageTokens * t.padded_dim, s.values[i]);
+      span.keys[i] = s.keys[i];
+      span.values[i] = s.values[i];
+    }
   }
+}
+
+void prefetch(const uint8_t* at, int bytes) {
+  for (int i = 0; i < bytes; i += 64) Simd::prefetch(at + i);
 }
 
 // Pages are nowhere near each other: ask for those of the span at `start` while the one before is
 // used.
-template <bool half>
+template <class Form>
 void prefetch_span(const AttentionTile& t, int start, int last) {
-  const int width = half ? 2 : 4;
   for (int page = start / kPageTokens; page < start / kPageTokens + kSpanPages; ++page) {
     if (page > last / kPageTokens) return;
     const int64_t offset = t.pages[page] * static_cast<int64_t>(t.page_stride);
-    prefetch(t.keys + offset, t.head_dim * kPageTokens * width);
-    prefetch(t.values + offset, kPageTokens * t.padded_dim * width);
+    prefetch(t.keys + offset, t.head_dim * kPageTokens * Form::kBytes);
+    prefetch(t.values + offset, kPageTokens * t.padded_dim * Form::kBytes);
   }
 }
 
-template <bool half>
-void attention(const AttentionTile& t) {
-  AttentionScratch scratch;
-  QueryState states[kQueryTile];
+void write_results(const AttentionTile& t, const QueryStates& states) {
   for (int i = 0; i < t.queries; ++i) {
-    float* sums = scratch.sums + i * t.padded_dim;
-    for (int d = 0; d < t.padded_dim; d += Simd::N) Simd::store(sums + d, Simd::zero());
-    states[i] = {-__builtin_inff(), 0, 0};
-  }
-  const bool unpacked = half && t.queries > kQueryBlock;
-  // Positions rise with the queries, so those that see a span are neighbours.
-  const int last = t.position[t.queries - 1];
-  const int oldest =
-      t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
-  Span span{};
-  prefetch_span<half>(t, oldest / kSpan * kSpan, last);
-  for (int start = oldest / kSpan * kSpan; start <= last; start += kSpan) {
-    prefetch_span<half>(t, start + kSpan, last);
-    const int first_page = start / kPageTokens;
-    const int left = last / kPageTokens + 1 - first_page;
-    const int pages = left < kSpanPages ? left : kSpanPages;
-    open_span(t, first_page, pages, unpacked, scratch, span);
-    int begin = 0;
-    while (begin < t.queries && t.position[begin] < start) ++begin;
-    int end = t.queries;
-    while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan)
-      --end;
-    if (unpacked) {
-      attend_span<false>(t, begin, end, start, pages, span, scratch, states);
-    } else {
-      attend_span<half>(t, begin, end, start, pages, span, scratch, states);
-    }
-  }
-  for (int i = 0; i < t.queries; ++i) {
-    const F total = Simd::set(states[i].total);
-    const float* sums = scratch.sums + i * t.padded_dim;
+    const F total = Simd::set(Simd::sum(states.total[i]));
+    const float* sums = states.sums + i * t.padded_dim;
     for_vectors(
         t.head_dim,
         [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(sums + d), total)); },
@@ -278,6 +306,50 @@ void attention(const AttentionTile& t) {
         });
   }
 }
+
+template <class Form>
+void attention(const AttentionTile& t) {
+  AttentionScratch scratch;
+  QueryStates states;
+  for (int i = 0; i < t.queries; ++i) {
+    float* sums = states.sums + i * t.padded_dim;
+    for (int d = 0; d < t.padded_dim; d += Simd::N) Simd::store(sums + d, Simd::zero());
+    states.most[i] = -__builtin_inff();
+    states.total[i] = Simd::zero();
+    states.q[i] = Form::query(t.q[i], t.head_dim, scratch.queries + i * t.padded_dim);
+  }
+  const bool unpacked = t.queries > Form::kMostUnpacked;
+  // Positions rise with the queries, so those that see a span are neighbours.
+  const int last = t.position[t.queries - 1];
+  const int oldest =
+      t.window > 0 && t.position[0] + 1 > t.window ? t.position[0] + 1 - t.window : 0;
+  Span span{};
+  prefetch_span<Form>(t, oldest / kSpan * kSpan, last);
+  for (int start = oldest / kSpan * kSpan; start <= last; start += kSpan) {
+    prefetch_span<Form>(t, start + kSpan, last);
+    const int first_page = start / kPageTokens;
+    const int left = last / kPageTokens + 1 - first_page;
+    open_span<Form>(t, first_page, left < kSpanPages ? left : kSpanPages, unpacked, scratch, span);
+    int begin = 0;
+    while (begin < t.queries && t.position[begin] < start) ++begin;
+    int end = t.queries;
+    while (end > begin && t.window > 0 && t.position[end - 1] - t.window + 1 >= start + kSpan)
+      --end;
+    for (int i = begin; i < end; i += kQueryGroup) {
+      const int group_end = end - i < kQueryGroup ? end : i + kQueryGroup;
+      if (unpacked) {
+        attend_group<typename Form::Unpacked>(t, i, group_end, start, span, scratch.scores, states);
+      } else {
+        attend_group<Form>(t, i, group_end, start, span, scratch.scores, states);
+      }
+    }
+  }
+  write_results(t, states);
+}
+
+template <class Form>
+constexpr AttentionKernels kAttention = {
+    .stored = Form::kStored, .store = Form::store, .attend = attention<Form>};
 
 }  // namespace
 }  // namespace smore

@@ -69,6 +69,7 @@ std::string known_paths() {
 
 CpuBackend::CpuBackend(const CpuKernels& kernels, bool fp32_activations, int threads)
     : kernels_(kernels),
+      attention_(fp32_activations ? *kernels.float_attention : *kernels.attention),
       dense_{&kernels, !fp32_activations && kernels.bf16 != nullptr},
       fp32_activations_(fp32_activations),
       path_(std::string(kernels.name) + (fp32_activations ? "-fp32" : "-int8")),

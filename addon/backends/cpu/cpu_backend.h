@@ -80,6 +80,7 @@ class CpuBackend final : public Backend {
   void plan_attention(const AttentionShape& shape, const AttentionStep& step);
 
   const CpuKernels& kernels_;
+  const AttentionKernels& attention_;
   DenseKernels dense_;
   bool fp32_activations_;
   std::string path_;

@@ -67,7 +67,7 @@ struct ProductTarget {
 
 // Queries of one KV head over the pages of their sequence.
 struct AttentionTile {
-  const uint8_t* keys;    // of page 0 at this layer and head: [d][kPageTokens]
+  const uint8_t* keys;    // of page 0 at this layer and head: [d][kPageTokens] (see kv_cache.h)
   const uint8_t* values;  // likewise: [kPageTokens][padded d]
   size_t page_stride;     // bytes between pages
   const int32_t* pages;   // of the sequence
@@ -80,6 +80,16 @@ struct AttentionTile {
   const float* q[kQueryTile];
   float* y[kQueryTile];
   int position[kQueryTile];  // rising
+};
+
+// Keys and values of one type in pages, and attention over them.
+struct AttentionKernels {
+  DType stored;
+  // Puts a token's key and value of one head, [d] each, into slot `slot` of a page, the value
+  // followed by zeros up to padded d. Touches no other slot's bytes.
+  void (*store)(const float* key, const float* value, int head_dim, int padded_dim, int slot,
+                uint8_t* keys, uint8_t* values);
+  void (*attend)(const AttentionTile& tile);
 };
 
 // Rows of unpacked weights (see dense.h).
@@ -142,9 +152,8 @@ struct CpuKernels {
 
   void (*rms_norm)(const float* x, const float* weight, int width, float eps, float* y);
   void (*rotate)(float* x, const float* cosines, const float* sines, int half_dim);
-  void (*to_half)(const float* x, int count, uint16_t* y);
-  void (*attention_half)(const AttentionTile& tile);   // pages of float16
-  void (*attention_float)(const AttentionTile& tile);  // pages of float32
+  const AttentionKernels* attention;        // pages of 16 bits a number
+  const AttentionKernels* float_attention;  // pages of float32
   void (*gated_activation)(Activation activation, const float* gate, const float* up, int64_t count,
                            float* y);
   void (*add)(float* x, const float* y, int64_t count);

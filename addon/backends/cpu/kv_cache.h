@@ -7,15 +7,15 @@ namespace smore {
 
 // Pages one after the other; a page holds [layers, K] heads, each with its keys transposed,
 // [d, kPageTokens], and its values, [kPageTokens, padded d]: scores and weighted sums both run
-// along lanes. Float16, or float32 where activations stay float32.
+// along lanes. In bfloat16 what is multiplied at once lies side by side: keys are
+// [d / 2, kPageTokens, 2] and values [kPageTokens / 2, padded d, 2].
 class CpuKvCache final : public KvCache {
  public:
-  CpuKvCache(int layers, const AttentionShape& shape, int pages, bool half);
+  CpuKvCache(int layers, const AttentionShape& shape, int pages, DType stored);
 
   int pages() const override { return pages_; }
   size_t page_bytes() const override { return page_bytes_; }
 
-  bool half() const { return half_; }
   int padded_dim() const { return padded_dim_; }
   uint8_t* keys(int page, int layer, int head) const {
     return data_.get() + page * page_bytes_ + (int64_t{layer} * kv_heads_ + head) * head_bytes_;
@@ -27,7 +27,6 @@ class CpuKvCache final : public KvCache {
  private:
   int pages_;
   int kv_heads_;
-  bool half_;
   int padded_dim_;    // head_dim rounded up to kPanel
   size_t key_bytes_;  // of one head
   size_t head_bytes_;

@@ -8,7 +8,8 @@ namespace {
 constexpr Int8Kernels kInt8Products = {
     .quantize = quantize, .product = int8_product, .exercise = exercise_int8};
 
-constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
+constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16,
+                                const AttentionKernels* attention = &kAttention<FloatForm<true>>) {
   return {
       .name = name,
       .int8 = &kInt8Products,
@@ -18,9 +19,8 @@ constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16) {
       .exercise = exercise_float,
       .rms_norm = rms_norm,
       .rotate = rotate,
-      .to_half = to_half,
-      .attention_half = attention<true>,
-      .attention_float = attention<false>,
+      .attention = attention,
+      .float_attention = &kAttention<FloatForm<false>>,
       .gated_activation = gated_activation,
       .add = add,
       .softcap = softcap,

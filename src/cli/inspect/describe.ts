@@ -36,7 +36,7 @@ function describeModel({ config, problem }: ModelInspection): string[] {
       `${config.headDim} wide${windowText(config)}`,
     `vocabulary ${config.vocab}${config.tied ? ", embedding and output tied" : ""}`,
     `context    ${config.maxPosition} tokens, ` +
-      `${bytesText(kvBytes(config))} of keys and values each (float16)`,
+      `${bytesText(kvBytes(config))} of keys and values each (16 bits a number)`,
   ];
 }
 
