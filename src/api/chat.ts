@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
-import type { ChatMessage } from "../text/text.js";
+import { renderContinued } from "../text/continued.js";
+import type { ChatMessage, ChatTemplate } from "../text/text.js";
 import {
   PLAIN_FORMAT,
   type ToolFormat,
@@ -13,6 +14,7 @@ import { encodeText, refuseLongChat } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
+  COMPLETIONS_ONLY,
   completionBudget,
   MAX_TOP_LOGPROBS,
   parseCommon,
@@ -40,7 +42,7 @@ async function parseChat(
 ): Promise<Job> {
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
-  refuseUnserved(fields, common.n);
+  refuseUnserved(fields, common.n, COMPLETIONS_ONLY);
   const logprobs = parseLogprobs(fields);
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
@@ -49,7 +51,11 @@ async function parseChat(
   const toolPrompt = parseToolPrompt(fields);
   const format = context.chatTemplate?.toolFormat ?? PLAIN_FORMAT;
   const structure = tools === null ? parseStructure(fields) : toolStructure(fields, tools, format);
-  const text = render(messages, true, context, toolPrompt ? tools : null);
+  const ending = parseEnding(fields, messages);
+  if (ending === "continued" && tools !== null) {
+    throw unsupported("continue_final_message", ` together with tools; set tool_choice to "none"`);
+  }
+  const text = render(messages, ending, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
   const [grammar, prompt] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
@@ -73,10 +79,22 @@ function parseToolPrompt(fields: Fields): boolean {
   throw invalid("tool_prompt", `"list" or "none"`, value);
 }
 
-/** What the model reads; `open`: up to where its answer begins. */
+/** How a conversation ends: where an answer begins, after the last message, or within it. */
+export type Ending = "open" | "closed" | "continued";
+
+export function parseEnding(fields: Fields, messages: readonly ChatMessage[]): Ending {
+  const continued = fields.boolean("continue_final_message") ?? false;
+  const open = fields.boolean("add_generation_prompt") ?? !continued;
+  if (!continued) return open ? "open" : "closed";
+  if (open) throw unsupported("continue_final_message", " together with add_generation_prompt");
+  if (messages.at(-1)?.tool_calls === undefined) return "continued";
+  throw unsupported("continue_final_message", ": the last message calls tools");
+}
+
+/** What the model reads. */
 export function render(
   messages: readonly ChatMessage[],
-  open: boolean,
+  ending: Ending,
   context: ApiContext,
   tools: ToolUse | null = null,
 ): string {
@@ -86,7 +104,19 @@ export function render(
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
-  const options = { addGenerationPrompt: open };
+  if (ending === "continued") {
+    return renderContinued(messages, (marked) => renderWhole(marked, "closed", chatTemplate, null));
+  }
+  return renderWhole(messages, ending, chatTemplate, tools);
+}
+
+function renderWhole(
+  messages: readonly ChatMessage[],
+  ending: "open" | "closed",
+  chatTemplate: ChatTemplate,
+  tools: ToolUse | null,
+): string {
+  const options = { addGenerationPrompt: ending === "open" };
   if (chatTemplate.toolFormat !== null) {
     const listed = tools === null ? {} : { tools: tools.listed };
     return chatTemplate.render(withArgumentObjects(messages), { ...options, ...listed });
