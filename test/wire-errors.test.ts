@@ -262,13 +262,19 @@ test("what fails in the server", async (t) => {
   const expected: Partial<Record<ErrorCode, readonly [status: number, message: RegExp]>> = {
     adapter_failed: [500, /^The adapter "tuned" could not be used\.$/],
     not_finite: [500, /^The model "tuned" computed a value that is not finite/],
-    grammar_failed: [500, /^the engine's words$/],
     engine_failed: [500, /^the engine's words$/],
   };
   for (const [code, [status, message]] of Object.entries(expected)) {
     const row = code as ErrorCode;
     check(row, await failure(row), [status, SERVER, null, code, message]);
   }
+  check("grammar_failed", await failure("grammar_failed"), [
+    400,
+    INVALID,
+    null,
+    "grammar_failed",
+    /^the engine's words$/,
+  ]);
   check("adapter_memory_full", await failure("adapter_memory_full"), [
     503,
     SERVER,

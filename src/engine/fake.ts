@@ -73,7 +73,7 @@ export class FakeGenerator implements Generator {
     for await (const event of this.#events(request, startDelayMs, tokenDelayMs)) {
       if (state.ended) return;
       const failing = event.kind === "token" && event.position === failure?.after;
-      if (failing || event.kind === "finish") {
+      if (failing || event.kind === "finish" || event.kind === "error") {
         state.ended = true;
         this.running--;
       }
@@ -111,6 +111,11 @@ export class FakeGenerator implements Generator {
     for (let position = 0; position < request.maxTokens; position++) {
       if (position > 0) await pause(tokenDelayMs);
       const token = await allowedToken(request.mask, tokens[position % tokens.length]!);
+      if (token === null) {
+        const message = request.mask!.failure!;
+        yield { kind: "error", code: "grammar_failed", message } as const;
+        return;
+      }
       if (request.stopTokens.has(token) && !request.ignoreEos) {
         const completionTokens = position + 1;
         yield { kind: "finish", reason: "stop", stopToken: token, completionTokens } as const;
@@ -124,12 +129,12 @@ export class FakeGenerator implements Generator {
   }
 }
 
-/** What it says, where a grammar allows it; else the first token that one allows. */
-async function allowedToken(mask: TokenMask | null, wanted: number): Promise<number> {
+/** What it says, where a grammar allows it; else the first token that one allows; null: the grammar failed. */
+async function allowedToken(mask: TokenMask | null, wanted: number): Promise<number | null> {
   if (mask === null) return wanted;
   await mask.made;
-  if (mask.bits === null) throw new Error(mask.failure ?? "a mask is neither made nor failed");
-  const { bits } = mask;
+  if (mask.failure !== null) return null;
+  const bits = mask.bits!;
   const allows = (token: number) => ((bits[token >> 5]! >>> (token & 31)) & 1) === 1;
   if (allows(wanted)) return wanted;
   return Array.from({ length: FAKE_VOCAB }, (_, token) => token).find(allows)!;
