@@ -118,6 +118,20 @@ test("a wrong parameter is named, with what would be right", async (t) => {
       "messages[0].tool_calls[0]",
       /an object, not 1/,
     ],
+    [
+      chat,
+      { messages: [{ role: "assistant", tool_calls: [{ id: "1", type: "function" }] }] },
+      "messages[0].tool_calls[0].function",
+      /an object, not absent/,
+    ],
+    [
+      chat,
+      {
+        messages: [{ role: "assistant", tool_calls: [{ function: { name: "f", arguments: {} } }] }],
+      },
+      "messages[0].tool_calls[0].function.arguments",
+      /a string, not an object/,
+    ],
   ];
   for (const [base, field, param, message] of cases) {
     const path = "messages" in base ? "chat/completions" : "completions";

@@ -8,6 +8,7 @@ import {
   withoutSystem,
   withToolsAsText,
 } from "../text/tool-format.js";
+import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
 import { encodeText, refuseLongChat } from "./encode-text.js";
@@ -21,7 +22,7 @@ import {
   parseModel,
   refuseUnserved,
 } from "./parameters.js";
-import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
+import { type Fields, invalid, unsupported } from "./schema.js";
 import { type AskedGrammar, compileGrammar, parseStructure } from "./structured.js";
 import { parseTools, type ToolUse, toolGrammar } from "./tools.js";
 
@@ -149,61 +150,4 @@ function parseLogprobs(fields: Fields): number | null {
   if (top === undefined || top === 0) return null;
   const message = "top_logprobs is only allowed when logprobs is true.";
   throw new ApiError("invalid_parameter", { message, param: "top_logprobs" });
-}
-
-const ROLES: readonly string[] = ["system", "developer", "user", "assistant", "tool"];
-
-export function parseMessages(value: unknown): ChatMessage[] {
-  if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
-  if (value.length === 0) throw invalid("messages", "an array of at least one message", value);
-  return value.map((message: unknown, i) => parseMessage(message, `messages[${i}]`));
-}
-
-function parseMessage(message: unknown, param: string): ChatMessage {
-  if (!isJsonObject(message)) throw invalid(param, "an object", message);
-  const { role, content, name, tool_calls, tool_call_id } = message;
-  if (typeof role !== "string" || !ROLES.includes(role)) {
-    throw invalid(`${param}.role`, `one of ${ROLES.join(", ")}`, role);
-  }
-  const calls = role === "assistant" ? (tool_calls ?? undefined) : undefined;
-  if (calls !== undefined && !Array.isArray(calls)) {
-    throw invalid(`${param}.tool_calls`, "an array", calls);
-  }
-  for (const [i, call] of (calls ?? []).entries()) {
-    if (!isJsonObject(call)) throw invalid(`${param}.tool_calls[${i}]`, "an object", call);
-  }
-  if (name !== undefined && name !== null && typeof name !== "string") {
-    throw invalid(`${param}.name`, "a string", name);
-  }
-  if (role === "tool" && typeof tool_call_id !== "string") {
-    throw invalid(`${param}.tool_call_id`, "a string", tool_call_id);
-  }
-  return {
-    role,
-    content: parseContent(content, calls !== undefined, `${param}.content`),
-    ...(typeof name === "string" ? { name } : {}),
-    ...(calls === undefined ? {} : { tool_calls: calls }),
-    ...(role === "tool" ? { tool_call_id: tool_call_id as string } : {}),
-  };
-}
-
-/** `optional`: an assistant's message that calls tools may say nothing. */
-function parseContent(content: unknown, optional: boolean, param: string): string {
-  if (typeof content === "string") return content;
-  if ((content === undefined || content === null) && optional) return "";
-  if (!Array.isArray(content)) throw invalid(param, "a string or an array of text parts", content);
-  return content.map((part: unknown, i) => parsePart(part, `${param}[${i}]`)).join("\n");
-}
-
-function parsePart(part: unknown, param: string): string {
-  if (!isJsonObject(part)) throw invalid(param, "an object", part);
-  if (typeof part.type === "string" && part.type !== "text") {
-    throw unsupported(
-      param,
-      `: a part of type ${part.type.slice(0, 40)}; this model reads text only`,
-    );
-  }
-  if (part.type !== "text") throw invalid(`${param}.type`, `"text"`, part.type);
-  if (typeof part.text !== "string") throw invalid(`${param}.text`, "a string", part.text);
-  return part.text;
 }

@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
-import { parseEnding, parseMessages, render } from "./chat.js";
+import { parseEnding, render } from "./chat.js";
+import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { encodeText } from "./encode-text.js";
 import { findModel } from "./models.js";

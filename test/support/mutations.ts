@@ -39,7 +39,8 @@ interface Place {
   readonly key: string;
 }
 
-function changed(body: Json, { kind, place, name, value }: Change): Json {
+function changed(body: Json, { kind, place, name, ...to }: Change): Json {
+  const value = structuredClone(to.value); // never shared: it may be changed next
   const places = placesIn(body);
   if (places.length === 0) return body;
   const { holder, key } = places[place % places.length]!;
@@ -51,7 +52,12 @@ function changed(body: Json, { kind, place, name, value }: Change): Json {
     holder.push(structuredClone(old));
   } else if (kind === "add" && typeof old === "object" && old !== null && !Array.isArray(old)) {
     // As JSON.parse would: a member of that name, whatever it means to JavaScript.
-    Object.defineProperty(old, name, { value, enumerable: true, writable: true });
+    Object.defineProperty(old, name, {
+      value,
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    });
   } else {
     holder[key] = value;
   }
