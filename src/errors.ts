@@ -34,6 +34,12 @@ export const ERRORS = {
     type: INVALID,
     message: "The model's chat template refuses these messages.",
   },
+  /** Every grammar comes from a client, and one that ends nowhere or takes too long would again. */
+  grammar_failed: {
+    status: 400,
+    type: INVALID,
+    message: "The grammar of the answer could not be followed.",
+  },
   not_supported: { status: 400, type: INVALID, message: "This is not supported." },
   context_length_exceeded: {
     status: 400,
@@ -104,11 +110,6 @@ export const ERRORS = {
     status: 500,
     type: SERVER,
     message: "The model computed a value that is not finite (NaN or infinity).",
-  },
-  grammar_failed: {
-    status: 500,
-    type: SERVER,
-    message: "The grammar of the answer could not be followed.",
   },
   engine_failed: { status: 500, type: SERVER, message: "The engine failed." },
   engine_stopped: {

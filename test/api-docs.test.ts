@@ -25,6 +25,8 @@ async function serveDocumented(t: TestContext): Promise<string> {
     root: thread.root,
     created: thread.created,
     maxTokens: thread.maxTokens,
+    width: thread.width,
+    dimensions: thread.dimensions,
     encode: (inputs: Parameters<typeof thread.encode>[0]) => thread.encode(inputs),
   };
   const { url } = await serve(t, {
@@ -53,7 +55,7 @@ test("the requests in docs/api.md are answered", async (t) => {
 test("the programs in docs/api.md run as they stand", async (t) => {
   const url = await serveDocumented(t);
   const programs = blocks("js");
-  assert.equal(programs.length, 4);
+  assert.equal(programs.length, 5);
   for (const [i, program] of programs.entries()) {
     const file = fileURLToPath(new URL(`api-docs-${i}.mjs`, import.meta.url));
     const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";

@@ -150,3 +150,50 @@ test("a chat may use the rest of the window, and max_completion_tokens wins over
     [512 - 20, 4],
   );
 });
+
+test("the model goes on with the last message where it is asked to", async (t) => {
+  const { client, url, generator } = await serve(t, { reply: () => " three" });
+  const messages = [
+    { role: "user" as const, content: "count" },
+    { role: "assistant" as const, content: "one, two," },
+  ];
+  const body = { model: "fake", messages, continue_final_message: true };
+  const { choices } = await client.chat.completions.create(body);
+  assert.deepEqual(choices[0]?.message, { role: "assistant", content: " three", refusal: null });
+  assert.equal(promptOf(generator.requests.at(-1)), "<user>count\n<assistant>one, two,");
+  const explicit = { ...body, add_generation_prompt: false };
+  await client.chat.completions.create(explicit);
+  assert.equal(promptOf(generator.requests.at(-1)), "<user>count\n<assistant>one, two,");
+  const closed = { model: "fake", messages, add_generation_prompt: false };
+  await client.chat.completions.create(closed);
+  assert.equal(promptOf(generator.requests.at(-1)), "<user>count\n<assistant>one, two,\n");
+  const { tokens } = (await (await post(`${url}/tokenize`, body)).json()) as { tokens: number[] };
+  assert.deepEqual(tokens, fakeTokens("<user>count\n<assistant>one, two,"));
+});
+
+test("what cannot be continued is refused by its field", async (t) => {
+  const { url } = await serve(t);
+  const call = { id: "1", type: "function", function: { name: "f", arguments: "{}" } };
+  const tools = [{ type: "function", function: { name: "f" } }];
+  for (const [fields, param, why] of [
+    [{ continue_final_message: 1 }, "continue_final_message", /true or false/],
+    [{ add_generation_prompt: "yes" }, "add_generation_prompt", /true or false/],
+    [
+      { continue_final_message: true, add_generation_prompt: true },
+      "continue_final_message",
+      /together with add_generation_prompt/,
+    ],
+    [{ continue_final_message: true, tools }, "continue_final_message", /together with tools/],
+    [
+      { continue_final_message: true, messages: [{ role: "assistant", tool_calls: [call] }] },
+      "continue_final_message",
+      /the last message calls tools/,
+    ],
+  ] as const) {
+    const body = { model: "fake", messages: question, ...fields };
+    const response = await post(`${url}/v1/chat/completions`, body);
+    const { error } = (await response.json()) as { error: { param: string; message: string } };
+    assert.deepEqual([response.status, error.param], [400, param]);
+    assert.match(error.message, why);
+  }
+});

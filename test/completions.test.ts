@@ -112,6 +112,55 @@ test("n choices per prompt are numbered prompt by prompt, each with a seed of it
   assert.equal(generator.running, 0);
 });
 
+test("best_of answers the n candidates whose tokens are likeliest in the mean", async (t) => {
+  // The fake model is surer of a token the lower its id.
+  const { client, generator } = await serve(t, {
+    reply: ({ prompt, sampling }) =>
+      ["dd", "b", "", "aac", "c"][Number(sampling.seed) % 5]! + prompt,
+    logprobOf: (token) => -token,
+  });
+  const body = { model: "fake", prompt: [[49], [50]], max_tokens: 3, seed: 0, best_of: 4 };
+  const one = await client.completions.create(body);
+  const shown = (answer: typeof one) => answer.choices.map(({ index, text }) => [index, text]);
+  assert.deepEqual(shown(one), [
+    [0, "49"],
+    [1, "50"],
+  ]);
+  assert.equal(generator.requests.length, 8);
+  assert.equal(one.usage?.completion_tokens, 8 * 3);
+  assert.equal(one.choices[0]?.logprobs, null);
+  const two = await client.completions.create({ ...body, n: 2, logprobs: 0 });
+  assert.deepEqual(shown(two), [
+    [0, "49"],
+    [1, "b49"],
+    [2, "50"],
+    [3, "b50"],
+  ]);
+  assert.deepEqual(two.choices[1]?.logprobs?.token_logprobs, [-98, -52, -57]);
+  const all = await client.completions.create({ ...body, n: 4 });
+  assert.deepEqual(shown(all).slice(0, 2), [
+    [0, "dd4"],
+    [1, "b49"],
+  ]);
+  const stream = { ...body, best_of: 1, stream: true } as const;
+  for await (const { choices } of await client.completions.create(stream)) {
+    assert.ok(choices[0]!.index < 2);
+  }
+});
+
+test("a candidate without tokens is the last to be chosen", async (t) => {
+  const { client } = await serve(t, {
+    reply: ({ sampling }) => (sampling.seed === 0n ? "" : "z"),
+  });
+  const { choices } = await client.completions.create({
+    model: "fake",
+    prompt: "x",
+    seed: 0,
+    best_of: 2,
+  });
+  assert.equal(choices[0]?.text, "z");
+});
+
 test("echo puts the prompt before the first token, streamed and not", async (t) => {
   const { client } = await serve(t, { reply: () => "!?" });
   const body = { model: "fake", prompt: "why", echo: true } as const;

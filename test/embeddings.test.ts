@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
-import { EncoderThread } from "../src/encoders/encoder.js";
+import { EncoderThread, type SentenceEncoder } from "../src/encoders/encoder.js";
 import { fakeContext, fakeContextWithoutText } from "../src/engine/fake.js";
 import { post, serve, until } from "./harness.js";
 
@@ -54,6 +54,41 @@ test("token ids are embedded, as one input or as many, in either format", async 
   );
 });
 
+test("dimensions keeps the first numbers of a vector, at length 1 again", async (t) => {
+  const { client } = await serve(t);
+  const embed = async (dimensions: number) => {
+    const body = { model: "fake", input: [3, 4], dimensions };
+    return (await client.embeddings.create(body)).data[0]?.embedding;
+  };
+  const length = Math.hypot(2, 3);
+  assertClose(await embed(2), [2 / length, 3 / length]);
+  assertClose(await embed(1), [1]);
+  assertClose(await embed(3), pooled([3, 4]));
+});
+
+test("an encoder that names its dimensions is cut to no others", async (t) => {
+  const thread = await EncoderThread.start(ENCODER, 1);
+  t.after(() => thread.close());
+  const { name, root, created, maxTokens, width } = thread;
+  const encode = (inputs: readonly string[]) => thread.encode(inputs);
+  const encoder = { name, root, created, maxTokens, width, dimensions: [2, 4], encode };
+  const { client } = await serve(t, {
+    context: (generator) => fakeContext(generator, { encoder: encoder as SentenceEncoder }),
+  });
+  const embed = async (dimensions: number) => {
+    const body = { model: "encoder", input: "red cat", dimensions };
+    return (await client.embeddings.create(body)).data[0]!.embedding;
+  };
+  const whole = await embed(8);
+  const cut = await embed(4);
+  const length = Math.hypot(...whole.slice(0, 4));
+  assertClose(
+    cut,
+    whole.slice(0, 4).map((value) => value / length),
+  );
+  await assert.rejects(embed(3), /dimensions must be one of 2, 4, 8, not 3/);
+});
+
 test("a sentence encoder is listed and embeds under its name", async (t) => {
   const encoder = await EncoderThread.start(ENCODER, 1);
   t.after(() => encoder.close());
@@ -84,7 +119,9 @@ test("what cannot be embedded is refused by its field", async (t) => {
     [{ input: [300] }, 400, "input[0]"],
     [{ input: [[1], [2, 300]] }, 400, "input[1][1]"],
     [{ input: "x".repeat(512) }, 400, "input"],
-    [{ input: "a", dimensions: 5 }, 400, "dimensions"],
+    [{ input: "a", dimensions: 0 }, 400, "dimensions"],
+    [{ input: "a", dimensions: 4 }, 400, "dimensions"],
+    [{ input: "a", dimensions: 1.5 }, 400, "dimensions"],
     [{ input: "a", encoding_format: "int8" }, 400, "encoding_format"],
     [{ input: "a", model: "other" }, 404, "model"],
   ];

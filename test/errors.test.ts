@@ -73,6 +73,10 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [completion, { max_tokens: -1 }, "max_tokens", /at least 0/],
     [chat, { max_tokens: 0 }, "max_tokens", /at least 1/],
     [completion, { n: 0 }, "n", /from 1 to 128/],
+    [completion, { n: 3, best_of: 2 }, "best_of", /at least n, which is 3, not 2/],
+    [completion, { best_of: 129 }, "best_of", /from 1 to 128/],
+    [completion, { best_of: 2, stream: true }, "best_of", /only allowed when stream is false/],
+    [completion, { prompt: Array(1000).fill("a"), best_of: 2 }, "best_of", /at most 1 for so many/],
     [completion, { logprobs: 21 }, "logprobs", /from 0 to 20/],
     [completion, { logprobs: true }, "logprobs", /an integer/],
     [chat, { logprobs: 1 }, "logprobs", /true or false/],
@@ -114,6 +118,20 @@ test("a wrong parameter is named, with what would be right", async (t) => {
       "messages[0].tool_calls[0]",
       /an object, not 1/,
     ],
+    [
+      chat,
+      { messages: [{ role: "assistant", tool_calls: [{ id: "1", type: "function" }] }] },
+      "messages[0].tool_calls[0].function",
+      /an object, not absent/,
+    ],
+    [
+      chat,
+      {
+        messages: [{ role: "assistant", tool_calls: [{ function: { name: "f", arguments: {} } }] }],
+      },
+      "messages[0].tool_calls[0].function.arguments",
+      /a string, not an object/,
+    ],
   ];
   for (const [base, field, param, message] of cases) {
     const path = "messages" in base ? "chat/completions" : "completions";
@@ -145,7 +163,6 @@ test("what is not served is refused by name unless it changes nothing", async (t
     ["response_format", { type: "json_object" }, { type: "text" }],
     ["modalities", ["text", "audio"], ["text"]],
     ["guided_regex", "a+", null],
-    ["continue_final_message", true, false],
   ] as const) {
     const { status, error } = await refused(`${url}/v1/chat/completions`, {
       ...chat,

@@ -70,6 +70,14 @@ test("the Anthropic client reads a streamed message", async (t) => {
   assert.equal(final.usage.output_tokens, 5);
 });
 
+test("a message goes on with what the assistant has begun", async (t) => {
+  const { url, generator } = await serve(t, { reply: () => " b" });
+  const messages: Anthropic.MessageParam[] = [...hello, { role: "assistant", content: "a" }];
+  const message = await anthropic(url).messages.create({ model: "fake", max_tokens: 9, messages });
+  assert.deepEqual(message.content, [{ type: "text", text: " b", citations: null }]);
+  assert.equal(promptOf(generator.requests[0]), "<user>hi\n<assistant>a");
+});
+
 test("a message says why it stopped", async (t) => {
   const { url } = await serve(t, { reply: () => "one two three" });
   const client = anthropic(url);

@@ -1,29 +1,12 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import type { APIError } from "openai";
 import type { ChatCompletionTool } from "openai/resources";
-import type { ApiContext } from "../src/api/context.js";
-import { FAKE_EOS, type FakeGenerator, type FakeOptions, fakeContext } from "../src/engine/fake.js";
-import { GrammarService } from "../src/grammar/service.js";
-import { sharedVocabulary } from "../src/grammar/vocabulary.js";
-import { serve } from "./harness.js";
+import { serveWithGrammars } from "./support/grammars.js";
 
 /** Answers that are bound to a form, by the fake model: it says what it wants where the grammar lets it. */
 
 const messages = [{ role: "user" as const, content: "hi" }];
-
-function serveWithGrammars(context: TestContext, options: FakeOptions) {
-  const withGrammars = (generator: FakeGenerator): ApiContext => {
-    const plain = fakeContext(generator, { maxModelLen: 4096 });
-    const stops = new Set([FAKE_EOS]);
-    const grammars = new GrammarService(() =>
-      sharedVocabulary(plain.tokenizer!, plain.vocab, stops),
-    );
-    context.after(() => grammars.close());
-    return { ...plain, grammars };
-  };
-  return serve(context, { ...options, context: withGrammars });
-}
 
 const tools: ChatCompletionTool[] = [
   {

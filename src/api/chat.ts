@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
-import type { ChatMessage } from "../text/text.js";
+import { renderContinued } from "../text/continued.js";
+import type { ChatMessage, ChatTemplate } from "../text/text.js";
 import {
   PLAIN_FORMAT,
   type ToolFormat,
@@ -7,19 +8,21 @@ import {
   withoutSystem,
   withToolsAsText,
 } from "../text/tool-format.js";
+import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
 import { encodeText, refuseLongChat } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
+  COMPLETIONS_ONLY,
   completionBudget,
   MAX_TOP_LOGPROBS,
   parseCommon,
   parseModel,
   refuseUnserved,
 } from "./parameters.js";
-import { type Fields, invalid, isJsonObject, unsupported } from "./schema.js";
+import { type Fields, invalid, unsupported } from "./schema.js";
 import { type AskedGrammar, compileGrammar, parseStructure } from "./structured.js";
 import { parseTools, type ToolUse, toolGrammar } from "./tools.js";
 
@@ -40,7 +43,7 @@ async function parseChat(
 ): Promise<Job> {
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
-  refuseUnserved(fields, common.n);
+  refuseUnserved(fields, common.n, COMPLETIONS_ONLY);
   const logprobs = parseLogprobs(fields);
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
@@ -49,7 +52,11 @@ async function parseChat(
   const toolPrompt = parseToolPrompt(fields);
   const format = context.chatTemplate?.toolFormat ?? PLAIN_FORMAT;
   const structure = tools === null ? parseStructure(fields) : toolStructure(fields, tools, format);
-  const text = render(messages, true, context, toolPrompt ? tools : null);
+  const ending = parseEnding(fields, messages);
+  if (ending === "continued" && tools !== null) {
+    throw unsupported("continue_final_message", ` together with tools; set tool_choice to "none"`);
+  }
+  const text = render(messages, ending, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
   const [grammar, prompt] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
@@ -73,10 +80,22 @@ function parseToolPrompt(fields: Fields): boolean {
   throw invalid("tool_prompt", `"list" or "none"`, value);
 }
 
-/** What the model reads; `open`: up to where its answer begins. */
+/** How a conversation ends: where an answer begins, after the last message, or within it. */
+export type Ending = "open" | "closed" | "continued";
+
+export function parseEnding(fields: Fields, messages: readonly ChatMessage[]): Ending {
+  const continued = fields.boolean("continue_final_message") ?? false;
+  const open = fields.boolean("add_generation_prompt") ?? !continued;
+  if (!continued) return open ? "open" : "closed";
+  if (open) throw unsupported("continue_final_message", " together with add_generation_prompt");
+  if (messages.at(-1)?.tool_calls === undefined) return "continued";
+  throw unsupported("continue_final_message", ": the last message calls tools");
+}
+
+/** What the model reads. */
 export function render(
   messages: readonly ChatMessage[],
-  open: boolean,
+  ending: Ending,
   context: ApiContext,
   tools: ToolUse | null = null,
 ): string {
@@ -86,7 +105,19 @@ export function render(
   if (chatTemplate === null) {
     throw unsupported("messages", ": this model has no chat template; use /v1/completions");
   }
-  const options = { addGenerationPrompt: open };
+  if (ending === "continued") {
+    return renderContinued(messages, (marked) => renderWhole(marked, "closed", chatTemplate, null));
+  }
+  return renderWhole(messages, ending, chatTemplate, tools);
+}
+
+function renderWhole(
+  messages: readonly ChatMessage[],
+  ending: "open" | "closed",
+  chatTemplate: ChatTemplate,
+  tools: ToolUse | null,
+): string {
+  const options = { addGenerationPrompt: ending === "open" };
   if (chatTemplate.toolFormat !== null) {
     const listed = tools === null ? {} : { tools: tools.listed };
     return chatTemplate.render(withArgumentObjects(messages), { ...options, ...listed });
@@ -119,61 +150,4 @@ function parseLogprobs(fields: Fields): number | null {
   if (top === undefined || top === 0) return null;
   const message = "top_logprobs is only allowed when logprobs is true.";
   throw new ApiError("invalid_parameter", { message, param: "top_logprobs" });
-}
-
-const ROLES: readonly string[] = ["system", "developer", "user", "assistant", "tool"];
-
-export function parseMessages(value: unknown): ChatMessage[] {
-  if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
-  if (value.length === 0) throw invalid("messages", "an array of at least one message", value);
-  return value.map((message: unknown, i) => parseMessage(message, `messages[${i}]`));
-}
-
-function parseMessage(message: unknown, param: string): ChatMessage {
-  if (!isJsonObject(message)) throw invalid(param, "an object", message);
-  const { role, content, name, tool_calls, tool_call_id } = message;
-  if (typeof role !== "string" || !ROLES.includes(role)) {
-    throw invalid(`${param}.role`, `one of ${ROLES.join(", ")}`, role);
-  }
-  const calls = role === "assistant" ? (tool_calls ?? undefined) : undefined;
-  if (calls !== undefined && !Array.isArray(calls)) {
-    throw invalid(`${param}.tool_calls`, "an array", calls);
-  }
-  for (const [i, call] of (calls ?? []).entries()) {
-    if (!isJsonObject(call)) throw invalid(`${param}.tool_calls[${i}]`, "an object", call);
-  }
-  if (name !== undefined && name !== null && typeof name !== "string") {
-    throw invalid(`${param}.name`, "a string", name);
-  }
-  if (role === "tool" && typeof tool_call_id !== "string") {
-    throw invalid(`${param}.tool_call_id`, "a string", tool_call_id);
-  }
-  return {
-    role,
-    content: parseContent(content, calls !== undefined, `${param}.content`),
-    ...(typeof name === "string" ? { name } : {}),
-    ...(calls === undefined ? {} : { tool_calls: calls }),
-    ...(role === "tool" ? { tool_call_id: tool_call_id as string } : {}),
-  };
-}
-
-/** `optional`: an assistant's message that calls tools may say nothing. */
-function parseContent(content: unknown, optional: boolean, param: string): string {
-  if (typeof content === "string") return content;
-  if ((content === undefined || content === null) && optional) return "";
-  if (!Array.isArray(content)) throw invalid(param, "a string or an array of text parts", content);
-  return content.map((part: unknown, i) => parsePart(part, `${param}[${i}]`)).join("\n");
-}
-
-function parsePart(part: unknown, param: string): string {
-  if (!isJsonObject(part)) throw invalid(param, "an object", part);
-  if (typeof part.type === "string" && part.type !== "text") {
-    throw unsupported(
-      param,
-      `: a part of type ${part.type.slice(0, 40)}; this model reads text only`,
-    );
-  }
-  if (part.type !== "text") throw invalid(`${param}.type`, `"text"`, part.type);
-  if (typeof part.text !== "string") throw invalid(`${param}.text`, "a string", part.text);
-  return part.text;
 }

@@ -43,19 +43,26 @@ export class Choice {
   readonly #listener: ChoiceListener;
   readonly #reader: ToolCallReader | null;
   readonly #withPieces: boolean;
+  #logprobSum = 0;
+  #scored = 0; // tokens in it
   #offset = 0;
   /** An echoed prompt, sent together with the first token. */
   #echo: Delta | null;
 
   constructor(job: Job, index: number, context: ApiContext, listener: ChoiceListener) {
     this.index = index;
-    this.prompt = job.prompts[Math.floor(index / job.n)]!;
+    this.prompt = job.prompts[Math.floor(index / job.candidates)]!;
     this.#decoder = context.decoder();
     this.#stop = new StopMatcher(job.stop);
     this.#listener = listener;
     this.#reader = job.toolFormat === null ? null : new ToolCallReader(job.toolFormat);
     this.#withPieces = job.logprobs !== null;
     this.#echo = job.echo ? this.#echoedPrompt(context.decoder()) : null;
+  }
+
+  /** Of its text's tokens, where their log-probabilities are known; one without tokens is the least likely. */
+  get meanLogprob(): number {
+    return this.#scored === 0 ? -Infinity : this.#logprobSum / this.#scored;
   }
 
   /** True when a stop string ended it: the generation is of no more use. */
@@ -77,6 +84,7 @@ export class Choice {
 
   #onToken(token: number, logprob: TokenLogprob | null): boolean {
     this.completionTokens++;
+    if (logprob !== null) this.#score(logprob.logprob);
     const offset = this.#offset;
     const decoded = this.#decode(this.#decoder.push(token));
     const { text, stop } = this.#stop.push(decoded);
@@ -85,6 +93,11 @@ export class Choice {
     this.stopString = stop;
     if (stop !== null) this.#finish("stop", []);
     return stop !== null;
+  }
+
+  #score(logprob: number): void {
+    this.#logprobSum += logprob;
+    this.#scored++;
   }
 
   #end(reason: FinishReason, stopToken: number | null): void {

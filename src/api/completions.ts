@@ -5,8 +5,10 @@ import { encodeText } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
+  CHAT_ONLY,
   completionBudget,
   MAX_TOP_LOGPROBS,
+  parseBestOf,
   parseCommon,
   parseModel,
   refuseUnserved,
@@ -37,27 +39,25 @@ async function parseCompletion(
 ): Promise<Job> {
   const model = parseModel(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
-  refuseUnserved(fields, common.n);
+  refuseUnserved(fields, common.n, CHAT_ONLY);
+  const candidates = parseBestOf(fields, common.n, common.stream);
   const structure = parseStructure(fields);
   if (parseTools(fields) !== null) throw unsupported("tools", ": use /v1/chat/completions");
   const logprobs = fields.integer("logprobs", { min: 0, max: MAX_TOP_LOGPROBS }) ?? null;
   const echo = fields.boolean("echo") ?? false;
   const maxTokens = fields.integer("max_tokens", { min: 0 });
   const raw = parsePrompts(fields.raw("prompt"), context);
-  if (raw.length * common.n > MAX_CHOICES) {
-    throw invalid(
-      "n",
-      `at most ${Math.floor(MAX_CHOICES / raw.length)} for so many prompts`,
-      common.n,
-    );
+  if (raw.length * candidates > MAX_CHOICES) {
+    const most = `at most ${Math.floor(MAX_CHOICES / raw.length)} for so many prompts`;
+    throw invalid(candidates > common.n ? "best_of" : "n", most, candidates);
   }
   const lengths = raw.map((it) => (typeof it === "string" ? estimateTokens(it) : it.length));
-  admit(raw.length * common.n, common.n * lengths.reduce((sum, length) => sum + length, 0));
+  admit(raw.length * candidates, candidates * lengths.reduce((sum, length) => sum + length, 0));
   const [grammar, ...prompts] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
     ...raw.map((prompt) => tokenize(prompt, maxTokens, context)),
   ]);
-  return { ...common, model, prompts, logprobs, echo, grammar, toolFormat: null };
+  return { ...common, candidates, model, prompts, logprobs, echo, grammar, toolFormat: null };
 }
 
 async function tokenize(

@@ -67,6 +67,8 @@ export interface ApiContext {
   readonly adapterWaitMs: number;
   readonly maxModelLen: number;
   readonly vocab: number;
+  /** Of the model's hidden states: numbers in an embedding. */
+  readonly width: number;
   readonly stopTokens: ReadonlySet<number>;
   /** null: the model has no tokenizer this server can build; prompts are token ids, text is empty. */
   readonly tokenizer: Tokenizer | null;

@@ -1,3 +1,4 @@
+import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
 import type { ApiContext } from "./context.js";
 import { encodeText } from "./encode-text.js";
@@ -35,9 +36,7 @@ export async function embeddings(
   if (format !== "float" && format !== "base64") {
     throw invalid("encoding_format", `"float" or "base64"`, format);
   }
-  if (fields.raw("dimensions") !== undefined) {
-    throw unsupported("dimensions", ": vectors are as wide as the model makes them");
-  }
+  const dimensions = parseDimensions(fields, encoder, context);
   fields.raw("user");
   const inputs = parseInputs(fields.raw("input"));
   unknownFields(fields.unread());
@@ -50,11 +49,31 @@ export async function embeddings(
     data: vectors.map((vector, index) => ({
       object: "embedding",
       index,
-      embedding: format === "base64" ? base64(vector) : [...vector],
+      embedding: shown(vector, dimensions, format),
     })),
     model: model.name,
     usage: { prompt_tokens: tokens, total_tokens: tokens },
   };
+}
+
+/** How many numbers of each vector are wanted: its first ones. */
+function parseDimensions(
+  fields: Fields,
+  encoder: SentenceEncoder | null,
+  context: ApiContext,
+): number {
+  const width = encoder?.width ?? context.width;
+  const dimensions = fields.integer("dimensions", { min: 1, max: width }) ?? width;
+  const trained = encoder?.dimensions ?? [];
+  if (dimensions === width || trained.length === 0 || trained.includes(dimensions)) {
+    return dimensions;
+  }
+  throw invalid("dimensions", `one of ${[...trained, width].join(", ")}`, dimensions);
+}
+
+function shown(vector: Float32Array, dimensions: number, format: "float" | "base64") {
+  const wanted = dimensions === vector.length ? vector : normalized(vector.slice(0, dimensions));
+  return format === "base64" ? base64(wanted) : [...wanted];
 }
 
 async function adapterLoaded({ model }: JsonObject, context: ApiContext): Promise<void> {

@@ -36,6 +36,7 @@ async function generate(
   const context = fakeContext(new FakeGenerator({ reply: () => text }));
   const job: Job = {
     ...rest,
+    candidates: rest.n,
     model: context.models.base,
     prompts: [{ ids: prompt, text: null, maxTokens }],
     sampling: {
@@ -166,7 +167,8 @@ test("the log-probabilities of a long echoed prompt are encoded over many turns 
   };
   let counting = setImmediate(count);
   const usage = { promptTokens: 2000, cachedTokens: 0, completionTokens: 0 };
-  const json = await encoder.whole([{ choice, text: "", calls: [], tokens: [], pieces }], usage);
+  const whole = { choice, index: 0, text: "", calls: [], tokens: [], pieces };
+  const json = await encoder.whole([whole], usage);
   clearImmediate(counting);
   assert.equal(JSON.parse(json).choices[0].logprobs.top_logprobs.length, 2000);
   assert.ok(turns > 8, `${turns} turns`);

@@ -24,6 +24,7 @@ export interface Usage {
 /** A finished choice of an answer that is not streamed. */
 export interface WholeChoice {
   readonly choice: Choice;
+  readonly index: number; // in the answer
   readonly text: string;
   readonly calls: readonly CallDelta[];
   readonly tokens: readonly number[];
@@ -144,8 +145,8 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
       object: "chat.completion",
       created: this.envelope.created,
       model: this.job.model.name,
-      choices: choices.map(({ choice, text, calls, tokens, pieces }) => ({
-        index: choice.index,
+      choices: choices.map(({ choice, index, text, calls, tokens, pieces }) => ({
+        index,
         message: {
           role: "assistant",
           content: calls.length > 0 && text === "" ? null : text,
@@ -205,8 +206,8 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
     const object = "text_completion";
     const head = JSON.stringify({ id, object, created, model: this.job.model.name });
     const texts: string[] = [];
-    for (const { choice, text, tokens, pieces } of choices) {
-      const { index, finishReason } = choice;
+    for (const { choice, index, text, tokens, pieces } of choices) {
+      const { finishReason } = choice;
       const ids = wholeTokenIds(this.job, choice, tokens);
       const fields = JSON.stringify({ index, text, finish_reason: finishReason, ...ids });
       texts.push(`${fields.slice(0, -1)},"logprobs":${await this.#wholeLogprobs(pieces)}}`);

@@ -9,8 +9,10 @@ import type { ApiContext, ServedModel } from "./context.js";
 export interface Job {
   readonly model: ServedModel;
   readonly prompts: readonly Prompt[];
-  /** Choices per prompt; choice i of prompt p has index p * n + i. */
+  /** Choices per prompt in the answer; choice i of prompt p has index p * n + i. */
   readonly n: number;
+  /** Generations per prompt, at least n; where they are more, the likeliest are answered. */
+  readonly candidates: number;
   readonly sampling: Omit<SamplingParams, "seed">;
   readonly seed: bigint | null;
   readonly priority: number;
@@ -43,7 +45,7 @@ export function estimateTokens(text: string): number {
   return Math.ceil(text.length / 4);
 }
 
-/** What choice `index` of a job asks of the scheduler. Its answer does not depend on the other prompts. */
+/** What candidate `index` of a job asks of the scheduler. Its answer does not depend on the other prompts. */
 export function generateRequest(
   job: Job,
   index: number,
@@ -51,16 +53,17 @@ export function generateRequest(
   mask: TokenMask | null,
   onEvent: GenerateRequest["onEvent"],
 ): GenerateRequest {
-  const prompt = job.prompts[Math.floor(index / job.n)]!;
+  const prompt = job.prompts[Math.floor(index / job.candidates)]!;
+  const ranked = job.candidates > job.n;
   return {
     prompt: prompt.ids,
     adapter: job.model.adapter,
     priority: job.priority,
-    sampling: { ...job.sampling, seed: choiceSeed(job, index % job.n) },
+    sampling: { ...job.sampling, seed: choiceSeed(job, index % job.candidates) },
     maxTokens: prompt.maxTokens,
     stopTokens: context.stopTokens,
     ignoreEos: job.ignoreEos,
-    logprobs: job.logprobs,
+    logprobs: job.logprobs ?? (ranked ? 0 : null),
     promptLogprobs: job.echo ? job.logprobs : null,
     pooled: false,
     mask,

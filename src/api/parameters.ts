@@ -24,6 +24,7 @@ export function parseModel(fields: Fields, context: ApiContext): ServedModel {
 type CommonFields = Pick<
   Job,
   | "n"
+  | "candidates"
   | "sampling"
   | "seed"
   | "priority"
@@ -44,8 +45,10 @@ export function parseCommon(
   const asked = fields.boolean("stream") ?? false;
   const stream = alwaysStreams || asked;
   const seed = fields.integer("seed", {});
+  const n = fields.integer("n", { min: 1, max: MAX_CHOICES_PER_PROMPT }) ?? 1;
   return {
-    n: fields.integer("n", { min: 1, max: MAX_CHOICES_PER_PROMPT }) ?? 1,
+    n,
+    candidates: n,
     sampling: parseSampling(fields, context),
     seed: seed === undefined ? null : BigInt.asUintN(64, BigInt(seed)),
     priority: fields.integer("priority", {}) ?? 0,
@@ -123,9 +126,34 @@ function parseIncludeUsage(fields: Fields, stream: boolean): boolean {
   throw invalid("stream_options.include_usage", "true or false", include);
 }
 
-/** Fields that would change the answer and are not served, with the values that change nothing. */
-const UNSERVED: Readonly<Record<string, (value: unknown, n: number) => boolean>> = {
+/** `best_of`: how many completions are generated for the n of each prompt that are answered. */
+export function parseBestOf(fields: Fields, n: number, stream: boolean): number {
+  const bestOf = fields.integer("best_of", { min: 1, max: MAX_CHOICES_PER_PROMPT }) ?? n;
+  if (bestOf < n) throw invalid("best_of", `at least n, which is ${n}`, bestOf);
+  if (bestOf > n && stream) {
+    const message =
+      "best_of above n is only allowed when stream is false: which are best shows at the end.";
+    throw new ApiError("invalid_parameter", { message, param: "best_of" });
+  }
+  return bestOf;
+}
+
+/** Fields that would change the answer, with the values that change nothing. */
+type Unserved = Readonly<Record<string, (value: unknown, n: number) => boolean>>;
+
+/** Served by completions alone. */
+export const COMPLETIONS_ONLY: Unserved = {
   best_of: (value, n) => value === n,
+};
+
+/** Served by chats alone. */
+export const CHAT_ONLY: Unserved = {
+  continue_final_message: (value) => value === false,
+  add_generation_prompt: (value) => value === true,
+};
+
+/** Not served at all. */
+const UNSERVED: Unserved = {
   suffix: (value) => value === "",
   functions: isEmptyArray,
   function_call: (value) => value === "none" || value === "auto",
@@ -141,8 +169,6 @@ const UNSERVED: Readonly<Record<string, (value: unknown, n: number) => boolean>>
   allowed_token_ids: () => false,
   prompt_logprobs: () => false,
   truncate_prompt_tokens: () => false,
-  continue_final_message: (value) => value === false,
-  add_generation_prompt: (value) => value === true,
   include_stop_str_in_output: (value) => value === false,
   skip_special_tokens: (value) => value === true,
   chat_template: () => false,
@@ -166,13 +192,16 @@ const HARMLESS = [
   "safety_identifier",
 ];
 
-/** Refuses by name what would otherwise be ignored. */
-export function refuseUnserved(fields: Fields, n: number): void {
-  for (const [name, changesNothing] of Object.entries(UNSERVED)) {
-    const value = fields.raw(name);
-    if (value !== undefined && !changesNothing(value, n))
-      throw unsupported(name, " by this server");
-  }
+/** Refuses by name what would otherwise be ignored; `elsewhere`: what another endpoint serves. */
+export function refuseUnserved(fields: Fields, n: number, elsewhere: Unserved): void {
+  const refuse = (unserved: Unserved, where: string) => {
+    for (const [name, changesNothing] of Object.entries(unserved)) {
+      const value = fields.raw(name);
+      if (value !== undefined && !changesNothing(value, n)) throw unsupported(name, where);
+    }
+  };
+  refuse(UNSERVED, " by this server");
+  refuse(elsewhere, " by this endpoint");
   for (const name of HARMLESS) fields.raw(name);
 }
 

@@ -29,7 +29,10 @@ export class Run {
   constructor(job: Job, context: ApiContext, listener: RunListener) {
     this.#job = job;
     this.#listener = listener;
-    const indices = Array.from({ length: job.prompts.length * job.n }, (_, index) => index);
+    const indices = Array.from(
+      { length: job.prompts.length * job.candidates },
+      (_, index) => index,
+    );
     this.#choices = indices.map((index) => new Choice(job, index, context, listener));
     this.#running = indices.length;
     try {
@@ -86,13 +89,15 @@ export class Run {
   }
 
   #usage(): Usage {
-    const { prompts, n } = this.#job;
+    const { prompts, candidates } = this.#job;
     const sum = (numbers: readonly number[]) =>
       numbers.reduce((total, number) => total + number, 0);
     return {
       promptTokens: sum(prompts.map(({ ids }) => ids.length)),
       // The other choices of a prompt reuse what the first one computed: that is no saving to report.
-      cachedTokens: sum(prompts.map((_, prompt) => this.#generations[prompt * n]!.cachedTokens)),
+      cachedTokens: sum(
+        prompts.map((_, prompt) => this.#generations[prompt * candidates]!.cachedTokens),
+      ),
       completionTokens: sum(this.#choices.map(({ completionTokens }) => completionTokens)),
     };
   }
@@ -164,8 +169,8 @@ export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink
     delta: add,
     finish: add,
     async done(usage) {
-      const choices = [...collected].map(([choice, deltas]) => whole(choice, deltas));
-      choices.sort((a, b) => a.choice.index - b.choice.index);
+      const answered = likeliest([...collected.keys()], job);
+      const choices = answered.map((choice, index) => whole(choice, index, collected.get(choice)!));
       try {
         sink.body(await encoder.whole(choices, usage));
       } catch (error) {
@@ -176,9 +181,20 @@ export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink
   });
 }
 
-function whole(choice: Choice, deltas: readonly Delta[]): WholeChoice {
+/** The choices of the answer in their order: of each prompt's candidates the n whose tokens are likeliest in the mean. */
+function likeliest(candidates: readonly Choice[], job: Job): Choice[] {
+  const byIndex = candidates.toSorted((a, b) => a.index - b.index);
+  return job.prompts.flatMap((_, prompt) => {
+    const own = byIndex.slice(prompt * job.candidates, (prompt + 1) * job.candidates);
+    if (job.candidates === job.n) return own;
+    return own.sort((a, b) => b.meanLogprob - a.meanLogprob).slice(0, job.n);
+  });
+}
+
+function whole(choice: Choice, index: number, deltas: readonly Delta[]): WholeChoice {
   return {
     choice,
+    index,
     text: deltas.map(({ text }) => text).join(""),
     calls: deltas.flatMap(({ calls }) => calls),
     tokens: deltas.flatMap(({ tokens }) => tokens),

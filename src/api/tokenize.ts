@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
-import { parseMessages, render } from "./chat.js";
+import { parseEnding, render } from "./chat.js";
+import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { encodeText } from "./encode-text.js";
 import { findModel } from "./models.js";
@@ -28,9 +29,8 @@ export async function tokenize(
   }
   const { tokenizer, noTokenizerReason, maxModelLen } = context;
   if (tokenizer === null) throw unsupported("prompt", `: ${noTokenizerReason}`);
-  const open = fields.boolean("add_generation_prompt") ?? true;
+  const text = prompt ?? renderMessages(messages, fields, context);
   unknownFields(fields.unread());
-  const text = prompt ?? render(parseMessages(messages), open, context);
   // A chat's template writes the special tokens itself.
   const addSpecialTokens = special ?? prompt !== undefined;
   const param = prompt === undefined ? "messages" : "prompt";
@@ -43,6 +43,11 @@ export async function tokenize(
       ? tokens.map((id) => tokenizer.decode([id], { skipSpecialTokens: false }))
       : null,
   };
+}
+
+function renderMessages(value: unknown, fields: Fields, context: ApiContext): string {
+  const messages = parseMessages(value);
+  return render(messages, parseEnding(fields, messages), context);
 }
 
 export async function detokenize(

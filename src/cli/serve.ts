@@ -293,6 +293,7 @@ function apiContext(parts: ContextParts): ApiContext {
     adapterWaitMs,
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
+    width: info.width,
     stopTokens,
     tokenizer,
     noTokenizerReason: text.reason,

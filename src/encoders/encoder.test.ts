@@ -102,3 +102,12 @@ test("the files beside a model say how long an input may be and how it is pooled
   writeFileSync(join(path, "1_Pooling/config.json"), '{"pooling_mode_max_tokens": true}');
   assert.throws(() => findEncoder(path), /not pooling_mode_max_tokens/);
 });
+
+test("the lengths that vectors may be cut to are those that the model names", (t) => {
+  const path = folder(t, { "model.onnx": "", "tokenizer.json": "{}" });
+  assert.deepEqual(findEncoder(path).dimensions, []);
+  writeFileSync(join(path, "config.json"), '{"matryoshka_dimensions": [64, 128]}');
+  assert.deepEqual(findEncoder(path).dimensions, [64, 128]);
+  writeFileSync(join(path, "config.json"), '{"matryoshka_dimensions": "all"}');
+  assert.throws(() => findEncoder(path), /config\.json: matryoshka_dimensions must be an array/);
+});

@@ -15,6 +15,9 @@ export interface SentenceEncoder {
   readonly root: string;
   readonly created: number; // seconds
   readonly maxTokens: number;
+  readonly width: number; // numbers in a vector
+  /** Lengths that its vectors were trained to be cut to; empty: none is named. */
+  readonly dimensions: readonly number[];
   /** Rejects with ApiError. */
   encode(inputs: readonly EncoderInput[]): Promise<Encoded>;
 }
@@ -32,6 +35,7 @@ export class EncoderThread implements SentenceEncoder {
   readonly name: string;
   readonly root: string;
   readonly maxTokens: number;
+  readonly dimensions: readonly number[];
   readonly created = Math.floor(Date.now() / 1000);
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting & { readonly inputs: number }>();
@@ -44,6 +48,7 @@ export class EncoderThread implements SentenceEncoder {
     this.name = files.name;
     this.root = files.model;
     this.maxTokens = files.maxTokens;
+    this.dimensions = files.dimensions;
     this.#worker = worker;
   }
 
@@ -79,6 +84,10 @@ export class EncoderThread implements SentenceEncoder {
       this.#waiting.set(id, { inputs: inputs.length, resolve, reject });
       this.#worker.postMessage({ id, inputs });
     });
+  }
+
+  get width(): number {
+    return this.#width;
   }
 
   async close(): Promise<void> {

@@ -15,6 +15,8 @@ export interface EncoderFiles {
   readonly maxTokens: number;
   /** How rows of a text become one vector, where the model leaves that to its user. */
   readonly pooling: Pooling;
+  /** Lengths that its vectors were trained to be cut to, so that their first numbers say most. */
+  readonly dimensions: readonly number[];
 }
 
 /** Where exporters put the model of a folder. */
@@ -37,6 +39,7 @@ export function findEncoder(path: string): EncoderFiles {
     tokenizer: join(home, "tokenizer.json"),
     maxTokens: maxTokens(home),
     pooling: pooling(home),
+    dimensions: dimensions(home),
   };
 }
 
@@ -62,6 +65,19 @@ function maxTokens(home: string): number {
     }
   }
   return DEFAULT_MAX_TOKENS;
+}
+
+/** What Matryoshka models note of themselves. */
+function dimensions(home: string): number[] {
+  const file = join(home, "config.json");
+  const lengths = readJsonFile(file).matryoshka_dimensions ?? [];
+  if (
+    Array.isArray(lengths) &&
+    lengths.every((length) => Number.isSafeInteger(length) && length > 0)
+  ) {
+    return lengths;
+  }
+  throw new ModelError(`${file}: matryoshka_dimensions must be an array of whole numbers from 1`);
 }
 
 /** As sentence-transformers notes it. */

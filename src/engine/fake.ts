@@ -32,6 +32,7 @@ export interface FakeOptions {
   /** Requests at a time; more are refused as overloaded. */
   readonly capacity?: number;
   readonly cachedTokens?: number;
+  readonly logprobOf?: (token: number) => number;
 }
 
 export class FakeGenerator implements Generator {
@@ -67,11 +68,12 @@ export class FakeGenerator implements Generator {
   }
 
   async #run(request: GenerateRequest, state: { ended: boolean }): Promise<void> {
-    const { startDelayMs = 0, tokenDelayMs = 0, failure } = this.#options;
+    const { startDelayMs = 0, tokenDelayMs = 0, failure, logprobOf } = this.#options;
+    const scored = (token: number, top: number) => tokenLogprob(token, top, logprobOf);
     for await (const event of this.#events(request, startDelayMs, tokenDelayMs)) {
       if (state.ended) return;
       const failing = event.kind === "token" && event.position === failure?.after;
-      if (failing || event.kind === "finish") {
+      if (failing || event.kind === "finish" || event.kind === "error") {
         state.ended = true;
         this.running--;
       }
@@ -81,12 +83,12 @@ export class FakeGenerator implements Generator {
       }
       if (event.kind === "token") {
         const { token } = event;
-        const logprob = request.logprobs === null ? null : logprobOf(token, request.logprobs);
+        const logprob = request.logprobs === null ? null : scored(token, request.logprobs);
         request.onEvent({ kind: "token", token, logprob });
       } else if (event.kind === "prompt") {
         const logprobs = request.prompt
           .slice(1)
-          .map((token) => logprobOf(token, request.promptLogprobs ?? 0));
+          .map((token) => scored(token, request.promptLogprobs ?? 0));
         request.onEvent({ kind: "prompt", logprobs });
       } else {
         request.onEvent(event);
@@ -109,6 +111,11 @@ export class FakeGenerator implements Generator {
     for (let position = 0; position < request.maxTokens; position++) {
       if (position > 0) await pause(tokenDelayMs);
       const token = await allowedToken(request.mask, tokens[position % tokens.length]!);
+      if (token === null) {
+        const message = request.mask!.failure!;
+        yield { kind: "error", code: "grammar_failed", message } as const;
+        return;
+      }
       if (request.stopTokens.has(token) && !request.ignoreEos) {
         const completionTokens = position + 1;
         yield { kind: "finish", reason: "stop", stopToken: token, completionTokens } as const;
@@ -122,12 +129,12 @@ export class FakeGenerator implements Generator {
   }
 }
 
-/** What it says, where a grammar allows it; else the first token that one allows. */
-async function allowedToken(mask: TokenMask | null, wanted: number): Promise<number> {
+/** What it says, where a grammar allows it; else the first token that one allows; null: the grammar failed. */
+async function allowedToken(mask: TokenMask | null, wanted: number): Promise<number | null> {
   if (mask === null) return wanted;
   await mask.made;
-  if (mask.bits === null) throw new Error(mask.failure ?? "a mask is neither made nor failed");
-  const { bits } = mask;
+  if (mask.failure !== null) return null;
+  const bits = mask.bits!;
   const allows = (token: number) => ((bits[token >> 5]! >>> (token & 31)) & 1) === 1;
   if (allows(wanted)) return wanted;
   return Array.from({ length: FAKE_VOCAB }, (_, token) => token).find(allows)!;
@@ -140,12 +147,16 @@ function pause(ms: number): Promise<void> {
   });
 }
 
-function logprobOf(token: number, alternatives: number): TokenLogprob {
+function tokenLogprob(
+  token: number,
+  alternatives: number,
+  logprobOf = (_token: number) => -0.25,
+): TokenLogprob {
   const top = Array.from({ length: alternatives }, (_, i) => ({
     token: (token + i) % FAKE_VOCAB,
     logprob: -0.25 * (i + 1),
   }));
-  return { token, logprob: -0.25, top };
+  return { token, logprob: logprobOf(token), top };
 }
 
 const tokenizer: Tokenizer = {
@@ -220,6 +231,7 @@ export function fakeContext(
     adapterWaitMs: 1000,
     maxModelLen: 512,
     vocab: FAKE_VOCAB,
+    width: 3,
     stopTokens: new Set([FAKE_EOS]),
     tokenizer,
     noTokenizerReason: null,

@@ -4,6 +4,7 @@ import { ApiError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
+import { socketsSeen } from "../turns.js";
 import { Admission, type QueueLimits } from "./admission.js";
 import { Patience } from "./patience.js";
 import type { GenerateRequest, Generation, Generator, Reservation } from "./request.js";
@@ -91,6 +92,8 @@ export class EngineLoop implements Generator {
   async run(): Promise<void> {
     let running: Flight | null = null;
     while (running !== null || !this.#drained) {
+      // A client that has left by now is in no step that is planned from here on.
+      if (running !== null) await socketsSeen();
       await this.#settleMasks();
       const next = this.#launch();
       if (running !== null) await this.#land(running);
