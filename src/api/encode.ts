@@ -34,6 +34,7 @@ export interface WholeChoice {
 export interface Encoder {
   /** The chunk before a choice's first text, where the endpoint has one. */
   start(choice: Choice): string | null;
+  /** "" where there is nothing to show: tokens may be syntax. */
   delta(choice: Choice, delta: Delta): string;
   finish(choice: Choice, last: Delta): string;
   usage(usage: Usage): string;

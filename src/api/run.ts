@@ -128,23 +128,25 @@ export interface ChunkSink {
 /** Sends every token as a chunk of its own. Throws ApiError before anything was sent. */
 export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink: ChunkSink): Run {
   const started = new Set<number>();
+  const send = (chunk: string | null) => {
+    if (chunk !== null && chunk !== "") sink.chunk(chunk);
+  };
   const start = (choice: Choice) => {
     if (started.has(choice.index)) return;
     started.add(choice.index);
-    const chunk = encoder.start(choice);
-    if (chunk !== null) sink.chunk(chunk);
+    send(encoder.start(choice));
   };
   return new Run(job, context, {
     delta(choice, delta) {
       start(choice);
-      sink.chunk(encoder.delta(choice, delta));
+      send(encoder.delta(choice, delta));
     },
     finish(choice, last) {
       start(choice);
-      sink.chunk(encoder.finish(choice, last));
+      send(encoder.finish(choice, last));
     },
     done(usage) {
-      if (job.includeUsage) sink.chunk(encoder.usage(usage));
+      if (job.includeUsage) send(encoder.usage(usage));
       sink.done();
     },
     fail: (error) => sink.fail(error, encoder.failure(error)),

@@ -142,7 +142,8 @@ async function allowedToken(mask: TokenMask | null, wanted: number): Promise<num
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
-    if (ms > 0) setTimeout(resolve, ms);
+    if (ms > 0)
+      setTimeout(resolve, ms).unref(); // a test that has ended waits for no answer
     else setImmediate(resolve);
   });
 }

@@ -5,6 +5,8 @@ import type { BodyLimits } from "./request.js";
 export interface Limits extends BodyLimits {
   /** A WebSocket message; larger ones close it with 1009. */
   readonly frameBytes: number;
+  /** A WebSocket that is silent for so long, pings unanswered, is dropped; uWS takes 8 and more. */
+  readonly socketIdleSeconds: number;
   /** A generation's longest time; null = as long as it takes. Clients may ask for less. */
   readonly requestMs: number | null;
   /** What may wait for a client that reads slowly, before it is dropped. */
@@ -17,6 +19,7 @@ export const DEFAULT_LIMITS: Limits = {
   bodyTotalMs: 60_000,
   requestMs: null,
   frameBytes: 8 << 20,
+  socketIdleSeconds: 120,
   waitingBytes: 4 << 20,
 };
 

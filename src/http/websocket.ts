@@ -18,7 +18,6 @@ import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from
 
 /** Above our own limit uWS reads on up to its own, past which it drops a socket without a close frame. */
 const UWS_FRAME_BYTES = 64 << 20;
-const IDLE_SECONDS = 120;
 const CLOSE_TOO_BIG = 1009;
 const CLOSE_GOING_AWAY = 1001;
 const CLOSE_POLICY = 1008;
@@ -65,7 +64,7 @@ export class WebSocketEndpoint {
     this.#options = options;
     this.behavior = {
       maxPayloadLength: Math.max(UWS_FRAME_BYTES, 2 * options.limits.frameBytes),
-      idleTimeout: IDLE_SECONDS,
+      idleTimeout: options.limits.socketIdleSeconds,
       sendPingsAutomatically: true,
       maxBackpressure: 0, // none: a connection looks after its own buffer
       upgrade: (response, request, context) => this.#upgrade(response, request, context),
