@@ -110,6 +110,18 @@ export const SERVE_OPTIONS = {
     max: 65_535,
     help: "port to listen on; 0 = any free one",
   }),
+  tlsCert: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "serve HTTPS and WSS by this certificate (PEM, with its chain); renewed when the file changes",
+    shown: "none",
+  }),
+  tlsKey: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "the key of --tls-cert (PEM, without a passphrase)",
+    shown: "none",
+  }),
   maxQueue: integer({
     initial: 256,
     min: 0,

@@ -41,6 +41,7 @@ const terminal: Terminal = {
     }
     return controller.signal;
   },
+  onHangup: (handler) => void process.on("SIGHUP", handler),
   endBy,
 };
 

@@ -33,6 +33,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
   const server = createServer({
     host: "127.0.0.1",
     port: 0,
+    tls: null,
     corsOrigin: null,
     apiKeys: [],
     limits: DEFAULT_LIMITS,
@@ -45,7 +46,8 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
   });
   const port = await server.listen();
   test.after(() => server.close());
-  const url = `http://127.0.0.1:${port}`;
+  const scheme = setup.options?.tls ? "https" : "http";
+  const url = `${scheme}://127.0.0.1:${port}`;
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "test-key", maxRetries: 0 });
   return { server, port, url, generator, client, logged };
 }

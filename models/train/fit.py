@@ -1,6 +1,6 @@
-"""Trains the function-call adapter.
+"""Trains the adapter of a task.
 
-    python -m models.train.fit --model MODEL.gguf --out RUN [--resume]
+    python -m models.train.fit --model MODEL.gguf --task NAME --out RUN [--resume]
 
 All examples share the default system turn, so it runs once per step, as one row, and is the prefix of every other row:
 this is exact, since attention is causal. Logits are computed only where the answer is predicted.
@@ -23,26 +23,27 @@ from torch import Tensor
 from .adapter import Adapter
 from .base import Gguf, Llama
 from .chat import Chat
-from .data import example
 from .smore import Tree
+from .tasks import TASKS
+from .tasks.task import Task
 
 TREE = Tree(
     num_experts=(4, 4),
     num_active=(2, 2),
-    expert_dims=(2, 2),
+    expert_dims=(2, 1),
     gate_dims=(8, 8),
     dim_downproj_x=8,
     gate_type="switch",
     gate_act_fn="relu",
     expert_act_fn="tanh",
     activation_position="all",
-    lora_alpha=(2.0, 2.0),
+    lora_alpha=(2.0, 1.0),
 )
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LAYERS = list(range(12, 30))
 ROWS = 16
 POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
-MAX_TOKENS = 100
+MAX_TOKENS = 160
 LEARNING_RATE = 3e-3
 WARMUP = 20
 BALANCE_WEIGHT = 0.02
@@ -59,8 +60,8 @@ class Batch:
 class Batches:
     """An endless stream of batches, with no state but the seed."""
 
-    def __init__(self, chat: Chat, seed: int) -> None:
-        self._chat, self._rng, self._ready = chat, random.Random(seed), []
+    def __init__(self, chat: Chat, task: Task, seed: int) -> None:
+        self._chat, self._task, self._rng, self._ready = chat, task, random.Random(seed), []
         first, second = (chat.prompt([{"role": "user", "content": text}]) for text in ("a", "B"))
         shared = next(i for i, (x, y) in enumerate(zip(first, second)) if x != y)
         self.prefix = first[:shared]
@@ -74,9 +75,9 @@ class Batches:
 
     def _row(self) -> tuple[list[int], int]:
         """Token ids after the prefix, and how many of them are the answer."""
-        case = example("train", self._rng)
+        case = self._task.example("train", self._rng)
         prompt = self._chat.prompt(case.messages)
-        answer = [*self._chat.encode(case.call), self._chat.end_id]
+        answer = [*self._chat.encode(case.answer), self._chat.end_id]
         if len(prompt) + len(answer) > MAX_TOKENS:
             return self._row()
         return prompt[len(self.prefix) :] + answer, len(answer)
@@ -119,7 +120,7 @@ def train(args: argparse.Namespace) -> None:
     parameters = [p for module in adapter.modules.values() for p in module.parameters()]
     print(f"{sum(p.numel() for p in parameters):,} parameters in {len(adapter.modules)} trees", flush=True)
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
-    batches = Batches(Chat(source), args.seed)
+    batches = Batches(Chat(source), TASKS[args.task], args.seed)
     prefix = torch.tensor([batches.prefix])
     checkpoint, log = args.out / "checkpoint.pt", []
     args.out.mkdir(parents=True, exist_ok=True)
@@ -159,8 +160,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains the function-call adapter.")
+    parser = argparse.ArgumentParser(description="Trains the adapter of a task.")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and adapter")
     parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--threads", type=int, default=2)

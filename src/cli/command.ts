@@ -7,6 +7,8 @@ export interface Terminal {
   complain(line: string): void;
   /** From now on SIGTERM and SIGINT abort this signal instead of ending the process; a second one ends it. */
   drainSignal(): AbortSignal;
+  /** From now on SIGHUP calls `handler` instead of ending the process. */
+  onHangup(handler: () => void): void;
   /** Ends the process at once, as the signal would have. */
   endBy(signal: NodeJS.Signals): void;
 }

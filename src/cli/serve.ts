@@ -14,6 +14,7 @@ import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
 import { createServer, type Server } from "../http/server.js";
+import { checkTlsFiles, followCertificate, type TlsFiles } from "../http/tls.js";
 import { createLogger, type Logger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
 import { AdapterFolder } from "../models/adapter-folder.js";
@@ -71,6 +72,7 @@ class Service {
   readonly #config: Config;
   readonly #terminal: Terminal;
   readonly #log: Logger;
+  readonly #tls: TlsFiles | null;
   readonly #server: Server;
   #lifecycle: Lifecycle = { phase: "loading", progress: 0, detail: "", context: null };
   #metrics: Metrics | null = null;
@@ -79,9 +81,11 @@ class Service {
     this.#config = config;
     this.#terminal = terminal;
     this.#log = createLogger(config.logLevel);
+    this.#tls = tlsFiles(config);
     this.#server = createServer({
       host: config.host,
       port: config.port,
+      tls: this.#tls,
       corsOrigin: config.corsOrigin,
       apiKeys: apiKeys(config),
       limits: { ...DEFAULT_LIMITS, requestMs: 1000 * config.requestTimeout || null },
@@ -99,6 +103,7 @@ class Service {
     const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
     const started = performance.now();
     const port = await this.#listen();
+    this.#followCertificate(stop);
     const loading = this.#load();
     await Promise.race([loading, stopped]);
     if (stop.aborted) {
@@ -112,7 +117,8 @@ class Service {
     this.#lifecycle = { phase: "ready", progress: 1, detail: "", context };
     const seconds = (performance.now() - started) / 1000;
     const { host } = this.#config;
-    this.#terminal.print(banner({ host, port, seconds, context, info: engine.info }));
+    const scheme = this.#tls === null ? "http" : "https";
+    this.#terminal.print(banner({ scheme, host, port, seconds, context, info: engine.info }));
 
     await Promise.race([running, stopped]);
     this.#lifecycle = { ...this.#lifecycle, phase: "draining" };
@@ -138,6 +144,12 @@ class Service {
     } catch (error) {
       throw new CommandError((error as Error).message);
     }
+  }
+
+  #followCertificate(stop: AbortSignal): void {
+    if (this.#tls === null) return;
+    const renew = (files: TlsFiles) => this.#server.renewCertificate(files);
+    this.#terminal.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
   }
 
   async #load() {
@@ -266,6 +278,18 @@ function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {
   } catch (error) {
     throw new UsageError(`--api-key-file ${(error as Error).message}`);
   }
+}
+
+function tlsFiles({ tlsCert: cert, tlsKey: key }: Config): TlsFiles | null {
+  if (cert === null && key === null) return null;
+  if (cert === null) throw new UsageError("--tls-key needs --tls-cert");
+  if (key === null) throw new UsageError("--tls-cert needs --tls-key");
+  try {
+    checkTlsFiles({ cert, key });
+  } catch (error) {
+    throw new UsageError(`--tls-cert and --tls-key: ${(error as Error).message}`);
+  }
+  return { cert, key };
 }
 
 interface ContextParts {

@@ -1,6 +1,7 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ApiKey } from "./auth.js";
 import type { BodyLimits } from "./request.js";
+import type { TlsFiles } from "./tls.js";
 
 export interface Limits extends BodyLimits {
   /** A WebSocket message; larger ones close it with 1009. */
@@ -30,6 +31,7 @@ export interface Log {
 export interface ServerOptions {
   readonly host: string;
   readonly port: number; // 0 = any free one
+  readonly tls: TlsFiles | null; // null = plain HTTP
   readonly corsOrigin: string | null;
   readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;

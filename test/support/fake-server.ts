@@ -14,6 +14,7 @@ const lifecycle: Lifecycle = { phase: "ready", progress: 1, detail: "", context 
 const server = createServer({
   host: values.host,
   port: Number(values.port),
+  tls: null,
   corsOrigin: null,
   apiKeys: [],
   limits: DEFAULT_LIMITS,
