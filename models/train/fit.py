@@ -47,6 +47,7 @@ MAX_TOKENS = 160
 LEARNING_RATE = 3e-3
 WARMUP = 20
 BALANCE_WEIGHT = 0.02
+LARGEST_GRADIENT = 1.0  # norm over all parameters
 CHECKPOINT_EVERY = 50
 
 
@@ -112,14 +113,34 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP))))
 
 
+def parameters_of(adapter: Adapter) -> list[Tensor]:
+    return [p for module in adapter.modules.values() for p in module.parameters()]
+
+
+def optimizer_of(adapter: Adapter) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters_of(adapter), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+
+
+def update(
+    model: Llama, adapter: Adapter, optimizer: torch.optim.Optimizer, prefix: Tensor, batch: Batch
+) -> tuple[float, float]:
+    """One step of training. Returns the two losses before it."""
+    answer_loss, balance = loss_of(model, adapter, prefix, batch)
+    optimizer.zero_grad()
+    (answer_loss + BALANCE_WEIGHT * balance).backward()
+    torch.nn.utils.clip_grad_norm_(parameters_of(adapter), LARGEST_GRADIENT)
+    optimizer.step()
+    return answer_loss.item(), balance.item()
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     source = Gguf(args.model)
     model = Llama(source, torch.bfloat16)
     adapter = Adapter(model, TREE, LAYERS)
-    parameters = [p for module in adapter.modules.values() for p in module.parameters()]
-    print(f"{sum(p.numel() for p in parameters):,} parameters in {len(adapter.modules)} trees", flush=True)
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+    count = sum(p.numel() for p in parameters_of(adapter))
+    print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
+    optimizer = optimizer_of(adapter)
     batches = Batches(Chat(source), TASKS[args.task], args.seed)
     prefix = torch.tensor([batches.prefix])
     checkpoint, log = args.out / "checkpoint.pt", []
@@ -139,17 +160,13 @@ def train(args: argparse.Namespace) -> None:
             group["lr"] = learning_rate(step, args.steps)
         batch = batches.next()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer_loss, balance = loss_of(model, adapter, prefix, batch)
-        optimizer.zero_grad()
-        (answer_loss + BALANCE_WEIGHT * balance).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+            answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
         tokens += (count := int(batch.valid.sum()))
-        log.append({"loss": round(answer_loss.item(), 5), "balance": round(balance.item(), 4), "tokens": count})
+        log.append({"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count})
         elapsed = time.monotonic() - began
         left = elapsed / (step + 1 - first) * (args.steps - step - 1)
         print(
-            f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
+            f"step {step + 1}/{args.steps} loss {answer_loss:.4f} balance {balance:.3f} "
             f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
             flush=True,
         )
