@@ -39,6 +39,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     limits: DEFAULT_LIMITS,
     lifecycle: () => lifecycle,
     held: () => {},
+    refused: () => {},
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
     log: { debug: () => {}, warn: log, error: log },
@@ -54,7 +55,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
 
 /** A key without limits. */
 export function apiKey(key: string): ApiKey {
-  return { name: `the holder of ${key}`, key, limits: {} };
+  return { name: `the holder of ${key}`, key, admin: true, limits: {} };
 }
 
 /** The fake model with room for long answers. */

@@ -91,6 +91,7 @@ class Service {
       limits: { ...DEFAULT_LIMITS, requestMs: 1000 * config.requestTimeout || null },
       lifecycle: () => this.#lifecycle,
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
+      refused: (code) => this.#metrics?.refused(code),
       metricsText: () => this.#metrics?.text() ?? "",
       version: VERSION,
       log: this.#log,
@@ -271,7 +272,12 @@ function adapterRoots(config: Config): string[] {
 }
 
 function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {
-  const plain = apiKey.map((key, index) => ({ name: `api-key-${index + 1}`, key, limits: {} }));
+  const plain = apiKey.map((key, index) => ({
+    name: `api-key-${index + 1}`,
+    key,
+    admin: true,
+    limits: {},
+  }));
   if (apiKeyFile === null) return plain;
   try {
     return [...plain, ...readApiKeys(apiKeyFile)];

@@ -1,4 +1,5 @@
 import type { Lifecycle } from "../api/context.js";
+import type { ErrorCode } from "../errors.js";
 import type { ApiKey } from "./auth.js";
 import type { BodyLimits } from "./request.js";
 import type { TlsFiles } from "./tls.js";
@@ -38,6 +39,8 @@ export interface ServerOptions {
   readonly lifecycle: () => Lifecycle;
   /** Hears how long a callback kept the event loop from everything else. */
   readonly held: (callback: "request" | "submit", seconds: number) => void;
+  /** Hears of every request or generation that an error answered. */
+  readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;
   readonly version: string;
   readonly log: Log;

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
-import { ApiError, errorBody } from "../errors.js";
+import { ApiError, type ErrorCode, errorBody } from "../errors.js";
 import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
 
@@ -54,6 +54,8 @@ export class Exchange {
   errorBody: (error: ApiError) => object = errorBody;
   /** Status of the answer, 0 before it has begun. */
   status = 0;
+  /** The error that it was answered with, be it within a stream. */
+  refusal: ErrorCode | null = null;
 
   readonly #response: UwsResponse;
   readonly #headers: readonly Header[];
@@ -150,6 +152,7 @@ export class Exchange {
   }
 
   error(error: ApiError, more: readonly Header[] = []): void {
+    this.refusal = error.code;
     const headers: Header[] = [...more];
     if (error.retryAfter !== null) headers.push(["Retry-After", String(error.retryAfter)]);
     if (error.status === 401) headers.push(["WWW-Authenticate", "Bearer"]);

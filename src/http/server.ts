@@ -52,6 +52,7 @@ class HttpServer implements Server {
       exchange: (response, request) => this.#exchange(response, request),
       unknownFields: (names) => this.#noteFields(names),
       held: options.held,
+      refused: options.refused,
       log: options.log,
     });
     const { host, port, tls } = options;
@@ -105,7 +106,7 @@ class HttpServer implements Server {
       exchange.empty(204, this.#cors.preflight(allowed, requestedHeaders));
       return;
     }
-    this.#admit(exchange, route?.probe === true);
+    this.#admit(exchange, route);
     if (route === null) {
       const message = `There is nothing at ${exchange.path}.`;
       throw new ApiError("not_found", { message });
@@ -136,8 +137,9 @@ class HttpServer implements Server {
     const late = () => gone.abort(new ApiError("deadline_exceeded"));
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
-      const billed = onBillOf(exchange.account, context);
-      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal));
+      const { account } = exchange;
+      const billed = onBillOf(account, context);
+      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal, account));
     } finally {
       clearTimeout(deadline);
     }
@@ -174,17 +176,17 @@ class HttpServer implements Server {
     else exchange.onAborted(() => run.cancel());
   }
 
-  /** `probe`: who watches the server asks until its end. */
-  #admit(exchange: Exchange, probe = false): void {
+  /** Who watches the server asks until its end. */
+  #admit(exchange: Exchange, route: Route | null): void {
     if (exchange.path.startsWith("/v1/") || exchange.method === "post") {
-      exchange.account = this.#keys.check(exchange.authorization);
+      exchange.account = this.#keys.check(exchange.authorization, route?.admin === true);
     }
-    if (this.#drained !== null && !probe) throw new ApiError("draining");
+    if (this.#drained !== null && route?.probe !== true) throw new ApiError("draining");
   }
 
   #admitSocket(exchange: Exchange, origin: string, host: string): void {
     if (!this.#cors.allowsSocket(origin, host)) throw new ApiError("origin_not_allowed");
-    this.#admit(exchange);
+    this.#admit(exchange, null);
   }
 
   /** The shorter of the client's time limit and the server's. */
@@ -199,10 +201,12 @@ class HttpServer implements Server {
   #exchange(response: UwsResponse, request: UwsRequest): Exchange {
     this.#open++;
     return new Exchange(response, request, this.#cors.headers, (exchange) => {
-      const { requestId, method, path, status, started, account } = exchange;
+      const { requestId, method, path, status, started, account, refusal } = exchange;
       const ms = Math.round(performance.now() - started);
       const client = account?.name;
-      this.#options.log.debug({ requestId, client, method, path, status, ms }, "answered");
+      if (refusal !== null) this.#options.refused(refusal);
+      const facts = { requestId, client, method, path, status, refusal: refusal ?? undefined, ms };
+      this.#options.log.debug(facts, "answered");
       if (--this.#open === 0) this.#drained?.();
     });
   }

@@ -40,6 +40,7 @@ interface SocketOptions {
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
   readonly unknownFields: (names: readonly string[]) => void;
   readonly held: ServerOptions["held"];
+  readonly refused: ServerOptions["refused"];
   readonly log: Log;
 }
 
@@ -101,6 +102,7 @@ export class WebSocketEndpoint {
         return;
       }
       refusal = known.message;
+      this.#options.refused(known.code);
     }
     response.upgrade<UserData>(
       { connection: null, account: exchange.account, timeoutMs, refusal },
@@ -224,6 +226,7 @@ class Connection {
   }
 
   #sendError(id: ClientId | null, error: ApiError): void {
+    this.#options.refused(error.code);
     if (error.status === 500) {
       const client = this.#opening.account?.name;
       this.#options.log.error({ client, err: error.cause ?? error }, error.message);

@@ -20,6 +20,7 @@ const server = createServer({
   limits: DEFAULT_LIMITS,
   lifecycle: () => lifecycle,
   held: () => {},
+  refused: () => {},
   metricsText: () => "",
   version: "0",
   log: { debug: () => {}, warn: () => {}, error: () => {} },
