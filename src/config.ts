@@ -7,6 +7,7 @@ import {
   list,
   parseOptions,
   text,
+  toggle,
   UsageError,
   type Values,
 } from "./cli/options.js";
@@ -154,6 +155,7 @@ export const SERVE_OPTIONS = {
     help: "require one of the named keys in PATH, each with its own limits",
     shown: "none",
   }),
+  noPlayground: toggle("serve no page to people at /"),
   drainDelay: integer({
     initial: 0,
     min: 0,

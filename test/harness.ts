@@ -42,6 +42,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     refused: () => {},
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
+    pages: null,
     log: { debug: () => {}, warn: log, error: log },
     ...setup.options,
   });

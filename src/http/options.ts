@@ -1,6 +1,7 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ErrorCode } from "../errors.js";
 import type { ApiKey } from "./auth.js";
+import type { PageFiles } from "./page-files.js";
 import type { BodyLimits } from "./request.js";
 import type { TlsFiles } from "./tls.js";
 
@@ -43,5 +44,7 @@ export interface ServerOptions {
   readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;
   readonly version: string;
+  /** The playground page; null = none. */
+  readonly pages: PageFiles | null;
   readonly log: Log;
 }

@@ -47,6 +47,8 @@ export class Exchange {
   authorization: string;
   /** X-Request-Timeout: seconds until the client gives up. */
   readonly timeout: string;
+  /** The version of a file that the client has already, as its header If-None-Match says it. */
+  readonly knownVersion: string;
   /** Whose key the client sent; null while that is not known or nobody needs one. */
   account: Account | null = null;
   readonly started = performance.now();
@@ -76,6 +78,7 @@ export class Exchange {
     const key = request.getHeader("x-api-key"); // where Anthropic's clients send it
     this.authorization = key === "" ? request.getHeader("authorization") : `Bearer ${key}`;
     this.timeout = request.getHeader("x-request-timeout");
+    this.knownVersion = request.getHeader("if-none-match");
     const given = request.getHeader("x-request-id");
     this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
     this.#announcedLength = Number(request.getHeader("content-length"));

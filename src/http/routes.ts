@@ -97,6 +97,14 @@ const metrics: Answer = async (exchange, { metricsText }) => {
   exchange.send(200, METRICS_TYPE, await metricsText());
 };
 
+/** The playground and its parts, where it is served. */
+const page: Answer = (exchange, { pages }) => {
+  const file = pages?.find(exchange.path);
+  if (file === undefined) throw new ApiError("not_found", { message: nothingAt(exchange.path) });
+  if (file.isKnown(exchange.knownVersion)) exchange.empty(304, file.headers);
+  else exchange.send(200, file.contentType, file.text, file.headers);
+};
+
 /** Answers with what the model's context says. */
 function about(tell: (context: ApiContext, path: string) => object): Answer {
   return (exchange, { lifecycle }) => {
@@ -105,6 +113,8 @@ function about(tell: (context: ApiContext, path: string) => object): Answer {
 }
 
 export const ROUTES: readonly Route[] = [
+  get("/", page),
+  get("/assets/*", page),
   probe("/livez", (exchange) => exchange.json(200, { status: "ok" })),
   probe("/readyz", ready),
   probe("/health", ready),
@@ -138,6 +148,10 @@ export const ROUTES: readonly Route[] = [
   ),
   get(STREAM_PATH, (exchange) => exchange.error(new ApiError("upgrade_required"))),
 ];
+
+export function nothingAt(path: string): string {
+  return `There is nothing at ${path}.`;
+}
 
 function modelName(path: string): string {
   try {

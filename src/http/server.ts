@@ -9,7 +9,7 @@ import { CorsPolicy } from "./cors.js";
 import { Listener } from "./listener.js";
 import type { ServerOptions } from "./options.js";
 import { Exchange, JSON_TYPE } from "./request.js";
-import { type Command, ROUTES, type Route, STREAM_PATH } from "./routes.js";
+import { type Command, nothingAt, ROUTES, type Route, STREAM_PATH } from "./routes.js";
 import { EventStream } from "./sse.js";
 import type { CertificateFacts, TlsFiles } from "./tls.js";
 import { loadUws, type UwsApp, type UwsRequest, type UwsResponse } from "./uws.js";
@@ -108,8 +108,7 @@ class HttpServer implements Server {
     }
     this.#admit(exchange, route);
     if (route === null) {
-      const message = `There is nothing at ${exchange.path}.`;
-      throw new ApiError("not_found", { message });
+      throw new ApiError("not_found", { message: nothingAt(exchange.path) });
     }
     const asked = method === "head" ? "get" : method;
     if (asked !== route.method) {

@@ -23,6 +23,7 @@ const server = createServer({
   refused: () => {},
   metricsText: () => "",
   version: "0",
+  pages: null,
   log: { debug: () => {}, warn: () => {}, error: () => {} },
 });
 await server.listen();
