@@ -14,6 +14,8 @@ const parts = {
     nativeTests("build", ["-DSMORE_SANITIZE="], "smore_tests", ["smore_tests", "smore_benches"]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
+  train: () =>
+    run("python3", ["-m", "unittest", "discover", "-s", "models/train/tests/tasks", "-t", "."]),
   node: nodeTests,
 };
 
@@ -66,6 +68,7 @@ const HELP = `Usage: npm test [-- PART...]
               apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
   threads     those of the thread pool and the adapters' cache under the thread sanitizer
+  train       tests of the training tasks and of what checks their answers
   node        tests of the server over real sockets; those of the default model need it in the cache
               (npm run smore -- pull) or at SMORE_TEST_MODEL
 

@@ -7,6 +7,7 @@ import {
   list,
   parseOptions,
   text,
+  toggle,
   UsageError,
   type Values,
 } from "./cli/options.js";
@@ -110,6 +111,18 @@ export const SERVE_OPTIONS = {
     max: 65_535,
     help: "port to listen on; 0 = any free one",
   }),
+  tlsCert: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "serve HTTPS and WSS by this certificate (PEM, with its chain); renewed when the file changes",
+    shown: "none",
+  }),
+  tlsKey: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "the key of --tls-cert (PEM, without a passphrase)",
+    shown: "none",
+  }),
   maxQueue: integer({
     initial: 256,
     min: 0,
@@ -142,6 +155,7 @@ export const SERVE_OPTIONS = {
     help: "require one of the named keys in PATH, each with its own limits",
     shown: "none",
   }),
+  noPlayground: toggle("serve no page to people at /"),
   drainDelay: integer({
     initial: 0,
     min: 0,

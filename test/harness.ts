@@ -33,26 +33,30 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
   const server = createServer({
     host: "127.0.0.1",
     port: 0,
+    tls: null,
     corsOrigin: null,
     apiKeys: [],
     limits: DEFAULT_LIMITS,
     lifecycle: () => lifecycle,
     held: () => {},
+    refused: () => {},
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
+    pages: null,
     log: { debug: () => {}, warn: log, error: log },
     ...setup.options,
   });
   const port = await server.listen();
   test.after(() => server.close());
-  const url = `http://127.0.0.1:${port}`;
+  const scheme = setup.options?.tls ? "https" : "http";
+  const url = `${scheme}://127.0.0.1:${port}`;
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "test-key", maxRetries: 0 });
   return { server, port, url, generator, client, logged };
 }
 
 /** A key without limits. */
 export function apiKey(key: string): ApiKey {
-  return { name: `the holder of ${key}`, key, limits: {} };
+  return { name: `the holder of ${key}`, key, admin: true, limits: {} };
 }
 
 /** The fake model with room for long answers. */

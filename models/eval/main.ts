@@ -1,98 +1,73 @@
-// npm run eval: scores the base model and the function-call adapter through a server. The requests of both
-// are mixed, so batches hold rows with and without the adapter.
+// npm run eval: scores the base model and the adapters through a server. The requests of all are mixed, so batches
+// hold rows of the base and of every adapter.
 
-import { readFile } from "node:fs/promises";
-import { isDeepStrictEqual, parseArgs } from "node:util";
+import { parseArgs } from "node:util";
+import { Checker } from "./checker.js";
+import { type Answered, type Contestant, inTurn, type Job, mixedJobs, table } from "./score.js";
 import { connect } from "./server.js";
-
-interface Message {
-  readonly role: string;
-  readonly content: string;
-}
-
-interface Case {
-  readonly messages: readonly Message[];
-  readonly expected: string;
-}
-
-interface Contestant {
-  readonly label: string;
-  readonly model: string;
-  readonly opening: readonly Message[];
-}
-
-interface Job {
-  readonly contestant: Contestant;
-  readonly case: Case;
-}
-
-interface Score {
-  hits: number;
-  answered: number;
-}
+import { readTasks, type Task, taskNames } from "./tasks.js";
 
 const HELP = `Usage: npm run eval -- [OPTIONS]
 
-Scores the base model, the base told the functions, and the adapter on held-out sentences through a server:
-one of its own, which ends with it, unless --url names one.
+Scores the base model, the base told what to do, and the adapters on held-out cases through a server:
+one of its own, which ends with it, unless --url names one. Adapters are called as their tasks.
 
   --url URL          a running server
-  --adapter NAME     the adapter to score (default: function-calls)
-  --base NAME        the base to score (default: the one that the adapter stands on)
+  --adapter NAME     an adapter to score; repeatable (default: all that are served and have a task)
+  --base NAME        the base to score (default: the one that the adapters stand on)
   --concurrency N    requests at a time (default: 16)
-  --limit N          only the first N sentences (default: all 240)
+  --limit N          only the first N cases of each task (default: all)
+  --alone N          ask the first N cases of each task again, one at a time: answers must be the same (default: 5)
   --api-key KEY      the server's key, also from SMORE_API_KEY`;
 
-const MAX_TOKENS = 64; // the longest expected call has 40
-const FILES = new URL("../../../models/eval/", import.meta.url); // from dist/models/eval
+const MAX_TOKENS = 96; // the longest expected answer has fewer
 
-/** Equal as JSON values: blanks and the order of keys do not count. */
-function sameCall(text: string, expected: string): boolean {
-  try {
-    return isDeepStrictEqual(JSON.parse(text), JSON.parse(expected));
-  } catch {
-    return false;
-  }
-}
+type Api = <T>(path: string, body?: object) => Promise<T>;
 
-async function readCases(): Promise<Case[]> {
-  const text = await readFile(new URL("function-calls.jsonl", FILES), "utf8");
-  const lines = text.trimEnd().split("\n");
-  return lines.map((line) => JSON.parse(line) as Case);
-}
-
-async function json<T>(url: string, apiKey: string, body?: object): Promise<T> {
+function api(url: string, apiKey: string): Api {
   const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
-  const response = body
-    ? await fetch(url, {
-        method: "POST",
-        headers: { ...headers, "content-type": "application/json" },
-        body: JSON.stringify(body),
-      })
-    : await fetch(url, { headers });
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status} ${await response.text()}`);
-  return (await response.json()) as T;
+  return async (path, body) => {
+    const response = body
+      ? await fetch(url + path, {
+          method: "POST",
+          headers: { ...headers, "content-type": "application/json" },
+          body: JSON.stringify(body),
+        })
+      : await fetch(url + path, { headers });
+    if (!response.ok)
+      throw new Error(`${url}${path}: HTTP ${response.status} ${await response.text()}`);
+    return (await response.json()) as never;
+  };
 }
 
-/** The name of the base that the adapter stands on, from the server's list of models. */
-async function baseOf(url: string, apiKey: string, adapter: string): Promise<string> {
-  const list = await json<{ data: { id: string; parent?: string | null }[] }>(
-    `${url}/v1/models`,
-    apiKey,
-  );
-  const base = list.data.find((model) => model.id === adapter)?.parent;
-  if (base) return base;
-  const names = list.data.map((model) => model.id).join(", ");
-  throw new Error(`${url} serves no adapter ${adapter}; it serves ${names}`);
+/** The adapters to score and the base that they stand on, from the server's list of models. */
+async function served(call: Api, asked: readonly string[] | undefined, base: string | undefined) {
+  const { data } = await call<{ data: { id: string; parent?: string | null }[] }>("/v1/models");
+  const known = await taskNames();
+  const names = asked ?? data.map(({ id }) => id).filter((id) => known.includes(id) && id !== base);
+  const parents = names.map((name) => data.find(({ id }) => id === name)?.parent);
+  const missing = names.find((_, index) => !parents[index]);
+  const list = data.map(({ id }) => id).join(", ");
+  if (missing !== undefined) throw new Error(`no adapter ${missing} is served, only ${list}`);
+  if (names.length === 0) throw new Error(`no adapter of a task is served, only ${list}`);
+  return { names, base: base ?? parents[0]! };
 }
 
-async function answer(url: string, apiKey: string, job: Job): Promise<string> {
-  const reply = await json<{ choices: { message: { content: string | null } }[] }>(
-    `${url}/v1/chat/completions`,
-    apiKey,
+function contestants(task: Task, base: string): Contestant[] {
+  const told = [{ role: "system", content: task.instruction }];
+  return [
+    { label: "base", model: base, opening: [] },
+    { label: "base, told", model: base, opening: told },
+    { label: "adapter", model: task.name, opening: [] },
+  ];
+}
+
+async function answer(call: Api, { contestant, case: { messages } }: Job): Promise<string> {
+  const reply = await call<{ choices: { message: { content: string | null } }[] }>(
+    "/v1/chat/completions",
     {
-      model: job.contestant.model,
-      messages: [...job.contestant.opening, ...job.case.messages],
+      model: contestant.model,
+      messages: [...contestant.opening, ...messages],
       temperature: 0,
       max_tokens: MAX_TOKENS,
     },
@@ -100,58 +75,35 @@ async function answer(url: string, apiKey: string, job: Job): Promise<string> {
   return reply.choices[0]?.message.content ?? "";
 }
 
-/** Runs all jobs, `concurrency` at a time, and counts exact matches per contestant. */
-async function score(
-  jobs: readonly Job[],
-  concurrency: number,
-  ask: (job: Job) => Promise<string>,
-): Promise<Map<Contestant, Score>> {
-  const scores = new Map<Contestant, Score>();
-  const queue = jobs.values();
+function progress(total: number): () => void {
   let finished = 0;
-  const worker = async (): Promise<void> => {
-    for (const job of queue) {
-      const hit = sameCall(await ask(job), job.case.expected);
-      const entry = scores.get(job.contestant) ?? { hits: 0, answered: 0 };
-      scores.set(job.contestant, entry);
-      entry.answered += 1;
-      if (hit) entry.hits += 1;
-      finished += 1;
-      if (process.stderr.isTTY) process.stderr.write(`\r${finished}/${jobs.length} answers`);
-      else if (finished % 60 === 0) console.error(`${finished}/${jobs.length} answers`);
-    }
+  const terminal = process.stderr.isTTY;
+  return () => {
+    finished += 1;
+    const end = finished === total ? "\n" : "";
+    if (terminal) process.stderr.write(`\r${finished}/${total} answers${end}`);
+    else if (finished % 100 === 0) console.error(`${finished}/${total} answers`);
   };
-  await Promise.all(Array.from({ length: concurrency }, worker));
-  if (process.stderr.isTTY) process.stderr.write("\n");
-  return scores;
 }
 
-function report(models: readonly Contestant[], scores: ReadonlyMap<Contestant, Score>): void {
-  const width = Math.max(...models.map(({ label }) => label.length));
-  const row = (label: string, share: string, count: string) =>
-    console.log(`${label.padEnd(width)}  ${share.padStart(11)}  ${count.padStart(4)}`);
-  row("model", "exact match", "n");
-  for (const contestant of models) {
-    const { hits, answered } = scores.get(contestant) ?? { hits: 0, answered: 0 };
-    row(contestant.label, `${((100 * hits) / answered).toFixed(1)}%`, String(answered));
+/** Asks cases again, one at a time. Throws when an answer differs from the one in the mix. */
+async function alone(call: Api, answers: readonly Answered[], count: number): Promise<void> {
+  const again = answers.filter(({ task, case: item }) => task.cases.indexOf(item) < count);
+  for (const one of again) {
+    const text = await answer(call, one);
+    if (text === one.answer) continue;
+    throw new Error(
+      `${one.contestant.label} of ${one.task.name} answers ${JSON.stringify(one.case.messages)} in a mix with ` +
+        `${JSON.stringify(one.answer)} and alone with ${JSON.stringify(text)}`,
+    );
   }
+  console.log(`\n${again.length} of the answers asked again one at a time: all the same`);
 }
 
-async function contestants(url: string, apiKey: string, adapter: string, named?: string) {
-  const base = named ?? (await baseOf(url, apiKey, adapter));
-  const functions = await readFile(new URL("functions.txt", FILES), "utf8");
-  const told = [{ role: "system", content: functions.trim() }];
-  return [
-    { label: base, model: base, opening: [] },
-    { label: `${base}, told the functions`, model: base, opening: told },
-    { label: adapter, model: adapter, opening: [] },
-  ] satisfies Contestant[];
-}
-
-function wholeNumber(option: string, text: string): number {
+function wholeNumber(option: string, text: string, least: number): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new Error(`--${option} ${text} is not a whole number from 1 up`);
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new Error(`--${option} ${text} is not a whole number from ${least} up`);
 }
 
 async function main(): Promise<void> {
@@ -159,10 +111,11 @@ async function main(): Promise<void> {
     options: {
       help: { type: "boolean", short: "h", default: false },
       url: { type: "string" },
-      adapter: { type: "string", default: "function-calls" },
+      adapter: { type: "string", multiple: true },
       base: { type: "string" },
       concurrency: { type: "string", default: "16" },
       limit: { type: "string" },
+      alone: { type: "string", default: "5" },
       "api-key": { type: "string", default: process.env.SMORE_API_KEY ?? "" },
     },
   });
@@ -170,16 +123,26 @@ async function main(): Promise<void> {
     console.log(HELP);
     return;
   }
-  const apiKey = values["api-key"];
-  const concurrency = wholeNumber("concurrency", values.concurrency);
-  const limit = values.limit === undefined ? undefined : wholeNumber("limit", values.limit);
+  const concurrency = wholeNumber("concurrency", values.concurrency, 1);
+  const limit = values.limit === undefined ? undefined : wholeNumber("limit", values.limit, 1);
+  const asAlone = wholeNumber("alone", values.alone, 0);
   const server = await connect(values.url);
+  const checker = new Checker();
   try {
-    const models = await contestants(server.url, apiKey, values.adapter, values.base);
-    const cases = (await readCases()).slice(0, limit);
-    const jobs = cases.flatMap((item) => models.map((contestant) => ({ contestant, case: item })));
-    report(models, await score(jobs, concurrency, (job) => answer(server.url, apiKey, job)));
+    const call = api(server.url, values["api-key"]);
+    const { names, base } = await served(call, values.adapter, values.base);
+    const tasks = await readTasks(names, limit);
+    const jobs = mixedJobs(new Map(tasks.map((task) => [task, contestants(task, base)])));
+    const tick = progress(jobs.length);
+    const answers = await inTurn(jobs, concurrency, async (job) => {
+      const text = await answer(call, job);
+      tick();
+      return { ...job, answer: text, right: await checker.right(job.task.check, job.case, text) };
+    });
+    console.log(table(answers));
+    if (asAlone > 0) await alone(call, answers, asAlone);
   } finally {
+    checker.close();
     server.stop();
   }
 }

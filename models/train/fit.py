@@ -1,6 +1,6 @@
-"""Trains the function-call adapter.
+"""Trains the adapter of a task.
 
-    python -m models.train.fit --model MODEL.gguf --out RUN [--resume]
+    python -m models.train.fit --model MODEL.gguf --task NAME --out RUN [--resume]
 
 All examples share the default system turn, so it runs once per step, as one row, and is the prefix of every other row:
 this is exact, since attention is causal. Logits are computed only where the answer is predicted.
@@ -23,29 +23,31 @@ from torch import Tensor
 from .adapter import Adapter
 from .base import Gguf, Llama
 from .chat import Chat
-from .data import example
 from .smore import Tree
+from .tasks import TASKS
+from .tasks.task import Task
 
 TREE = Tree(
     num_experts=(4, 4),
     num_active=(2, 2),
-    expert_dims=(2, 2),
+    expert_dims=(2, 1),
     gate_dims=(8, 8),
     dim_downproj_x=8,
     gate_type="switch",
     gate_act_fn="relu",
     expert_act_fn="tanh",
     activation_position="all",
-    lora_alpha=(2.0, 2.0),
+    lora_alpha=(2.0, 1.0),
 )
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LAYERS = list(range(12, 30))
 ROWS = 16
 POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
-MAX_TOKENS = 100
+MAX_TOKENS = 160
 LEARNING_RATE = 3e-3
 WARMUP = 20
 BALANCE_WEIGHT = 0.02
+LARGEST_GRADIENT = 1.0  # norm over all parameters
 CHECKPOINT_EVERY = 50
 
 
@@ -59,8 +61,8 @@ class Batch:
 class Batches:
     """An endless stream of batches, with no state but the seed."""
 
-    def __init__(self, chat: Chat, seed: int) -> None:
-        self._chat, self._rng, self._ready = chat, random.Random(seed), []
+    def __init__(self, chat: Chat, task: Task, seed: int) -> None:
+        self._chat, self._task, self._rng, self._ready = chat, task, random.Random(seed), []
         first, second = (chat.prompt([{"role": "user", "content": text}]) for text in ("a", "B"))
         shared = next(i for i, (x, y) in enumerate(zip(first, second)) if x != y)
         self.prefix = first[:shared]
@@ -74,9 +76,9 @@ class Batches:
 
     def _row(self) -> tuple[list[int], int]:
         """Token ids after the prefix, and how many of them are the answer."""
-        case = example("train", self._rng)
+        case = self._task.example("train", self._rng)
         prompt = self._chat.prompt(case.messages)
-        answer = [*self._chat.encode(case.call), self._chat.end_id]
+        answer = [*self._chat.encode(case.answer), self._chat.end_id]
         if len(prompt) + len(answer) > MAX_TOKENS:
             return self._row()
         return prompt[len(self.prefix) :] + answer, len(answer)
@@ -111,15 +113,35 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP))))
 
 
+def parameters_of(adapter: Adapter) -> list[Tensor]:
+    return [p for module in adapter.modules.values() for p in module.parameters()]
+
+
+def optimizer_of(adapter: Adapter) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters_of(adapter), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+
+
+def update(
+    model: Llama, adapter: Adapter, optimizer: torch.optim.Optimizer, prefix: Tensor, batch: Batch
+) -> tuple[float, float]:
+    """One step of training. Returns the two losses before it."""
+    answer_loss, balance = loss_of(model, adapter, prefix, batch)
+    optimizer.zero_grad()
+    (answer_loss + BALANCE_WEIGHT * balance).backward()
+    torch.nn.utils.clip_grad_norm_(parameters_of(adapter), LARGEST_GRADIENT)
+    optimizer.step()
+    return answer_loss.item(), balance.item()
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     source = Gguf(args.model)
     model = Llama(source, torch.bfloat16)
     adapter = Adapter(model, TREE, LAYERS)
-    parameters = [p for module in adapter.modules.values() for p in module.parameters()]
-    print(f"{sum(p.numel() for p in parameters):,} parameters in {len(adapter.modules)} trees", flush=True)
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
-    batches = Batches(Chat(source), args.seed)
+    count = sum(p.numel() for p in parameters_of(adapter))
+    print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
+    optimizer = optimizer_of(adapter)
+    batches = Batches(Chat(source), TASKS[args.task], args.seed)
     prefix = torch.tensor([batches.prefix])
     checkpoint, log = args.out / "checkpoint.pt", []
     args.out.mkdir(parents=True, exist_ok=True)
@@ -138,17 +160,13 @@ def train(args: argparse.Namespace) -> None:
             group["lr"] = learning_rate(step, args.steps)
         batch = batches.next()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer_loss, balance = loss_of(model, adapter, prefix, batch)
-        optimizer.zero_grad()
-        (answer_loss + BALANCE_WEIGHT * balance).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+            answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
         tokens += (count := int(batch.valid.sum()))
-        log.append({"loss": round(answer_loss.item(), 5), "balance": round(balance.item(), 4), "tokens": count})
+        log.append({"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count})
         elapsed = time.monotonic() - began
         left = elapsed / (step + 1 - first) * (args.steps - step - 1)
         print(
-            f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
+            f"step {step + 1}/{args.steps} loss {answer_loss:.4f} balance {balance:.3f} "
             f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
             flush=True,
         )
@@ -159,8 +177,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains the function-call adapter.")
+    parser = argparse.ArgumentParser(description="Trains the adapter of a task.")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and adapter")
     parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,51 +1,61 @@
-"""Exact-match scores on the held-out cases, in float32, of the base and of an adapter.
+"""Exact-match scores of the base and of an adapter on a task, in float32.
 
-python -m models.train.score --model MODEL.gguf --adapter DIR [--log RUN/log.json] [--json FILE]
+    python -m models.train.score --model MODEL.gguf --task NAME --adapter DIR [--part heldout] [--log RUN/log.json] [--json FILE]
+
+The dev part is what settings and data are judged by; the held-out part is scored once, for the card.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from models.eval.check import CHECKS
+
 from .adapter import Adapter, load
 from .base import Gguf, Llama
+from .cases import EVAL
 from .chat import Chat
-from .data import HELDOUT_FILE
 from .decode import greedy
+from .tasks import TASKS
+from .tasks.task import cases
 
-FUNCTIONS_FILE = HELDOUT_FILE.with_name("functions.txt")
-LIMIT = 64  # tokens; the longest call has 40
+LIMIT = 96  # tokens; the longest expected answer has fewer, as a test makes sure
+ROWS = 50  # prompts decoded at a time
+DEV_CASES, DEV_SEED = 100, 7
 
 
 class Scorer:
-    def __init__(self, model: Llama, chat: Chat) -> None:
-        self._model, self._chat = model, chat
-        self.cases = [json.loads(line) for line in HELDOUT_FILE.read_text().splitlines()]
+    def __init__(self, model: Llama, chat: Chat, task: str, part: str) -> None:
+        self._model, self._chat, self._check = model, chat, CHECKS[TASKS[task].CHECK]
+        if part == "heldout":
+            self.cases = [json.loads(line) for line in (EVAL / f"{task}.jsonl").read_text().splitlines()]
+        else:
+            self.cases = [case.case for case in cases(TASKS[task], "dev", DEV_CASES, DEV_SEED)]
 
     def exact(self, adapter: Adapter | None = None, system: str | None = None) -> float:
+        """The share of right answers. What an adapter with its own routing misses is printed."""
         opening = [{"role": "system", "content": system}] if system else []
-        prompts = [self._chat.prompt(opening + case["messages"]) for case in self.cases]
-        answers = greedy(self._model, prompts, self._chat.end_id, LIMIT, adapter)
         hits = 0
-        for case, answer in zip(self.cases, answers):
-            text = self._chat.decode(answer.ids)
-            if same_call(text, case["expected"]):
+        for case, text in zip(self.cases, self._answers(opening, adapter)):
+            if self._check(case, text):
                 hits += 1
             elif adapter and not adapter.routing.frozen:
-                print(f"missed: {case['messages'][0]['content']}\n  {text}")
+                print(
+                    f"missed: {case['messages'][0]['content']}\n  got    {text}\n  wanted {case['expected']}",
+                    flush=True,
+                )
         return hits / len(self.cases)
 
-
-def same_call(text: str, expected: str) -> bool:
-    """Equal as JSON values: blanks and the order of keys do not count."""
-    try:
-        return json.loads(text) == json.loads(expected)
-    except json.JSONDecodeError:
-        return False
+    def _answers(self, opening: list[dict[str, str]], adapter: Adapter | None) -> Iterator[str]:
+        prompts = [self._chat.prompt(opening + case["messages"]) for case in self.cases]
+        for start in range(0, len(prompts), ROWS):
+            for answer in greedy(self._model, prompts[start : start + ROWS], self._chat.end_id, LIMIT, adapter):
+                yield self._chat.decode(answer.ids)
 
 
 def load_shares(adapter: Adapter) -> list[list[float]]:
@@ -76,9 +86,11 @@ def summary(log: list[dict[str, float]], stride: int = 50) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Scores base and adapter on the held-out cases.")
+    parser = argparse.ArgumentParser(description="Scores base and adapter on the cases of a task.")
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument("--part", choices=("dev", "heldout"), default="dev")
     parser.add_argument("--log", type=Path, help="training log to summarise beside the scores")
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--threads", type=int, default=2)
@@ -86,11 +98,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     source = Gguf(args.model)
     model = Llama(source).eval()
-    scorer = Scorer(model, Chat(source))
+    scorer = Scorer(model, Chat(source), args.task, args.part)
     result: dict[str, object] = {"training": summary(json.loads(args.log.read_text()))} if args.log else {}
-    result["cases"] = len(scorer.cases)
+    result |= {"part": args.part, "cases": len(scorer.cases)}
     result["base"] = scorer.exact()
-    result["base_told_the_functions"] = scorer.exact(system=FUNCTIONS_FILE.read_text().strip())
+    result["base_told"] = scorer.exact(system=TASKS[args.task].INSTRUCTION)
     adapter = load(model, args.adapter)
     model.eval()
     result["adapter"] = scorer.exact(adapter)

@@ -16,7 +16,7 @@ export async function tokenize(
   body: JsonObject,
   context: ApiContext,
   unknownFields: UnknownFields,
-): Promise<object> {
+) {
   const fields = new Fields(body);
   checkModel(fields, context);
   const withTexts = fields.boolean("return_token_strs") ?? false;

@@ -7,7 +7,7 @@ import { banner } from "./banner.js";
 const text = (adapters: readonly string[]) => {
   const context = fakeContext(new FakeGenerator({}), {}, adapters);
   const info = { kernelPath: "portable", threads: 1 } as EngineInfo;
-  return banner({ host: "0.0.0.0", port: 80, seconds: 1, context, info });
+  return banner({ scheme: "http", host: "0.0.0.0", port: 80, seconds: 1, context, info });
 };
 
 test("the banner shows a request to the adapter that comes with the default model when it is served", () => {

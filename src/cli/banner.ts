@@ -2,6 +2,7 @@ import type { ApiContext } from "../api/context.js";
 import type { EngineInfo } from "../engine/native.js";
 
 export interface BannerFacts {
+  readonly scheme: "http" | "https";
   readonly host: string;
   readonly port: number;
   readonly seconds: number; // from start to ready
@@ -10,8 +11,8 @@ export interface BannerFacts {
 }
 
 /** What a ready server tells on standard output. */
-export function banner({ host, port, seconds, context, info }: BannerFacts): string {
-  const url = `http://${urlHost(host)}:${port}`;
+export function banner({ scheme, host, port, seconds, context, info }: BannerFacts): string {
+  const url = `${scheme}://${urlHost(host)}:${port}`;
   const names = context.models.list().map(({ name }) => name);
   const threads = `${info.threads} thread${info.threads === 1 ? "" : "s"}`;
   return `

@@ -27,6 +27,8 @@ ${optionHelp(OPTIONS)}
 Example: smore verify test/fixtures/smore --backend all`;
 
 export const command: Command = {
+  options: OPTIONS,
+  operands: "paths",
   usage: USAGE,
   async run(args, terminal) {
     const { values, operands, help } = parseOptions(OPTIONS, args, {});

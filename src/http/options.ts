@@ -1,6 +1,9 @@
 import type { Lifecycle } from "../api/context.js";
+import type { ErrorCode } from "../errors.js";
 import type { ApiKey } from "./auth.js";
+import type { PageFiles } from "./page-files.js";
 import type { BodyLimits } from "./request.js";
+import type { TlsFiles } from "./tls.js";
 
 export interface Limits extends BodyLimits {
   /** A WebSocket message; larger ones close it with 1009. */
@@ -33,13 +36,18 @@ export interface Log {
 export interface ServerOptions {
   readonly host: string;
   readonly port: number; // 0 = any free one
+  readonly tls: TlsFiles | null; // null = plain HTTP
   readonly corsOrigin: string | null;
   readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
   /** Hears how long a callback kept the event loop from everything else. */
   readonly held: (callback: "request" | "submit", seconds: number) => void;
+  /** Hears of every request or generation that an error answered. */
+  readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;
   readonly version: string;
+  /** The playground page; null = none. */
+  readonly pages: PageFiles | null;
   readonly log: Log;
 }

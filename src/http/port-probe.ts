@@ -1,4 +1,4 @@
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "the port is in use",
@@ -8,15 +8,24 @@ const REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: "the name of the host cannot be looked up now",
 };
 
-/** uWebSockets says only that it cannot listen; Node.js, asked for the same, says why. */
-export function whyNotListening(host: string, port: number): Promise<string> {
-  return new Promise((resolve) => {
+/** A port that nobody has: `port`, or any for 0. Rejects with an Error that says why there is none. */
+export function freePort(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", ({ code = "", message }: NodeJS.ErrnoException) =>
-      resolve(REASONS[code] ?? message),
+      reject(new Error(REASONS[code] ?? message)),
     );
     server.listen({ host, port, exclusive: true }, () => {
-      server.close(() => resolve("it was refused once; try again"));
+      const { port: free } = server.address() as AddressInfo;
+      server.close(() => resolve(free));
     });
   });
+}
+
+/** uWebSockets says only that it cannot listen; Node.js, asked for the same, says why. */
+export function whyNotListening(host: string, port: number): Promise<string> {
+  return freePort(host, port).then(
+    () => "it was refused once; try again",
+    ({ message }: Error) => message,
+  );
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
-import { ApiError, errorBody } from "../errors.js";
+import { ApiError, type ErrorCode, errorBody } from "../errors.js";
 import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
 
@@ -47,6 +47,8 @@ export class Exchange {
   authorization: string;
   /** X-Request-Timeout: seconds until the client gives up. */
   readonly timeout: string;
+  /** The version of a file that the client has already, as its header If-None-Match says it. */
+  readonly knownVersion: string;
   /** Whose key the client sent; null while that is not known or nobody needs one. */
   account: Account | null = null;
   readonly started = performance.now();
@@ -54,6 +56,8 @@ export class Exchange {
   errorBody: (error: ApiError) => object = errorBody;
   /** Status of the answer, 0 before it has begun. */
   status = 0;
+  /** The error that it was answered with, be it within a stream. */
+  refusal: ErrorCode | null = null;
 
   readonly #response: UwsResponse;
   readonly #headers: readonly Header[];
@@ -74,6 +78,7 @@ export class Exchange {
     const key = request.getHeader("x-api-key"); // where Anthropic's clients send it
     this.authorization = key === "" ? request.getHeader("authorization") : `Bearer ${key}`;
     this.timeout = request.getHeader("x-request-timeout");
+    this.knownVersion = request.getHeader("if-none-match");
     const given = request.getHeader("x-request-id");
     this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
     this.#announcedLength = Number(request.getHeader("content-length"));
@@ -150,6 +155,7 @@ export class Exchange {
   }
 
   error(error: ApiError, more: readonly Header[] = []): void {
+    this.refusal = error.code;
     const headers: Header[] = [...more];
     if (error.retryAfter !== null) headers.push(["Retry-After", String(error.retryAfter)]);
     if (error.status === 401) headers.push(["WWW-Authenticate", "Bearer"]);

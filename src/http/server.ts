@@ -6,17 +6,20 @@ import { ApiError, toApiError } from "../errors.js";
 import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
 import { CorsPolicy } from "./cors.js";
+import { Listener } from "./listener.js";
 import type { ServerOptions } from "./options.js";
-import { whyNotListening } from "./port-probe.js";
 import { Exchange, JSON_TYPE } from "./request.js";
-import { type Command, ROUTES, type Route, STREAM_PATH } from "./routes.js";
+import { type Command, nothingAt, ROUTES, type Route, STREAM_PATH } from "./routes.js";
 import { EventStream } from "./sse.js";
-import { loadUws, type UwsListenSocket, type UwsRequest, type UwsResponse } from "./uws.js";
+import type { CertificateFacts, TlsFiles } from "./tls.js";
+import { loadUws, type UwsApp, type UwsRequest, type UwsResponse } from "./uws.js";
 import { WebSocketEndpoint } from "./websocket.js";
 
 export interface Server {
   /** Resolves to the port. */
   listen(): Promise<number>;
+  /** Connections from now on get what the files hold. Throws an Error of one line; all stays then as it is. */
+  renewCertificate(files: TlsFiles): CertificateFacts;
   /** Takes no more connections and requests; resolves when the running ones are answered. */
   drain(): Promise<void>;
   /** Drops what is left. */
@@ -29,13 +32,11 @@ export function createServer(options: ServerOptions): Server {
 
 class HttpServer implements Server {
   readonly #options: ServerOptions;
-  readonly #uws = loadUws();
-  readonly #app = this.#uws.App();
+  readonly #listener: Listener;
   readonly #keys: ApiKeys;
   readonly #cors: CorsPolicy;
   readonly #sockets: WebSocketEndpoint;
   readonly #notedFields = new Set<string>();
-  #listening: UwsListenSocket | null = null;
   #open = 0;
   #drained: (() => void) | null = null;
 
@@ -51,33 +52,32 @@ class HttpServer implements Server {
       exchange: (response, request) => this.#exchange(response, request),
       unknownFields: (names) => this.#noteFields(names),
       held: options.held,
+      refused: options.refused,
       log: options.log,
     });
-    this.#app.ws(STREAM_PATH, this.#sockets.behavior);
+    const { host, port, tls } = options;
+    const route = (app: UwsApp) => this.#route(app);
+    this.#listener = new Listener({ uws: loadUws(), host, port, tls, route });
+  }
+
+  #route(app: UwsApp): void {
+    app.ws(STREAM_PATH, this.#sockets.behavior);
     for (const route of ROUTES) {
-      this.#app.any(route.path, (response, request) => this.#dispatch(route, response, request));
+      app.any(route.path, (response, request) => this.#dispatch(route, response, request));
     }
-    this.#app.any("/*", (response, request) => this.#dispatch(null, response, request));
+    app.any("/*", (response, request) => this.#dispatch(null, response, request));
   }
 
   listen(): Promise<number> {
-    const { host, port } = this.#options;
-    return new Promise((resolve, reject) => {
-      this.#app.listen(host, port, this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT, (socket) => {
-        if (socket === false) {
-          whyNotListening(host, port).then((reason) =>
-            reject(new Error(`cannot listen on ${host}:${port}: ${reason}`)),
-          );
-          return;
-        }
-        this.#listening = socket;
-        resolve(this.#uws.us_socket_local_port(socket));
-      });
-    });
+    return this.#listener.listen();
+  }
+
+  renewCertificate(files: TlsFiles): CertificateFacts {
+    return this.#listener.renewCertificate(files);
   }
 
   async drain(): Promise<void> {
-    this.#stopListening();
+    this.#listener.stop();
     const answered = new Promise<void>((resolve) => {
       this.#drained = resolve;
       if (this.#open === 0) resolve();
@@ -86,13 +86,7 @@ class HttpServer implements Server {
   }
 
   close(): void {
-    this.#stopListening();
-    this.#app.close();
-  }
-
-  #stopListening(): void {
-    if (this.#listening !== null) this.#uws.us_listen_socket_close(this.#listening);
-    this.#listening = null;
+    this.#listener.close();
   }
 
   #dispatch(route: Route | null, response: UwsResponse, request: UwsRequest): void {
@@ -112,10 +106,9 @@ class HttpServer implements Server {
       exchange.empty(204, this.#cors.preflight(allowed, requestedHeaders));
       return;
     }
-    this.#admit(exchange, route?.probe === true);
+    this.#admit(exchange, route);
     if (route === null) {
-      const message = `There is nothing at ${exchange.path}.`;
-      throw new ApiError("not_found", { message });
+      throw new ApiError("not_found", { message: nothingAt(exchange.path) });
     }
     const asked = method === "head" ? "get" : method;
     if (asked !== route.method) {
@@ -143,8 +136,9 @@ class HttpServer implements Server {
     const late = () => gone.abort(new ApiError("deadline_exceeded"));
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
-      const billed = onBillOf(exchange.account, context);
-      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal));
+      const { account } = exchange;
+      const billed = onBillOf(account, context);
+      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal, account));
     } finally {
       clearTimeout(deadline);
     }
@@ -181,17 +175,17 @@ class HttpServer implements Server {
     else exchange.onAborted(() => run.cancel());
   }
 
-  /** `probe`: who watches the server asks until its end. */
-  #admit(exchange: Exchange, probe = false): void {
+  /** Who watches the server asks until its end. */
+  #admit(exchange: Exchange, route: Route | null): void {
     if (exchange.path.startsWith("/v1/") || exchange.method === "post") {
-      exchange.account = this.#keys.check(exchange.authorization);
+      exchange.account = this.#keys.check(exchange.authorization, route?.admin === true);
     }
-    if (this.#drained !== null && !probe) throw new ApiError("draining");
+    if (this.#drained !== null && route?.probe !== true) throw new ApiError("draining");
   }
 
   #admitSocket(exchange: Exchange, origin: string, host: string): void {
     if (!this.#cors.allowsSocket(origin, host)) throw new ApiError("origin_not_allowed");
-    this.#admit(exchange);
+    this.#admit(exchange, null);
   }
 
   /** The shorter of the client's time limit and the server's. */
@@ -206,10 +200,12 @@ class HttpServer implements Server {
   #exchange(response: UwsResponse, request: UwsRequest): Exchange {
     this.#open++;
     return new Exchange(response, request, this.#cors.headers, (exchange) => {
-      const { requestId, method, path, status, started, account } = exchange;
+      const { requestId, method, path, status, started, account, refusal } = exchange;
       const ms = Math.round(performance.now() - started);
       const client = account?.name;
-      this.#options.log.debug({ requestId, client, method, path, status, ms }, "answered");
+      if (refusal !== null) this.#options.refused(refusal);
+      const facts = { requestId, client, method, path, status, refusal: refusal ?? undefined, ms };
+      this.#options.log.debug(facts, "answered");
       if (--this.#open === 0) this.#drained?.();
     });
   }

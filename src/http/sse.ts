@@ -73,6 +73,7 @@ export class EventStream implements ChunkSink {
 
   fail(error: ApiError, chunk: string): void {
     if (this.#begun) {
+      this.#exchange.refusal = error.code;
       this.chunk(chunk);
       this.done();
     } else {

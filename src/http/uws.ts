@@ -79,6 +79,8 @@ export interface UwsApp {
 
 export interface Uws {
   App(): UwsApp;
+  /** Throws when the files cannot be used. */
+  SSLApp(files: { readonly cert_file_name: string; readonly key_file_name: string }): UwsApp;
   us_listen_socket_close(socket: UwsListenSocket): void;
   us_socket_local_port(socket: UwsListenSocket): number;
   /** Without it several servers can listen on one port, each getting a part of the connections. */

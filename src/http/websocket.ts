@@ -39,6 +39,7 @@ interface SocketOptions {
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
   readonly unknownFields: (names: readonly string[]) => void;
   readonly held: ServerOptions["held"];
+  readonly refused: ServerOptions["refused"];
   readonly log: Log;
 }
 
@@ -100,6 +101,7 @@ export class WebSocketEndpoint {
         return;
       }
       refusal = known.message;
+      this.#options.refused(known.code);
     }
     response.upgrade<UserData>(
       { connection: null, account: exchange.account, timeoutMs, refusal },
@@ -223,6 +225,7 @@ class Connection {
   }
 
   #sendError(id: ClientId | null, error: ApiError): void {
+    this.#options.refused(error.code);
     if (error.status === 500) {
       const client = this.#opening.account?.name;
       this.#options.log.error({ client, err: error.cause ?? error }, error.message);

@@ -1,5 +1,6 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
+import type { ErrorCode } from "../errors.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { createInstruments, showTotal } from "./instruments.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
@@ -73,6 +74,10 @@ export class Metrics {
 
   held(callback: string, seconds: number): void {
     this.#server.hold.observe({ callback }, seconds);
+  }
+
+  refused(code: ErrorCode): void {
+    this.#server.refusals.inc({ reason: code });
   }
 
   step(rows: number, seconds: number): void {

@@ -136,6 +136,11 @@ export const SERVER_METRICS = {
     "Resident and waiting adapters; the value is the time of the last change. One series.",
     ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
   ),
+  refusals: counter(
+    "smore_requests_refused_total",
+    "Requests and generations that an error answered, by its code.",
+    ["reason"],
+  ),
   steps: counter("smore_steps_total", "Steps of the engine."),
   rows: counter("smore_rows_total", "Rows computed."),
   sampledRows: counter("smore_sampled_rows_total", "Rows whose logits were computed."),

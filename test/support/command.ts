@@ -64,7 +64,7 @@ export async function serve(context: TestContext, args: readonly string[]) {
   context.after(() => child.kill("SIGKILL"));
   let url: string | undefined;
   while (url === undefined) {
-    url = /ready on (http:\S+)/.exec(output())?.[1];
+    url = /ready on (https?:\S+)/.exec(output())?.[1];
     assert.equal(child.exitCode, null, output());
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -14,13 +14,16 @@ const lifecycle: Lifecycle = { phase: "ready", progress: 1, detail: "", context 
 const server = createServer({
   host: values.host,
   port: Number(values.port),
+  tls: null,
   corsOrigin: null,
   apiKeys: [],
   limits: DEFAULT_LIMITS,
   lifecycle: () => lifecycle,
   held: () => {},
+  refused: () => {},
   metricsText: () => "",
   version: "0",
+  pages: null,
   log: { debug: () => {}, warn: () => {}, error: () => {} },
 });
 await server.listen();

@@ -1,5 +1,5 @@
-// Products with bfloat16 weights by AVX-512's own instruction: even and odd pairs of columns in a
-// chain each, whatever the tile.
+// Products with bfloat16 weights by AVX-512's own instruction for pairs of columns, one pair after
+// the other whatever the tile.
 
 #include "backends/cpu/x86/simd_avx512.inl"
 
@@ -39,50 +39,61 @@ void round(const float* x, int columns, int row_begin, int row_end, uint16_t* va
   });
 }
 
-template <int rows>
-[[gnu::always_inline]] inline void add_pair(const uint8_t* weights, const uint16_t* x, F* acc) {
-  const __m512bh w = as_pairs(Simd::iload(weights));
+// Results of `rows` rows and `panels` panels: enough chains to hide a product's latency, few enough
+// loads for each product.
+template <int panels, int rows>
+void product_tile(const Panels& w, int panel, const uint16_t* x, int row, const ProductTarget& t) {
+  const uint8_t* weights = w.data + panel * w.panel_bytes;
+  const uint8_t* next = weights + panels * w.panel_bytes;
+  const int pairs = (w.columns + 1) / 2;
+  F acc[panels][rows];
+#pragma GCC unroll 4
+  for (int p = 0; p < panels; ++p) {
 #pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-    int32_t pair;
-    __builtin_memcpy(&pair, x + 2 * r, sizeof pair);
-    acc[r] = _mm512_dpbf16_ps(acc[r], w, as_pairs(Simd::iset(pair)));
+    for (int r = 0; r < rows; ++r) acc[p][r] = Simd::zero();
+  }
+  for (int pair = 0; pair < pairs; ++pair) {
+    __m512bh values[panels];
+#pragma GCC unroll 4
+    for (int p = 0; p < panels; ++p) {
+      Simd::prefetch(next + p * w.panel_bytes + pair * 64);
+      values[p] = as_pairs(Simd::iload(weights + p * w.panel_bytes + pair * 64));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      int32_t two;
+      __builtin_memcpy(&two, x + 2 * (pair * rows + r), sizeof two);
+      const __m512bh factor = as_pairs(Simd::iset(two));
+#pragma GCC unroll 4
+      for (int p = 0; p < panels; ++p) acc[p][r] = _mm512_dpbf16_ps(acc[p][r], values[p], factor);
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < panels; ++p) {
+    const int first = (panel + p) * kPanel;
+    const int outs = w.outs - first;
+    const F bias = t.bias ? load_outputs(t.bias + first, outs) : Simd::zero();
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      store_outputs(t.y + (row + r) * t.y_stride + first, Simd::add(acc[p][r], bias), outs);
+    }
   }
 }
 
-template <int rows>
-void product_tile(const Panels& w, int panel, const uint16_t* x, int row, const ProductTarget& t) {
-  const uint8_t* weights = w.data + panel * w.panel_bytes;
-  const uint8_t* next = weights + w.panel_bytes;
-  const int pairs = (w.columns + 1) / 2;
-  F even[rows], odd[rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) even[r] = odd[r] = Simd::zero();
-  int pair = 0;
-  for (; pair + 2 <= pairs; pair += 2) {
-    Simd::prefetch(next + pair * 64);
-    Simd::prefetch(next + pair * 64 + 64);
-    add_pair<rows>(weights + pair * 64, x + 2 * pair * rows, even);
-    add_pair<rows>(weights + pair * 64 + 64, x + 2 * (pair + 1) * rows, odd);
-  }
-  if (pair < pairs) add_pair<rows>(weights + pair * 64, x + 2 * pair * rows, even);
-  const int first = panel * kPanel;
-  const int outs = w.outs - first;
-  const F bias = t.bias ? load_outputs(t.bias + first, outs) : Simd::zero();
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) {
-    const F sum = Simd::add(even[r], odd[r]);
-    store_outputs(t.y + (row + r) * t.y_stride + first, Simd::add(sum, bias), outs);
-  }
+// All rows while the panels are near.
+template <int most_panels>
+void product_panels(const Panels& w, const uint16_t* x, const ProductTarget& t) {
+  const int64_t stride = (w.columns + 1) / 2 * 2;
+  for_row_tiles<most_panels>(t.panel_begin, t.panel_end, [&]<int panels>(int panel) {
+    for_row_tiles<kTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
+      product_tile<panels, rows>(w, panel, x + row * stride, row, t);
+    });
+  });
 }
 
 void product(const Panels& w, const uint16_t* x, const ProductTarget& t) {
-  const int64_t stride = (w.columns + 1) / 2 * 2;
-  for_row_tiles<kTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
-    for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-      product_tile<rows>(w, panel, x + row * stride, row, t);
-    }
-  });
+  if (t.row_end - t.row_begin <= 4) return product_panels<1>(w, x, t);  // memory wants one stream
+  product_panels<2>(w, x, t);
 }
 
 void round_row(const float* x, int columns, uint16_t* values) {

@@ -12,7 +12,7 @@ from models.train.smore import Routing, SmoreLinear, Tree
 
 torch.set_num_threads(1)  # the tensors are tiny
 
-GOLDENS = Path(__file__).parents[3] / "test" / "fixtures" / "smore"
+GOLDENS = Path(__file__).parents[4] / "test" / "fixtures" / "smore"
 
 
 class FixedLinear(nn.Module):

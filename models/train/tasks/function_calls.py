@@ -1,6 +1,7 @@
-"""Examples of the function-call task, and the held-out file.
+"""Function calls: a sentence to one of ten calls as JSON.
 
-python -m models.train.data          writes models/eval/function-calls.jsonl
+The oldest of the tasks, with two halves of its own, `train` and `heldout`, and no dev part: its held-out half has been looked at while
+it was made, as the adapter's card tells.
 """
 
 from __future__ import annotations
@@ -9,14 +10,11 @@ import json
 import random
 import string
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
 
-from .templates import CLOSERS, OPENERS, TEMPLATES, WORDS
+from .function_call_templates import CLOSERS, OPENERS, TEMPLATES, WORDS
+from .task import Example, Part, invented
 
-HELDOUT_FILE = Path(__file__).parents[1] / "eval" / "function-calls.jsonl"
-HELDOUT_CASES = 240
-HELDOUT_SEED = 135
+CHECK = "json"
 NUMBERS = {
     "minutes": range(2, 100),
     "people": range(2, 16),
@@ -25,10 +23,6 @@ NUMBERS = {
     "amount": range(3, 2000),
 }
 INVENTED_SHARE = 0.35
-ONSETS = "b br c ch d dr f fl g gr h j k l m n p pl qu r s sh sl st t th tr v w y z".split()
-VOWELS = "a e i o u ai ea ee ie oa ou".split()
-CODAS = ["", "", "", "l", "n", "r", "s", "t", "ck", "nd", "rm", "st", "x"]
-
 
 SIGNATURES = {
     "set_alarm": ["time"],
@@ -43,15 +37,13 @@ SIGNATURES = {
     "add_item": ["item", "quantity"],
 }
 
-
-@dataclass(frozen=True)
-class Example:
-    sentence: str
-    call: str  # the JSON text expected
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        return [{"role": "user", "content": self.sentence}]
+KINDS = list(TEMPLATES)
+INSTRUCTION = (
+    'Answer with one JSON function call only, as in {"name": "set_volume", "arguments": {"device": "radio", "level": 3}}. '
+    "Times are 24-hour HH:MM. Functions: "
+    + ", ".join(f"{name}({', '.join(arguments)})" for name, arguments in SIGNATURES.items())
+    + "."
+)
 
 
 def is_heldout(slot: str, value: int) -> bool:
@@ -77,11 +69,7 @@ class Values:
         return text, text
 
     def _invented(self, slot: str) -> str:
-        pick = self._rng.choice
-        words = [
-            "".join(pick(ONSETS) + pick(VOWELS) + pick(CODAS) for _ in range(self._rng.randint(1, 2)))
-            for _ in range(self._rng.randint(1, 2))
-        ]
+        words = [invented(self._rng, self._rng.randint(1, 2)) for _ in range(self._rng.randint(1, 2))]
         lower = slot in ("text", "room", "item") or (slot == "title" and self._rng.random() < 0.5)
         return " ".join(words if lower else [word.capitalize() for word in words])
 
@@ -122,10 +110,12 @@ class Values:
         return word(slot)
 
 
-def example(half: str, rng: random.Random, function: str | None = None) -> Example:
-    function = function or rng.choice(list(TEMPLATES))
-    values = Values(half, rng)
-    sentence = rng.choice(TEMPLATES[function][half])
+def example(part: Part, rng: random.Random, kind: str | None = None) -> Example:
+    if part == "dev":
+        raise ValueError("function-calls has no dev part")
+    function = kind or rng.choice(KINDS)
+    values = Values(part, rng)
+    sentence = rng.choice(TEMPLATES[function][part])
     imperative = sentence[0].islower()
     arguments: dict[str, str | int] = {}
     for slot in SIGNATURES[function]:
@@ -134,33 +124,12 @@ def example(half: str, rng: random.Random, function: str | None = None) -> Examp
             words, arguments[slot] = values.draw(function, slot)
         sentence = sentence.replace("{" + slot + "}", words)
     if imperative:
-        sentence = rng.choice(OPENERS[half]) + sentence
+        sentence = rng.choice(OPENERS[part]) + sentence
     # A message text takes no closer: "... that I am late for me" could be read in two ways.
     if imperative and function != "send_message":
-        sentence += rng.choice(CLOSERS[half])
+        sentence += rng.choice(CLOSERS[part])
     elif sentence[-1] not in "?.!":
         sentence += rng.choice(["", "."])
     if rng.random() < 0.7:
         sentence = sentence[0].upper() + sentence[1:]
     return Example(sentence, json.dumps({"name": function, "arguments": arguments}))
-
-
-def heldout() -> list[Example]:
-    rng = random.Random(HELDOUT_SEED)
-    functions = list(TEMPLATES)
-    seen: dict[str, Example] = {}
-    while len(seen) < HELDOUT_CASES:
-        case = example("heldout", rng, functions[len(seen) % len(functions)])
-        seen[case.sentence] = case
-    return list(seen.values())
-
-
-def main() -> None:
-    HELDOUT_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with HELDOUT_FILE.open("w") as file:
-        for case in heldout():
-            file.write(json.dumps({"messages": case.messages, "expected": case.call}) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,74 @@
+import { visible } from "../format.js";
+import type { SubTree } from "../routing.js";
+import { layoutTree, type TreeNode, type TreePicture } from "../tree-layout.js";
+import { shape } from "./dom.js";
+
+/** The picture of one token's sub-tree: every expert is there, the way that was taken is bold. */
+export function drawTree(tree: SubTree, token: string, place: string, width: number): SVGElement {
+  const picture = layoutTree(tree, width);
+  const rootLevel = tree.levels[0]!.level;
+  const most = Math.max(...picture.edges.map(({ weight }) => Math.abs(weight)), Number.EPSILON);
+  const radius = nodeRadius(picture);
+  const classOf = (level: number) => (level === rootLevel ? "root" : "");
+  return shape(
+    "svg",
+    {
+      viewBox: `0 0 ${picture.width} ${picture.height}`,
+      role: "img",
+      "aria-label": describe(tree, token, place),
+    },
+    ...picture.rows.map(({ level, y }) => shape("text", { x: 0, y: y + 4 }, `level ${level}`)),
+    ...picture.edges.map(({ path, level, weight }) =>
+      shape("path", {
+        d: path,
+        class: `edge ${classOf(level)}`,
+        "stroke-width": 1.5 + (7 * Math.abs(weight)) / most,
+        "stroke-opacity": 0.35 + (0.5 * Math.abs(weight)) / most,
+      }),
+    ),
+    ...picture.nodes.map((node) => drawNode(node, radius, classOf(node.level))),
+    ...drawTrunk(picture, token),
+  );
+}
+
+function drawTrunk({ root }: TreePicture, token: string): SVGElement[] {
+  const name = shape(
+    "text",
+    { class: "trunk-name", x: root.x, y: root.y - 13, "text-anchor": "middle" },
+    visible(token),
+  );
+  return [shape("circle", { class: "trunk", cx: root.x, cy: root.y, r: 5 }), name];
+}
+
+function nodeRadius({ nodes }: TreePicture): number {
+  const gaps = nodes.flatMap(({ x, y }, i) => {
+    const next = nodes[i + 1];
+    return next?.y === y ? [next.x - x] : [];
+  });
+  return Math.min(15, 0.42 * Math.min(...gaps, 40));
+}
+
+function drawNode(node: TreeNode, radius: number, levelClass: string): SVGElement {
+  const { x, y, expert, weight } = node;
+  const taken = weight !== 0;
+  const group = shape("g", { class: `node ${levelClass} ${taken ? "taken" : ""}` });
+  group.append(shape("circle", { cx: x, cy: y, r: radius }));
+  if (radius >= 7) group.append(shape("text", { class: "name", x, y: y + 0.5 }, String(expert)));
+  if (taken && radius >= 14) {
+    group.append(shape("text", { class: "share", x: x + radius + 4, y: y + 4 }, weight.toFixed(2)));
+  }
+  return group;
+}
+
+/** The same in words. */
+function describe({ levels }: SubTree, token: string, place: string): string {
+  const rows = levels.map(({ level, nodes }, row) => {
+    const above = levels[row - 1]?.nodes;
+    const taken = nodes.map(({ expert, score, parent }) => {
+      const below = parent === null || above === undefined ? "" : ` below ${above[parent]!.expert}`;
+      return `expert ${expert}${below} with ${score.toFixed(2)}`;
+    });
+    return `Level ${level}: ${taken.join(", ")}.`;
+  });
+  return `The way of the token “${visible(token)}” in ${place}. ${rows.join(" ")}`;
+}
