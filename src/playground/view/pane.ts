@@ -1,14 +1,14 @@
 import { type ChatMessage, streamChat } from "../../client/chat.js";
 import { type ModelEntry, type Server, ServerError } from "../../client/server.js";
-import { Answer, type Speed } from "../answer.js";
+import { Answer, type Piece, type Speed } from "../answer.js";
 import { milliseconds } from "../format.js";
 import { AnswerView } from "./answer-view.js";
 import { element, setOptions } from "./dom.js";
 
 /** What a pane tells the rest of the page. */
 export interface PaneListener {
-  /** A token came, or the answer ended. */
-  progress(answer: Answer, pane: Pane): void;
+  /** A token came, with a piece of text or without, or the answer ended. */
+  progress(answer: Answer, piece: Piece | null, pane: Pane): void;
   select(answer: Answer, token: number): void;
   refused(error: ServerError): void;
 }
@@ -81,7 +81,7 @@ export class Pane {
       for await (const chunk of streamChat(server, body, signal)) {
         const piece = answer.add(chunk, performance.now());
         if (piece !== null) this.#atBottom(() => view.add(piece));
-        this.#listener.progress(answer, this);
+        this.#listener.progress(answer, piece, this);
         this.#speed.textContent = speedText(answer.speed);
       }
       answer.state = "done";
@@ -89,7 +89,7 @@ export class Pane {
       this.#fail(answer, error, signal);
     }
     this.#atBottom(() => view.refresh());
-    this.#listener.progress(answer, this);
+    this.#listener.progress(answer, null, this);
     this.#speed.textContent = speedText(answer.speed);
   }
 

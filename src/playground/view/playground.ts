@@ -5,7 +5,7 @@ import {
   ServerError,
   whyNotReady,
 } from "../../client/server.js";
-import type { Answer } from "../answer.js";
+import type { Answer, Piece } from "../answer.js";
 import { Announcer } from "./announcer.js";
 import { byId } from "./dom.js";
 import { InsideView, type Selection } from "./inside-view.js";
@@ -148,7 +148,7 @@ export class Playground {
   #addPane(): void {
     const place = this.#panes.length;
     const pane = new Pane(place === 0 ? "Conversation" : "Comparison", {
-      progress: (answer, from) => this.#progress(answer, from),
+      progress: (answer, piece, from) => this.#progress(answer, piece, from),
       select: (answer, token) => {
         this.#following = false;
         this.#select({ answer, token });
@@ -210,11 +210,10 @@ export class Playground {
   }
 
   /** The first pane is the one that is followed and read out. */
-  #progress(answer: Answer, pane: Pane): void {
+  #progress(answer: Answer, piece: Piece | null, pane: Pane): void {
     if (pane !== this.#panes[0]) return;
-    const piece = answer.pieces.at(-1);
-    if (piece !== undefined && answer.state === "streaming") this.#announcer.add(piece.text);
-    if (this.#following && piece !== undefined) this.#select({ answer, token: piece.to - 1 });
+    if (piece !== null) this.#announcer.add(piece.text);
+    if (this.#following && piece !== null) this.#select({ answer, token: piece.to - 1 });
     else if (this.#selection?.answer === answer) this.#inside.show(this.#selection);
   }
 

@@ -3,6 +3,9 @@ import type { SubTree } from "../routing.js";
 import { layoutTree, type TreeNode, type TreePicture } from "../tree-layout.js";
 import { shape } from "./dom.js";
 
+/** Characters of a token above the tree. */
+const LONGEST_NAME = 24;
+
 /** The picture of one token's sub-tree: every expert is there, the way that was taken is bold. */
 export function drawTree(tree: SubTree, token: string, place: string, width: number): SVGElement {
   const picture = layoutTree(tree, width);
@@ -35,9 +38,13 @@ function drawTrunk({ root }: TreePicture, token: string): SVGElement[] {
   const name = shape(
     "text",
     { class: "trunk-name", x: root.x, y: root.y - 13, "text-anchor": "middle" },
-    visible(token),
+    shortened(visible(token)),
   );
   return [shape("circle", { class: "trunk", cx: root.x, cy: root.y, r: 5 }), name];
+}
+
+function shortened(text: string): string {
+  return text.length <= LONGEST_NAME ? text : `${text.slice(0, LONGEST_NAME - 1)}…`;
 }
 
 function nodeRadius({ nodes }: TreePicture): number {
