@@ -6,6 +6,7 @@ import {
   label,
   list,
   parseOptions,
+  size,
   text,
   toggle,
   UsageError,
@@ -135,6 +136,7 @@ export const SERVE_OPTIONS = {
     max: 1 << 30,
     help: "tokens of prompts that may wait; what comes beyond is refused with 503",
   }),
+  maxBodyBytes: size("8MiB", "largest body of a request, and message of a WebSocket"),
   requestTimeout: integer({
     initial: 0,
     min: 0,

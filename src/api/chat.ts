@@ -63,7 +63,7 @@ async function parseChat(
     tokenize(text, newer ?? older, context),
   ]);
   const toolFormat = tools === null ? null : format;
-  return { ...common, model, prompts: [prompt], logprobs, echo: false, grammar, toolFormat };
+  return { ...common, model, prompts: [prompt], logprobs, grammar, toolFormat };
 }
 
 function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {
@@ -140,7 +140,7 @@ async function tokenize(
   const ids = await encodeText(text, "messages", context);
   const window = context.maxModelLen;
   const budget = completionBudget(ids.length, maxTokens, window, context, "messages");
-  return { ids, text, maxTokens: budget };
+  return { ids, echo: null, maxTokens: budget };
 }
 
 function parseLogprobs(fields: Fields): number | null {

@@ -164,6 +164,11 @@ export function budget(share: string, help: string): Option<number> {
   };
 }
 
+/** Bytes, as a budget has them; `initial` is not a share. */
+export function size(initial: string, help: string): Option<number> {
+  return { ...budget(initial, help), shown: initial };
+}
+
 function parseBytes(value: string): number {
   const match = /^([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*|%)$/.exec(value);
   const [amount, unit = ""] = [Number(match?.[1]), match?.[2]];

@@ -26,6 +26,7 @@ import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
+import { onSlice } from "../turns.js";
 import { VERSION } from "../version.js";
 import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
@@ -99,7 +100,12 @@ export class Service {
       tls: this.#tls,
       corsOrigin: config.corsOrigin,
       apiKeys: apiKeys(config),
-      limits: { ...DEFAULT_LIMITS, requestMs: 1000 * config.requestTimeout || null },
+      limits: {
+        ...DEFAULT_LIMITS,
+        bodyBytes: config.maxBodyBytes,
+        frameBytes: config.maxBodyBytes,
+        requestMs: 1000 * config.requestTimeout || null,
+      },
       lifecycle: () => this.#lifecycle,
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
       refused: (code) => this.#metrics?.refused(code),
@@ -201,6 +207,7 @@ export class Service {
       adapters: models,
     });
     this.#metrics = metrics;
+    onSlice((seconds) => metrics.held("slice", seconds));
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({
       engine,

@@ -1,6 +1,7 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ErrorCode } from "../errors.js";
 import type { ApiKey } from "./auth.js";
+import type { Held } from "./hold.js";
 import type { PageFiles } from "./page-files.js";
 import type { BodyLimits } from "./request.js";
 import type { TlsFiles } from "./tls.js";
@@ -41,8 +42,7 @@ export interface ServerOptions {
   readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
-  /** Hears how long a callback kept the event loop from everything else. */
-  readonly held: (callback: "request" | "submit", seconds: number) => void;
+  readonly held: Held;
   /** Hears of every request or generation that an error answered. */
   readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;

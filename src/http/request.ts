@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import { ApiError, type ErrorCode, errorBody } from "../errors.js";
+import { jsonPieces } from "../json/write.js";
+import { ownTurn, spread } from "../turns.js";
 import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
 
@@ -18,6 +20,9 @@ export interface BodyLimits {
   readonly bodyTotalMs: number;
 }
 
+/** Characters of a long answer that are written in one go. */
+const PART_LENGTH = 128 << 10;
+
 export type Header = readonly [name: string, value: string];
 
 /** What a client may call its request; longer or stranger ids are replaced. */
@@ -27,17 +32,6 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 const KEEP_ALIVE: Header = ["Keep-Alive", "timeout=8"];
 
 export const JSON_TYPE = "application/json";
-
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
-/** Throws ApiError: JSON is UTF-8, and what is not must not be repaired in silence. */
-export function decodeUtf8(bytes: ArrayBuffer | Uint8Array): string {
-  try {
-    return utf8.decode(bytes);
-  } catch (cause) {
-    throw new ApiError("invalid_json", { cause });
-  }
-}
 
 export class Exchange {
   readonly method: string;
@@ -64,7 +58,7 @@ export class Exchange {
   readonly #announcedLength: number;
   readonly #onClosed: (exchange: Exchange) => void;
   #closed = false;
-  #onAborted: (() => void) | null = null;
+  readonly #onAborted: (() => void)[] = [];
 
   /** `onClosed` is called once, when the answer is complete or the client is gone. */
   constructor(
@@ -87,7 +81,7 @@ export class Exchange {
     this.#onClosed = onClosed;
     response.onAborted(() => {
       this.#close();
-      this.#onAborted?.();
+      for (const handler of this.#onAborted) handler();
     });
   }
 
@@ -98,14 +92,14 @@ export class Exchange {
 
   /** `handler` runs when the client leaves before the answer is complete. */
   onAborted(handler: () => void): void {
-    this.#onAborted = handler;
+    this.#onAborted.push(handler);
   }
 
   /**
-   * The body as text; to be called within the route's callback. Rejects with ApiError when it is too
-   * large, late or no UTF-8. Stays pending when the client leaves: nobody is left to be answered.
+   * The body; to be called within the route's callback. Rejects with ApiError when it is too large or
+   * late. Stays pending when the client leaves: nobody is left to be answered.
    */
-  body(limits: BodyLimits): Promise<string> {
+  body(limits: BodyLimits): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const tooLarge = () => {
         const message = `The body of the request is larger than ${limits.bodyBytes} bytes.`;
@@ -127,7 +121,7 @@ export class Exchange {
       };
       const silence = setTimeout(late, limits.bodyIdleMs);
       const deadline = setTimeout(late, limits.bodyTotalMs);
-      this.#onAborted = stop;
+      this.#onAborted.push(stop);
       this.#response.onData((chunk, isLast) => {
         if (this.#closed) return;
         size += chunk.byteLength;
@@ -141,17 +135,27 @@ export class Exchange {
         silence.refresh();
         if (!isLast) return;
         stop();
-        try {
-          resolve(decodeUtf8(Buffer.concat(chunks)));
-        } catch (error) {
-          reject(error);
-        }
+        resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
       });
     });
   }
 
   json(status: number, body: unknown): void {
     this.send(status, JSON_TYPE, JSON.stringify(body));
+  }
+
+  /** A JSON body that may be long: plain, but for the lazy lists of src/json in it. */
+  async answer(body: object): Promise<void> {
+    const parts = await spread(joined(jsonPieces(body)));
+    if (this.#closed) return;
+    if (this.method === "head") {
+      const bytes = parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
+      this.#sendHead(200, [["Content-Type", JSON_TYPE]], bytes);
+    } else if (parts.length === 1) {
+      this.send(200, JSON_TYPE, parts[0]!);
+    } else {
+      await this.#sendParts(JSON_TYPE, parts);
+    }
   }
 
   error(error: ApiError, more: readonly Header[] = []): void {
@@ -174,15 +178,50 @@ export class Exchange {
     last = false,
   ): void {
     if (this.#closed) return;
+    const all: Header[] = [["Content-Type", contentType], ...headers];
+    if (this.method === "head") {
+      this.#sendHead(status, all, Buffer.byteLength(body));
+      return;
+    }
     this.#response.cork(() => {
-      this.writeHead(status, [["Content-Type", contentType], ...headers]);
-      if (this.method === "head") {
-        this.#response.writeHeader("Content-Length", String(Buffer.byteLength(body)));
-        this.#response.endWithoutBody();
-        return;
-      }
+      this.writeHead(status, all);
       this.#response.end(body, last);
     });
+    this.#close();
+  }
+
+  /** All but the body, which would have so many bytes. */
+  #sendHead(status: number, headers: readonly Header[], bytes: number): void {
+    this.#response.cork(() => {
+      this.writeHead(status, headers);
+      this.#response.writeHeader("Content-Length", String(bytes));
+      this.#response.endWithoutBody();
+    });
+    this.#close();
+  }
+
+  /** As the client reads, one part in a turn of the event loop. */
+  async #sendParts(contentType: string, parts: readonly string[]): Promise<void> {
+    let full = false;
+    let room = () => {};
+    this.onAborted(() => room());
+    for (const [i, part] of parts.entries()) {
+      await ownTurn();
+      if (full) await new Promise<void>((resolve) => (room = resolve));
+      if (this.#closed) return;
+      this.cork((response) => {
+        if (i === 0) {
+          this.writeHead(200, [["Content-Type", contentType]]);
+          response.onWritable(() => {
+            full = false;
+            room();
+            return true;
+          });
+        }
+        full = !response.write(part);
+      });
+    }
+    this.cork((response) => response.end());
     this.#close();
   }
 
@@ -230,4 +269,20 @@ export class Exchange {
     this.#closed = true;
     this.#onClosed(this);
   }
+}
+
+/** Gathers pieces into parts of about PART_LENGTH. */
+function* joined(pieces: Iterable<string>): Generator<void, string[]> {
+  const parts: string[] = [];
+  let part = "";
+  for (const piece of pieces) {
+    part += piece;
+    if (part.length >= PART_LENGTH) {
+      parts.push(part);
+      part = "";
+    }
+    yield;
+  }
+  if (part !== "") parts.push(part);
+  return parts;
 }

@@ -107,9 +107,8 @@ const page: Answer = (exchange, { pages }) => {
 
 /** Answers with what the model's context says. */
 function about(tell: (context: ApiContext, path: string) => object): Answer {
-  return (exchange, { lifecycle }) => {
-    exchange.json(200, tell(requireContext(lifecycle()), exchange.path));
-  };
+  return (exchange, { lifecycle }) =>
+    exchange.answer(tell(requireContext(lifecycle()), exchange.path));
 }
 
 export const ROUTES: readonly Route[] = [

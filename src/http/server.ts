@@ -1,14 +1,16 @@
+import { readBody } from "../api/body.js";
 import type { ApiContext } from "../api/context.js";
-import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
+import { type Client, type Endpoint, generate } from "../api/endpoint.js";
 import { requireContext } from "../api/health.js";
 import { invalid } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
 import { onBillOf } from "./account.js";
 import { ApiKeys } from "./auth.js";
 import { CorsPolicy } from "./cors.js";
+import { timed } from "./hold.js";
 import { Listener } from "./listener.js";
 import type { ServerOptions } from "./options.js";
-import { Exchange, JSON_TYPE } from "./request.js";
+import { Exchange } from "./request.js";
 import { type Command, nothingAt, ROUTES, type Route, STREAM_PATH } from "./routes.js";
 import { EventStream } from "./sse.js";
 import type { CertificateFacts, TlsFiles } from "./tls.js";
@@ -129,7 +131,9 @@ class HttpServer implements Server {
 
   async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
     const timeoutMs = this.#timeoutMs(exchange);
-    const text = await exchange.body(this.#options.limits);
+    const { limits, held } = this.#options;
+    const bytes = await exchange.body(limits);
+    const body = await timed(held, "request", () => readBody(bytes));
     const noteFields = (names: readonly string[]) => this.#noteFields(names);
     const gone = new AbortController();
     exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
@@ -138,16 +142,19 @@ class HttpServer implements Server {
     try {
       const { account } = exchange;
       const billed = onBillOf(account, context);
-      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal, account));
+      const asked = () => command(body, billed, noteFields, gone.signal, account);
+      await exchange.answer(await timed(held, "request", asked));
     } finally {
       clearTimeout(deadline);
     }
   }
 
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
-    const { limits } = this.#options;
+    const { limits, held } = this.#options;
     const timeoutMs = this.#timeoutMs(exchange);
-    const text = await exchange.body(limits);
+    const bytes = await exchange.body(limits);
+    const body = await timed(held, "request", () => readBody(bytes));
+    if (exchange.closed) return;
     const client: Client = {
       get gone() {
         return exchange.closed;
@@ -157,19 +164,16 @@ class HttpServer implements Server {
           this.#log(exchange, error),
         ),
       whole: () => ({
-        body: (json) => exchange.send(200, JSON_TYPE, json),
+        body: (answer) => exchange.answer(answer),
         fail: (error) => this.#fail(exchange, error),
       }),
       timeoutMs,
       unknownFields: (names) => this.#noteFields(names),
-      held: this.#options.held,
+      held,
     };
     const id = endpoint.idPrefix + exchange.requestId;
-    const began = performance.now();
     const billed = onBillOf(exchange.account, context);
-    const starting = generate(endpoint, parseJson(text), id, billed, client);
-    this.#options.held("request", (performance.now() - began) / 1000);
-    const run = await starting;
+    const run = await timed(held, "request", () => generate(endpoint, body, id, billed, client));
     if (run === null) return;
     if (exchange.closed) run.cancel();
     else exchange.onAborted(() => run.cancel());

@@ -1,13 +1,16 @@
+import { readBody } from "../api/body.js";
 import { chat } from "../api/chat.js";
 import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
-import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
-import type { ChunkSink, Run } from "../api/run.js";
+import { type Client, type Endpoint, generate } from "../api/endpoint.js";
+import type { ChunkSink } from "../api/outbox.js";
+import type { Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
 import { type Account, onBillOf } from "./account.js";
+import { timed } from "./hold.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
-import { decodeUtf8, type Exchange } from "./request.js";
+import type { Exchange } from "./request.js";
 import { readSubProtocols } from "./sub-protocol.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
 
@@ -71,6 +74,7 @@ export class WebSocketEndpoint {
       upgrade: (response, request, context) => this.#upgrade(response, request, context),
       open: (socket) => this.#opened(socket),
       message: (socket, message) => socket.getUserData().connection?.onMessage(message),
+      drain: (socket) => socket.getUserData().connection?.onDrained(),
       close: (socket) => this.#closed(socket),
     };
   }
@@ -139,6 +143,9 @@ class Connection {
   readonly #options: SocketOptions;
   readonly #opening: Opening;
   readonly #running = new Map<ClientId, Stream>();
+  #reading: Promise<void> = Promise.resolve();
+  #unread = 0; // bytes of messages
+  #onRoom: (() => void)[] = [];
   #open = true;
   #draining = false;
 
@@ -156,22 +163,52 @@ class Connection {
       );
       return;
     }
-    const began = performance.now();
+    // uWS takes the message back when this returns.
+    const bytes = Buffer.from(message.slice(0));
+    this.#unread += bytes.length;
+    if (this.#unread > 2 * this.#options.limits.frameBytes) {
+      this.#socket.end(CLOSE_POLICY, "messages come faster than they can be read");
+      return;
+    }
+    this.#reading = this.#reading.then(() => this.#read(bytes));
+  }
+
+  /** Messages in their order: a large one is read over several turns of the event loop. */
+  async #read(bytes: Buffer): Promise<void> {
+    const { held } = this.#options;
     let id: ClientId | null = null;
     try {
-      const frame = parseJson(decodeUtf8(message));
+      const frame = await timed(held, "request", () => readBody(bytes));
+      if (!this.#open) return;
       id = clientId(frame);
-      this.#onFrame(id, frame);
+      timed(held, "request", () => this.#onFrame(id!, frame));
     } catch (error) {
       this.#sendError(id, toApiError(error));
+    } finally {
+      this.#unread -= bytes.length;
     }
-    this.#options.held("request", (performance.now() - began) / 1000);
   }
 
   onClosed(): void {
     this.#open = false;
     for (const stream of this.#running.values()) stream.cancel();
     this.#running.clear();
+    this.onDrained();
+  }
+
+  /** The client has read on. */
+  onDrained(): void {
+    if (this.#open && this.#crowded) return;
+    for (const resolve of this.#onRoom.splice(0)) resolve();
+  }
+
+  room(): Promise<void> {
+    if (!this.#open || !this.#crowded) return Promise.resolve();
+    return new Promise((resolve) => this.#onRoom.push(resolve));
+  }
+
+  get #crowded(): boolean {
+    return this.#socket.getBufferedAmount() > this.#options.limits.waitingBytes / 2;
   }
 
   drain(): void {
@@ -297,6 +334,10 @@ class Stream implements Client, ChunkSink {
 
   chunk(json: string): void {
     this.#connection.send(json);
+  }
+
+  room(): Promise<void> {
+    return this.#connection.room();
   }
 
   done(): void {
