@@ -11,6 +11,7 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   adapters: async () => (await import("./adapters/command.js")).adapters,
   plots: async () => (await import("./plots/command.js")).plots,
   http: async () => (await import("./http/command.js")).http,
+  hold: async () => (await import("./hold/command.js")).hold,
   report: async () => (await import("./report/command.js")).report,
   peer: async () => (await import("./peer/command.js")).peer,
 };
