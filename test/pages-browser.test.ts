@@ -182,6 +182,32 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     await says(page, "#routing-note", /has no experts to choose between/);
   });
 
+  test("adapters that come and go can be chosen at once, and what was chosen stays", async (test) => {
+    const context = (generator: FakeGenerator) => {
+      const made = fakeContext(generator, {}, ["sql", "tuned"]);
+      const { models } = made;
+      const list = () => models.list().filter(({ name }) => served.includes(name));
+      return { ...made, models: { ...models, list } };
+    };
+    let served = ["fake", "tuned"];
+    const { page } = await openReady(test, { context });
+    const shown = () =>
+      page.$eval(".pane select", (select) => {
+        const { value, options } = select as unknown as {
+          value: string;
+          options: { value: string }[];
+        };
+        return [value, ...[...options].map((option) => option.value)].join();
+      });
+    assert.equal(await shown(), "tuned,fake,tuned");
+    served = ["fake", "sql", "tuned"];
+    await says(page, "#state", /2 adapters/);
+    assert.equal(await shown(), "tuned,fake,sql,tuned");
+    served = ["fake", "sql"];
+    await says(page, "#state", /1 adapter$/);
+    assert.equal(await shown(), "fake,fake,sql");
+  });
+
   test("what the server refuses stands below the answer in its own words", async (test) => {
     const { page } = await openReady(test, { capacity: 0 });
     await send(page, "Hello");

@@ -1,4 +1,4 @@
-import { ask, type Server } from "../../client/server.js";
+import { ask, type Server, ServerError } from "../../client/server.js";
 import { bytes, percent } from "../format.js";
 import { MetricsText } from "../metrics-text.js";
 import { byId, element } from "./dom.js";
@@ -21,13 +21,18 @@ export class MemoryView {
   readonly #root = byId("memory", HTMLDivElement);
   readonly #load = byId("load", HTMLParagraphElement);
 
-  /** Throws ServerError. */
+  /** What the server refuses to tell stands in its place. */
   async refresh(server: Server): Promise<void> {
-    const [adapters, metrics] = await Promise.all([
-      ask(server, "/v1/adapters").then((response) => response.json()),
-      ask(server, "/metrics").then((response) => response.text()),
-    ]);
-    this.#draw((adapters as { data: AdapterEntry[] }).data, new MetricsText(metrics));
+    try {
+      const [adapters, metrics] = await Promise.all([
+        ask(server, "/v1/adapters").then((response) => response.json()),
+        ask(server, "/metrics").then((response) => response.text()),
+      ]);
+      this.#draw((adapters as { data: AdapterEntry[] }).data, new MetricsText(metrics));
+    } catch (error) {
+      if (!(error instanceof ServerError)) throw error;
+      this.#root.replaceChildren(element("p", { class: "quiet" }, error.message));
+    }
   }
 
   #draw(adapters: readonly AdapterEntry[], metrics: MetricsText): void {

@@ -24,6 +24,7 @@ export class Playground {
   readonly #send = byId("send", HTMLButtonElement);
   readonly #stop = byId("stop", HTMLButtonElement);
   readonly #compare = byId("compare", HTMLButtonElement);
+  readonly #insideToggle = byId("inside-toggle", HTMLButtonElement);
   readonly #state = byId("state", HTMLParagraphElement);
   readonly #keyForm = byId("key-form", HTMLFormElement);
   readonly #key = byId("key", HTMLInputElement);
@@ -63,11 +64,10 @@ export class Playground {
       event.preventDefault();
       this.#useKey();
     });
-    const toggle = byId("inside-toggle", HTMLButtonElement);
-    toggle.addEventListener("click", () => {
+    this.#insideToggle.addEventListener("click", () => {
       const inside = document.body.dataset.view !== "inside";
       document.body.dataset.view = inside ? "inside" : "chat";
-      toggle.setAttribute("aria-pressed", String(inside));
+      this.#insideToggle.setAttribute("aria-pressed", String(inside));
     });
   }
 
@@ -95,9 +95,9 @@ export class Playground {
 
   async #refresh(): Promise<void> {
     try {
-      if (this.#models.length === 0) await this.#listModels();
-      await this.#memory.refresh(this.#server);
+      await this.#listModels(); // adapters come and go
       this.#keyForm.hidden = true;
+      await this.#memory.refresh(this.#server);
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
       this.#refused(error);
@@ -194,6 +194,7 @@ export class Playground {
     );
     this.#announcer.end();
     this.#setRunning(null);
+    await this.#refresh();
   }
 
   #setRunning(running: AbortController | null): void {
@@ -222,6 +223,8 @@ export class Playground {
     for (const view of this.#panes.flatMap(({ views }) => views)) {
       view.mark(selection?.answer === view.answer ? selection.token : null);
     }
+    const routed = selection !== null && selection.answer.routing.adapter !== undefined;
+    this.#insideToggle.classList.toggle("calls", routed);
     this.#inside.show(selection);
   }
 }
