@@ -63,6 +63,10 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     await says(page, DONE, /The moon is far\. It is round!/);
     assert.match(await textOf(page, ".speed"), /^TTFT \d+ ms · [\d.]+ tok\/s · \d+ tok$/);
     assert.equal(await textOf(page, "#announcer"), "It is round!");
+    // What changes with every token must not be read out as well.
+    const live = "output, [role=status], [role=log], [aria-live]";
+    const told = await page.$$eval(live, (regions) => regions.map((region) => region.textContent));
+    assert.ok(!told.some((text) => /TTFT|“/.test(text ?? "")), told.join());
     assert.equal(generator.requests[0]?.adapter, 1, "an adapter comes first");
     await send(page, "And the sun?");
     await page.waitForFunction(`document.querySelectorAll('${DONE}').length === 2`);
