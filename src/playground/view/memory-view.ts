@@ -69,7 +69,7 @@ function drawAdapter(adapter: AdapterEntry): HTMLElement {
   return element(
     "li",
     {},
-    element("span", { class: "name" }, id),
+    element("span", { class: "adapter-name" }, id),
     element("span", { class: "figures" }, `${bytes(resident)} / ${bytes(all)}`),
     element("div", { class: "bar-track", "aria-hidden": "true" }, fill),
     element("span", { class: "quiet" }, tierText(adapter)),
