@@ -12,6 +12,7 @@ import {
   UsageError,
   type Values,
 } from "./cli/options.js";
+import { ACTIVATIONS } from "./engine/native.js";
 import { LOG_LEVELS } from "./log.js";
 import { DEFAULT_MODEL } from "./models/catalog.js";
 
@@ -51,9 +52,9 @@ export const ENGINE_OPTIONS = {
     max: 4096,
     help: "adapters in memory at once; more can be served in turn",
   }),
-  activations: choice(["auto", "fp32"], {
+  activations: choice(ACTIVATIONS, {
     initial: "auto",
-    help: "products with 8-bit activations where the kernels have them, or all in float32",
+    help: "where weights are quantized: 8 bits, and 15 in blocks of large values (auto); 8 bits everywhere (int8: faster, less exact); or all in float32",
   }),
   adapterDtype: choice(["stored", "bf16", "int8"], {
     initial: "stored",

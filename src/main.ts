@@ -24,7 +24,9 @@ const terminal: Terminal = {
   environment: process.env,
   print: (line) => process.stdout.write(`${line}\n`),
   complain: (line) => process.stderr.write(`${line}\n`),
-  input: process.stdin,
+  get input() {
+    return process.stdin; // opened by those who ask for it alone
+  },
   output: process.stdout,
   drainSignal: () => {
     const controller = new AbortController();

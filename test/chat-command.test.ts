@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
@@ -93,6 +95,16 @@ describe("smore chat through pipes", () => {
     const { code, err } = await piped(["--url", url], "hi");
     assert.equal(code, 1);
     assert.match(err, /^smore: The engine failed\.\n$/);
+  });
+
+  test("what answers and is no model server is told in one line", async (test) => {
+    const stranger = createServer((_, response) => response.end("<h1>It works!</h1>"));
+    await once(stranger.listen(0, "127.0.0.1"), "listening");
+    test.after(() => stranger.close());
+    const { port } = stranger.address() as AddressInfo;
+    const { code, err } = await piped(["--url", `http://127.0.0.1:${port}`], "hi");
+    assert.equal(code, 1);
+    assert.equal(err, "smore: the server's answer is no JSON: <h1>It works!</h1>\n");
   });
 
   test("wrong usage is exit code 2", async () => {

@@ -56,7 +56,7 @@ async function parseChat(
   if (ending === "continued" && tools !== null) {
     throw unsupported("continue_final_message", ` together with tools; set tool_choice to "none"`);
   }
-  const text = render(messages, ending, context, toolPrompt ? tools : null);
+  const text = await render(messages, ending, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
   const [grammar, prompt] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
@@ -93,12 +93,12 @@ export function parseEnding(fields: Fields, messages: readonly ChatMessage[]): E
 }
 
 /** What the model reads. */
-export function render(
+export async function render(
   messages: readonly ChatMessage[],
   ending: Ending,
   context: ApiContext,
   tools: ToolUse | null = null,
-): string {
+): Promise<string> {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
   refuseLongChat(messages, context);
@@ -111,12 +111,12 @@ export function render(
   return renderWhole(messages, ending, chatTemplate, tools);
 }
 
-function renderWhole(
+async function renderWhole(
   messages: readonly ChatMessage[],
   ending: "open" | "closed",
   chatTemplate: ChatTemplate,
   tools: ToolUse | null,
-): string {
+): Promise<string> {
   const options = { addGenerationPrompt: ending === "open" };
   if (chatTemplate.toolFormat !== null) {
     const listed = tools === null ? {} : { tools: tools.listed };
@@ -125,7 +125,7 @@ function renderWhole(
   const listing = tools === null ? null : { ...tools, tools: tools.listed };
   const told = withToolsAsText(messages, listing);
   try {
-    return chatTemplate.render(told, options);
+    return await chatTemplate.render(told, options);
   } catch (error) {
     if (tools === null) throw error;
     return chatTemplate.render(withoutSystem(told), options);

@@ -3,7 +3,7 @@ import { spread } from "../turns.js";
 import type { ApiContext } from "./context.js";
 import { readEcho } from "./echo.js";
 import { CompletionEncoder } from "./encode.js";
-import { encodeText } from "./encode-text.js";
+import { checkIds, encodeText } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
@@ -31,8 +31,6 @@ interface RawIds {
 }
 
 type RawPrompt = string | RawIds;
-
-const IDS_PER_STEP = 4096;
 
 export const completions: Endpoint = {
   idPrefix: "cmpl-",
@@ -83,7 +81,7 @@ async function tokenize(
       : prompt.ids;
   if (ids.length === 0) throw emptyPrompt();
   const budget = completionBudget(ids.length, maxTokens, DEFAULT_MAX_TOKENS, context, "prompt");
-  if (typeof prompt !== "string") await spread(checkIds(prompt, context.vocab));
+  if (typeof prompt !== "string") await spread(checkIds(ids, prompt.param, context.vocab));
   const echo = echoed ? await spread(readEcho(ids, text, context.decoder())) : null;
   return { ids, echo, maxTokens: budget };
 }
@@ -116,15 +114,6 @@ function textPrompt(text: string, context: ApiContext): string {
 function idPrompt(ids: readonly number[], param: string): RawIds {
   if (ids.length === 0) throw emptyPrompt();
   return { ids, param };
-}
-
-/** Throws ApiError that names the first that is none. */
-function* checkIds({ ids, param }: RawIds, vocab: number): Generator<void, void> {
-  for (const [i, id] of ids.entries()) {
-    if (i % IDS_PER_STEP === 0) yield;
-    if (Number.isSafeInteger(id) && id >= 0 && id < vocab) continue;
-    throw invalid(`${param}[${i}]`, `a token id from 0 to ${vocab - 1}`, id);
-  }
 }
 
 function wrongPrompt(value: unknown): ApiError {

@@ -31,11 +31,10 @@ export const CHAT_OPTIONS = {
   }),
   system: text({ initial: null, placeholder: "TEXT", help: "system message", shown: "none" }),
   temperature: decimal({
-    initial: null,
+    initial: 0.7,
     min: 0,
     max: 2,
     help: "0 = always the likeliest token",
-    shown: "the server's",
   }),
   maxTokens: integer({
     initial: null,
@@ -91,7 +90,7 @@ export const command: Command = {
     }
     const { values, operands } = parsed;
     checkPlace(values, args);
-    const interactive = operands.length === 0 && terminal.input.isTTY === true;
+    const interactive = operands.length === 0 && isTerminal(terminal);
     const message = interactive ? "" : await givenMessage(operands, terminal);
     if (values.model === null) {
       const server = { url: values.url.replace(/\/+$/, ""), key: values.key };
@@ -124,9 +123,14 @@ function serveOptions(model: string, { adapter, threads }: ChatValues): string[]
   return ["--model", model, ...adapters, ...(threads === null ? [] : ["--threads", `${threads}`])];
 }
 
+function isTerminal({ input, output }: Terminal): boolean {
+  return input.isTTY === true && output.isTTY === true;
+}
+
 /** The message of the command line, and what comes through a pipe below it. */
 async function givenMessage(operands: readonly string[], { input }: Terminal): Promise<string> {
-  const piped = input.isTTY === true ? "" : (await readAll(input)).trim();
+  const complete = operands.length > 0 && input.isTTY === true;
+  const piped = complete ? "" : (await readAll(input)).trim();
   const message = [operands.join(" "), piped].filter((part) => part !== "").join("\n\n");
   if (message === "") throw new UsageError("nothing to say: give a message, a pipe or a terminal");
   return message;

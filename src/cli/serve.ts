@@ -68,8 +68,9 @@ export const command: Command = {
     for (const name of unknownVariables(SERVE_OPTIONS, terminal.environment)) {
       terminal.complain(`smore: the variable ${name} is no option (smore serve --help lists them)`);
     }
+    const { drainSignal, endBy, onHangup } = terminal;
     const ready = (facts: BannerFacts) => terminal.print(banner(facts));
-    return await new Service(config, { ...terminal, ready }).run();
+    return await new Service(config, { drainSignal, endBy, onHangup, ready }).run();
   },
 };
 

@@ -1,5 +1,5 @@
 import { EventReader } from "./event-reader.js";
-import { ask, type ErrorFields, type Server, serverError } from "./server.js";
+import { ask, type ErrorFields, parseJson, type Server, serverError } from "./server.js";
 
 /** A chat with a model, streamed. */
 
@@ -50,7 +50,7 @@ export async function* streamChat(
     if (piece === null || piece.done) throw serverError(0, CUT_OFF);
     for (const data of events.push(decoder.decode(piece.value, { stream: true }))) {
       if (data === "[DONE]") return;
-      const chunk = JSON.parse(data) as ChatChunk & { readonly error?: ErrorFields };
+      const chunk = parseJson<ChatChunk & { readonly error?: ErrorFields }>(data, response.status);
       if (chunk.error !== undefined) throw serverError(response.status, chunk.error);
       yield chunk;
     }

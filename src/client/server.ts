@@ -85,11 +85,25 @@ export function serverError(status: number, { message, code, param }: ErrorField
   return new ServerError(status, message, code, param);
 }
 
+/** Throws ServerError where something else than this server has answered, such as a proxy's page. */
+export async function readJson<Body>(response: Response): Promise<Body> {
+  return parseJson(await response.text(), response.status);
+}
+
+export function parseJson<Body>(text: string, status: number): Body {
+  try {
+    return JSON.parse(text) as Body;
+  } catch {
+    const said = text.trim().slice(0, 80);
+    throw new ServerError(status, `the server's answer is no JSON: ${said}`, null, null);
+  }
+}
+
 /** What a server that cannot be asked yet says of itself; null when it can. Throws ServerError. */
 export async function whyNotReady(server: Server): Promise<string | null> {
   const response = await reach(server, "/readyz", { method: "GET" });
   if (response.ok) return null;
-  const { status, progress, detail } = (await response.json()) as Readiness;
+  const { status, progress, detail } = await readJson<Readiness>(response);
   const share = progress === undefined ? "" : ` ${Math.floor(100 * progress)} %`;
   return `${status}${share}${detail ? `, ${detail}` : ""}`;
 }
@@ -109,6 +123,6 @@ export interface ModelEntry {
 
 /** The base first, then its adapters. */
 export async function listModels(server: Server): Promise<readonly ModelEntry[]> {
-  const { data } = (await (await ask(server, "/v1/models")).json()) as { data: ModelEntry[] };
+  const { data } = await readJson<{ data: ModelEntry[] }>(await ask(server, "/v1/models"));
   return data;
 }

@@ -160,12 +160,20 @@ function tokenLogprob(
   return { token, logprob: logprobOf(token), top };
 }
 
+function fakeText(ids: readonly number[]): string {
+  return Buffer.from(ids.filter((id) => id < 256)).toString("utf8");
+}
+
 const tokenizer: Tokenizer = {
   vocabSize: FAKE_VOCAB,
   maxBytesPerToken: 1,
   encode: async (text, { addSpecialTokens = false } = {}) =>
     addSpecialTokens ? [FAKE_BOS, ...fakeTokens(text)] : fakeTokens(text),
-  decode: (ids) => Buffer.from(ids.filter((id) => id < 256)).toString("utf8"),
+  decode: fakeText,
+  *decoding(ids) {
+    yield;
+    return fakeText(ids);
+  },
   tokenBytes: (id) => (id < 256 ? Uint8Array.of(id) : Buffer.from(`<|${id}|>`)),
   isSpecial: (id) => id >= 256,
 };
@@ -180,7 +188,7 @@ function byteDecoder(): IncrementalDecoder {
 
 const chatTemplate: ChatTemplate = {
   toolFormat: null,
-  render: (messages, { addGenerationPrompt }) => {
+  render: async (messages, { addGenerationPrompt }) => {
     const text = messages.map(({ role, content }) => `<${role}>${content}\n`).join("");
     return addGenerationPrompt ? `${text}<assistant>` : text;
   },

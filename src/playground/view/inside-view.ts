@@ -14,7 +14,7 @@ export interface Selection {
 export class InsideView {
   readonly #note = byId("routing-note", HTMLParagraphElement);
   readonly #routing = byId("routing", HTMLDivElement);
-  readonly #name = byId("token-name", HTMLOutputElement);
+  readonly #name = byId("token-name", HTMLSpanElement);
   readonly #previous = byId("previous-token", HTMLButtonElement);
   readonly #next = byId("next-token", HTMLButtonElement);
   readonly #layer = byId("layer", HTMLSelectElement);

@@ -1,4 +1,4 @@
-import { ask, type Server, ServerError } from "../../client/server.js";
+import { ask, readJson, type Server, ServerError } from "../../client/server.js";
 import { bytes, percent } from "../format.js";
 import { MetricsText } from "../metrics-text.js";
 import { byId, element } from "./dom.js";
@@ -17,6 +17,10 @@ interface AdapterEntry {
   readonly misses?: number;
 }
 
+interface Adapters {
+  readonly data: readonly AdapterEntry[];
+}
+
 export class MemoryView {
   readonly #root = byId("memory", HTMLDivElement);
   readonly #load = byId("load", HTMLParagraphElement);
@@ -25,10 +29,10 @@ export class MemoryView {
   async refresh(server: Server): Promise<void> {
     try {
       const [adapters, metrics] = await Promise.all([
-        ask(server, "/v1/adapters").then((response) => response.json()),
+        ask(server, "/v1/adapters").then((response) => readJson<Adapters>(response)),
         ask(server, "/metrics").then((response) => response.text()),
       ]);
-      this.#draw((adapters as { data: AdapterEntry[] }).data, new MetricsText(metrics));
+      this.#draw(adapters.data, new MetricsText(metrics));
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
       this.#root.replaceChildren(element("p", { class: "quiet" }, error.message));
@@ -65,7 +69,7 @@ function drawAdapter(adapter: AdapterEntry): HTMLElement {
   return element(
     "li",
     {},
-    element("span", { class: "name" }, id),
+    element("span", { class: "adapter-name" }, id),
     element("span", { class: "figures" }, `${bytes(resident)} / ${bytes(all)}`),
     element("div", { class: "bar-track", "aria-hidden": "true" }, fill),
     element("span", { class: "quiet" }, tierText(adapter)),

@@ -22,7 +22,7 @@ interface Turn {
 export class Pane {
   readonly root: HTMLElement;
   readonly #model: HTMLSelectElement;
-  readonly #speed = element("output", { class: "speed", "aria-label": "Speed" });
+  readonly #speed = element("span", { class: "speed" });
   readonly #turns = element("div", { class: "turns", tabindex: -1 });
   readonly #listener: PaneListener;
   #conversation: Turn[] = [];

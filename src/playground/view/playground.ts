@@ -189,11 +189,15 @@ export class Playground {
     this.#announcer.begin(`${this.#panes[0]!.model} answers.`);
     const { system } = this.#sampling;
     const fields = this.#sampling.fields();
-    await Promise.all(
-      this.#panes.map((pane) => pane.ask(message, system, this.#server, fields, running.signal)),
+    const answers = this.#panes.map((pane) =>
+      pane.ask(message, system, this.#server, fields, running.signal),
     );
-    this.#announcer.end();
-    this.#setRunning(null);
+    try {
+      await Promise.all(answers);
+    } finally {
+      this.#announcer.end();
+      this.#setRunning(null);
+    }
     await this.#refresh();
   }
 

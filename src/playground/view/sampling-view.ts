@@ -38,7 +38,7 @@ export class SamplingView {
       this.#tell();
     });
     show();
-    const note = element("span", { class: "quiet", id: `${id}-help` }, help);
+    const note = element("span", { class: "quiet control-help", id: `${id}-help` }, help);
     return element(
       "div",
       { class: "control" },

@@ -5,13 +5,15 @@ import { shape } from "./dom.js";
 
 /** Characters of a token above the tree. */
 const LONGEST_NAME = 24;
+const MOST_RADIUS = 15;
+const SHARE_WIDTH = 36;
 
 /** The picture of one token's sub-tree: every expert is there, the way that was taken is bold. */
 export function drawTree(tree: SubTree, token: string, place: string, width: number): SVGElement {
   const picture = layoutTree(tree, width);
   const rootLevel = tree.levels[0]!.level;
   const most = Math.max(...picture.edges.map(({ weight }) => Math.abs(weight)), Number.EPSILON);
-  const radius = nodeRadius(picture);
+  const size = nodeSize(picture);
   const classOf = (level: number) => (level === rootLevel ? "root" : "");
   return shape(
     "svg",
@@ -29,7 +31,7 @@ export function drawTree(tree: SubTree, token: string, place: string, width: num
         "stroke-opacity": 0.35 + (0.5 * Math.abs(weight)) / most,
       }),
     ),
-    ...picture.nodes.map((node) => drawNode(node, radius, classOf(node.level))),
+    ...picture.nodes.map((node) => drawNode(node, size, classOf(node.level))),
     ...drawTrunk(picture, token),
   );
 }
@@ -47,21 +49,29 @@ function shortened(text: string): string {
   return text.length <= LONGEST_NAME ? text : `${text.slice(0, LONGEST_NAME - 1)}…`;
 }
 
-function nodeRadius({ nodes }: TreePicture): number {
+/** Experts stand beside each other with their shares between them, where there is room for these. */
+function nodeSize({ nodes }: TreePicture): { radius: number; told: boolean } {
   const gaps = nodes.flatMap(({ x, y }, i) => {
     const next = nodes[i + 1];
     return next?.y === y ? [next.x - x] : [];
   });
-  return Math.min(15, 0.42 * Math.min(...gaps, 40));
+  const gap = Math.min(...gaps, 100);
+  const told = gap >= SHARE_WIDTH + 16;
+  const radius = told ? (gap - SHARE_WIDTH) / 2 : 0.42 * gap;
+  return { radius: Math.min(MOST_RADIUS, radius), told };
 }
 
-function drawNode(node: TreeNode, radius: number, levelClass: string): SVGElement {
+function drawNode(
+  node: TreeNode,
+  { radius, told }: ReturnType<typeof nodeSize>,
+  levelClass: string,
+): SVGElement {
   const { x, y, expert, weight } = node;
   const taken = weight !== 0;
   const group = shape("g", { class: `node ${levelClass} ${taken ? "taken" : ""}` });
   group.append(shape("circle", { cx: x, cy: y, r: radius }));
   if (radius >= 7) group.append(shape("text", { class: "name", x, y: y + 0.5 }, String(expert)));
-  if (taken && radius >= 14) {
+  if (taken && told) {
     group.append(shape("text", { class: "share", x: x + radius + 4, y: y + 4 }, weight.toFixed(2)));
   }
   return group;
