@@ -241,6 +241,25 @@ test("slow callbacks are spread over turns of the event loop", async (context) =
   assert.equal(turns.size, 8, "16 callbacks");
 });
 
+test("a mask that comes late is waited for, also by a request whose whole prompt is cached", async (context) => {
+  const { loop, engine } = await start(context);
+  const prompt = Array.from({ length: 33 }, (_, i) => 1 + (i % 9)); // all but the last token in pages
+  await collect(loop, { prompt, maxTokens: 2 }).done;
+  let allow = () => {};
+  const made = new Promise<void>((resolve) => {
+    allow = resolve;
+  });
+  const mask = { bits: null as Uint32Array | null, failure: null, made, accept: () => {} };
+  const finished = new Promise<GenerationEvent>((resolve) => {
+    loop.submit({ ...requestOf({ ...plain, prompt, maxTokens: 1 }), mask, onEvent: resolve });
+  });
+  while (loop.scheduler.running.length === 0) await new Promise(setImmediate);
+  assert.equal(loop.scheduler.running[0]?.cachedTokens, 32);
+  mask.bits = new Uint32Array(Math.ceil(engine.info.vocab / 32)).fill(0xffffffff);
+  allow();
+  assert.equal((await finished).kind, "token");
+});
+
 test("draining finishes what runs and refuses what comes", async (context) => {
   const { loop } = await start(context);
   const running = collect(loop, { maxTokens: 30 });

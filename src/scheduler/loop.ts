@@ -191,7 +191,6 @@ export class EngineLoop implements Generator {
       });
       await Promise.race([Promise.all(made), late]);
       clearTimeout(timer);
-      for (const mask of made) void mask.then(() => this.#awake());
     }
     await this.#emit(this.scheduler.failMasks(), performance.now());
   }
@@ -304,9 +303,11 @@ export class EngineLoop implements Generator {
     this.#awake();
   }
 
+  /** Until there is something to plan; a mask may be all that a sequence waits for, also one just let in. */
   #sleep(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
+      for (const { made } of this.scheduler.masksInWork()) void made.then(() => this.#awake());
     });
   }
 
