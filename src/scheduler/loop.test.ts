@@ -148,14 +148,17 @@ test("a page that cannot be read fails its requests; the log says once which fil
   const fault = "/adapters/a1/adapter_model.safetensors: cannot be read";
   const { loop, engine } = await start(context, { faults: new Map([[1, fault]]) }, 100, log);
   await engine.loadAdapter("a1");
-  const jobs = [{ adapter: 1 }, { adapter: 1 }, {}].map((job) => collect(loop, job));
+  const origin = { requestId: "two-choices", ended: () => {} };
+  const faulty = { adapter: 1, origin };
+  const jobs = [faulty, faulty, {}].map((job) => collect(loop, job));
   const [first, second, base] = await Promise.all(jobs.map(({ done }) => done));
   const message = "The adapter could not be used.";
   for (const events of [first, second]) {
     assert.deepEqual(events, [{ kind: "error", code: "adapter_failed", message }]);
   }
   assert.equal(tokensOf(base!).length, 8);
-  assert.deepEqual(logged, [{ adapter: 1, code: "adapter_failed", fault }]);
+  const requestIds = ["two-choices"];
+  assert.deepEqual(logged, [{ adapter: 1, code: "adapter_failed", fault, requestIds }]);
 });
 
 test("an adapter that never fits fails instead of waiting for ever", async (context) => {
