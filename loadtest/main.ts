@@ -12,6 +12,8 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   plots: async () => (await import("./plots/command.js")).plots,
   http: async () => (await import("./http/command.js")).http,
   report: async () => (await import("./report/command.js")).report,
+  serving: async () => (await import("./serving/command.js")).serving,
+  compare: async () => (await import("./peer/compare.js")).compare,
   peer: async () => (await import("./peer/command.js")).peer,
 };
 
