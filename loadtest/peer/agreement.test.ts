@@ -4,15 +4,15 @@ import { compareAnswers, firstTokens } from "./agreement.js";
 
 test("log probabilities are read in OpenAI's form and in llama.cpp's, likeliest first", () => {
   const expected = [
-    [" b", -0.5],
-    [" a", -1.5],
+    [7, -0.5],
+    [3, -1.5],
   ];
-  const openai = { top_logprobs: [{ " a": -1.5, " b": -0.5 }] };
+  const openai = { top_logprobs: [{ "token_id:3": -1.5, "token_id:7": -0.5 }] };
   const content = [
     {
       top_logprobs: [
-        { token: " a", logprob: -1.5 },
-        { token: " b", logprob: -0.5 },
+        { id: 3, logprob: -1.5 },
+        { id: 7, logprob: -0.5 },
       ],
     },
   ];
@@ -23,13 +23,13 @@ test("log probabilities are read in OpenAI's form and in llama.cpp's, likeliest 
 });
 
 test("the agreement counts differences of the peer's five likeliest, tokens not found, and equal text", () => {
-  const peerFirst = new Map("abcdef".split("").map((token, place) => [token, -place] as const));
+  const peerFirst = new Map([0, 1, 2, 3, 4, 5].map((token) => [token, -token] as const));
   const ownFirst = new Map([
-    ["a", 0.3],
-    ["b", -1.4],
-    ["c", -2],
-    ["d", -3],
-    ["f", 100],
+    [0, 0.3],
+    [1, -1.4],
+    [2, -2],
+    [3, -3],
+    [5, 100],
   ]);
   const agreement = compareAnswers(
     { first: [ownFirst], greedy: ["same", "abcX"] },

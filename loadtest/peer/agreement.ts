@@ -1,8 +1,8 @@
 import { CommandError } from "../../src/cli/command.js";
 import { readyModel } from "../client/command.js";
 
-/** The likeliest first tokens of an answer, by their text. */
-export type FirstTokens = ReadonlyMap<string, number>;
+/** Log probabilities of the likeliest first tokens of an answer, by their ids: some have the same text. */
+export type FirstTokens = ReadonlyMap<number, number>;
 
 /** What one side said to the prompts. */
 export interface Answers {
@@ -31,11 +31,11 @@ interface Completion {
   }[];
 }
 
-/** As OpenAI's completions have them, or as llama.cpp gives them there: in the form of chat. */
+/** As OpenAI's completions have them, with "token_id:N" as names, or as llama.cpp gives them there. */
 interface Logprobs {
   readonly top_logprobs?: readonly Readonly<Record<string, number>>[];
   readonly content?: readonly {
-    readonly top_logprobs: readonly { readonly token: string; readonly logprob: number }[];
+    readonly top_logprobs: readonly { readonly id: number; readonly logprob: number }[];
   }[];
 }
 
@@ -49,7 +49,13 @@ export async function askAll(
   const model = await readyModel({ baseUrl });
   const first: FirstTokens[] = [];
   for (const prompt of firstPrompts) {
-    const question = { model, prompt, max_tokens: 1, logprobs: ASKED_TOKENS };
+    const question = {
+      model,
+      prompt,
+      max_tokens: 1,
+      logprobs: ASKED_TOKENS,
+      return_tokens_as_token_ids: true,
+    };
     first.push(firstTokens(await ask(baseUrl, question)));
   }
   const greedy: string[] = [];
@@ -73,10 +79,10 @@ async function ask(baseUrl: string, question: object): Promise<Completion> {
 /** Likeliest first. */
 export function firstTokens({ choices }: Completion): FirstTokens {
   const logprobs = choices[0]?.logprobs;
-  const inChat = logprobs?.content?.[0]?.top_logprobs;
-  const pairs =
-    inChat?.map(({ token, logprob }): [string, number] => [token, logprob]) ??
-    Object.entries(logprobs?.top_logprobs?.[0] ?? {});
+  const byName = Object.entries(logprobs?.top_logprobs?.[0] ?? {});
+  const pairs: (readonly [number, number])[] =
+    logprobs?.content?.[0]?.top_logprobs.map(({ id, logprob }) => [id, logprob] as const) ??
+    byName.map(([name, logprob]) => [Number(name.replace("token_id:", "")), logprob] as const);
   if (pairs.length === 0) throw new CommandError("the answer has no log probabilities");
   return new Map(pairs.sort((a, b) => b[1] - a[1]));
 }
