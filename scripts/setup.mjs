@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url";
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const jobs = String(availableParallelism());
 const typescriptRoots = ["src", "test", "loadtest", "models/eval"];
+/** What runs in Node.js and what runs in browsers know different libraries. */
+const typescriptProjects = ["tsconfig.json", "src/playground/view/tsconfig.json"];
 
 /** A failure that its lines explain; nothing else is printed. */
 export class SetupError extends Error {}
@@ -93,7 +95,7 @@ function nativeSources() {
 function typescriptSources() {
   const folders = typescriptRoots.map((folder) => join(root, folder));
   const code = folders.flatMap((folder) => filesBelow(folder, (file) => file.endsWith(".ts")));
-  return [...code, join(root, "tsconfig.json")];
+  return [...code, ...typescriptProjects.map((file) => join(root, file))];
 }
 
 /**
@@ -212,8 +214,10 @@ function buildAddon() {
 
 function compileTypescript() {
   console.error("smore: compiling TypeScript");
-  if (!run(process.execPath, [packageBin("typescript"), "--project", "tsconfig.json"])) {
-    throw new SetupError("TypeScript found errors; they are above");
+  for (const project of typescriptProjects) {
+    if (!run(process.execPath, [packageBin("typescript"), "--project", project])) {
+      throw new SetupError("TypeScript found errors; they are above");
+    }
   }
   removeOutputsWithoutSource();
 }

@@ -14,8 +14,7 @@ const parts = {
     nativeTests("build", ["-DSMORE_SANITIZE="], "smore_tests", ["smore_tests", "smore_benches"]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
-  train: () =>
-    run("python3", ["-m", "unittest", "discover", "-s", "models/train/tests/tasks", "-t", "."]),
+  train: trainingTests,
   node: nodeTests,
 };
 
@@ -37,6 +36,19 @@ function nativeTests(folder, configure, test = "smore_tests", targets = ["smore_
 function hasDoctest(build) {
   const cache = readFileSync(join(build, "CMakeCache.txt"), "utf8");
   return /^DOCTEST_INCLUDE_DIR:PATH=(?!.*NOTFOUND)/m.test(cache);
+}
+
+async function trainingTests() {
+  const tests = (/** @type {string} */ python, /** @type {string} */ folder) =>
+    run(python, ["-m", "unittest", "discover", "-s", `models/train/tests/${folder}`, "-t", "."]);
+  if (!tests("python3", "tasks")) return false;
+  const environment = pathToFileURL(join(root, "dist/src/cli/train/environment.js"));
+  const python = (await import(environment.href)).preparedPython();
+  if (python !== null) return tests(python, "training");
+  console.log(
+    "tests of the mathematics are skipped: npm run smore -- train --setup makes what they need",
+  );
+  return true;
 }
 
 async function nodeTests() {
@@ -68,7 +80,8 @@ const HELP = `Usage: npm test [-- PART...]
               apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
   threads     those of the thread pool and the adapters' cache under the thread sanitizer
-  train       tests of the training tasks and of what checks their answers
+  train       tests of the training tasks and of what checks their answers, with Python alone; of the
+              mathematics too where its Python environment is (npm run smore -- train --setup)
   node        tests of the server over real sockets; those of the default model need it in the cache
               (npm run smore -- pull) or at SMORE_TEST_MODEL
 

@@ -6,11 +6,14 @@ import {
   label,
   list,
   parseOptions,
+  size,
   text,
+  toggle,
   UsageError,
   type Values,
 } from "./cli/options.js";
-import { LOG_LEVELS } from "./log.js";
+import { ACTIVATIONS } from "./engine/native.js";
+import { LOG_FORMATS, LOG_LEVELS } from "./log.js";
 import { DEFAULT_MODEL } from "./models/catalog.js";
 
 /** Options of everything that loads an engine. */
@@ -49,9 +52,9 @@ export const ENGINE_OPTIONS = {
     max: 4096,
     help: "adapters in memory at once; more can be served in turn",
   }),
-  activations: choice(["auto", "fp32"], {
+  activations: choice(ACTIVATIONS, {
     initial: "auto",
-    help: "products with 8-bit activations where the kernels have them, or all in float32",
+    help: "where weights are quantized: 8 bits, and 15 in blocks of large values (auto); 8 bits everywhere (int8: faster, less exact); or all in float32",
   }),
   adapterDtype: choice(["stored", "bf16", "int8"], {
     initial: "stored",
@@ -134,6 +137,7 @@ export const SERVE_OPTIONS = {
     max: 1 << 30,
     help: "tokens of prompts that may wait; what comes beyond is refused with 503",
   }),
+  maxBodyBytes: size("8MiB", "largest body of a request, and message of a WebSocket"),
   requestTimeout: integer({
     initial: 0,
     min: 0,
@@ -154,6 +158,7 @@ export const SERVE_OPTIONS = {
     help: "require one of the named keys in PATH, each with its own limits",
     shown: "none",
   }),
+  noPlayground: toggle("serve no page to people at /"),
   drainDelay: integer({
     initial: 0,
     min: 0,
@@ -162,6 +167,24 @@ export const SERVE_OPTIONS = {
     help: "on SIGTERM, keep accepting for so long while /readyz says 503",
   }),
   logLevel: choice(LOG_LEVELS, { initial: "info", help: "least severe lines to log" }),
+  logFormat: choice(LOG_FORMATS, {
+    initial: "auto",
+    help: "a JSON object a line, or sentences; auto: sentences at a terminal",
+  }),
+  otlpEndpoint: text({
+    initial: null,
+    placeholder: "URL",
+    help: "send OpenTelemetry traces to this collector by OTLP over HTTP (JSON), at URL/v1/traces",
+    shown: "OTEL_EXPORTER_OTLP_ENDPOINT, else no traces",
+  }),
+  otlpSample: integer({
+    initial: 100,
+    min: 0,
+    max: 100,
+    placeholder: "PERCENT",
+    help: "share of the traces that begin here; callers decide about theirs",
+  }),
+  otlpSteps: toggle("record the engine's steps, too: many spans"),
 } as const;
 
 export interface AdapterSource {
@@ -185,8 +208,25 @@ export function readConfig(
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
   const { adapter, ...rest } = values;
-  return Object.freeze({ ...rest, adapters: parseAdapters(adapter, source("adapter")) });
+  const adapters = parseAdapters(adapter, source("adapter"));
+  const otlpEndpoint = collector(values.otlpEndpoint, source("otlpEndpoint"), environment);
+  return Object.freeze({ ...rest, adapters, otlpEndpoint });
 }
+
+/** Where traces go: `given`, else what the variable of every OpenTelemetry program says. */
+function collector(
+  given: string | null,
+  option: string,
+  { [OTLP_VARIABLE]: everywhere }: Readonly<Record<string, string | undefined>>,
+): string | null {
+  const url = given ?? (everywhere === "" ? undefined : everywhere);
+  if (url === undefined) return null;
+  if (URL.canParse(url) && /^https?:/.test(url)) return url.replace(/\/+$/, "");
+  const source = given === null ? OTLP_VARIABLE : option;
+  throw new UsageError(`${source} must be the http or https URL of a collector, not "${url}"`);
+}
+
+const OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
   if (maxBatchTokens >= maxBatch) return;

@@ -59,6 +59,11 @@ export const ERRORS = {
     type: INVALID,
     message: "Pages of this origin may not open a WebSocket here (--cors-origin).",
   },
+  admin_required: {
+    status: 403,
+    type: INVALID,
+    message: 'This API key may not manage adapters: it lacks the scope "admin".',
+  },
   not_found: { status: 404, type: INVALID, message: "There is nothing at this URL." },
   adapter_not_found: { status: 404, type: INVALID, message: "There is no such adapter." },
   model_not_found: { status: 404, type: INVALID, message: "The model does not exist." },

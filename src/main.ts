@@ -1,36 +1,33 @@
 #!/usr/bin/env node
-import { type Command, CommandError, type Terminal } from "./cli/command.js";
+import { CommandError, type Terminal } from "./cli/command.js";
+import { COMMANDS } from "./cli/commands.js";
 import { nearest, UsageError } from "./cli/options.js";
 import { ModelError } from "./models/model-error.js";
 import { VERSION } from "./version.js";
 
 /** The only file that ends the process. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n signal n. */
 
-interface Entry {
-  readonly summary: string;
-  readonly load: () => Promise<{ readonly command: Command }>;
-}
-
-const COMMANDS: Readonly<Record<string, Entry>> = {
-  serve: { summary: "serve a model and its adapters", load: () => import("./cli/serve.js") },
-  verify: { summary: "check golden files", load: () => import("./cli/verify.js") },
-  bench: { summary: "measure the engine alone", load: () => import("./cli/bench.js") },
-  inspect: { summary: "show a model or adapter", load: () => import("./cli/inspect.js") },
-  pull: { summary: "fetch a model", load: () => import("./cli/pull.js") },
-};
-
 const HELP = `Usage: smore COMMAND [OPTIONS]
 
 ${Object.entries(COMMANDS)
-  .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
   .join("\n")}
 
-smore COMMAND --help tells the options, smore --version which one this is. Exit codes: 0 done, 1 failed, 2 wrong usage.`;
+smore COMMAND --help tells the options, smore --version which one this is. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+Examples:
+  smore serve
+  smore chat "What is the capital of France?"
+  source <(smore completion bash)`;
 
 const terminal: Terminal = {
   environment: process.env,
   print: (line) => process.stdout.write(`${line}\n`),
   complain: (line) => process.stderr.write(`${line}\n`),
+  get input() {
+    return process.stdin; // opened by those who ask for it alone
+  },
+  output: process.stdout,
   drainSignal: () => {
     const controller = new AbortController();
     for (const signal of ["SIGTERM", "SIGINT"] as const) {

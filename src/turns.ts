@@ -4,7 +4,7 @@
  */
 
 /** What long work may hold the event loop for in one go; a step that began within it is finished. */
-export const SLICE_MS = 1;
+const SLICE_MS = 1;
 
 const waiting: (() => void)[] = [];
 
@@ -20,15 +20,34 @@ function next(): void {
   if (waiting.length > 0) setImmediate(next);
 }
 
+let heard: (seconds: number) => void = () => {};
+
+/** `listener` hears how long each slice held the event loop. */
+export function onSlice(listener: (seconds: number) => void): void {
+  heard = listener;
+}
+
 /** Runs work to its end. What takes less than a slice is done before this returns, and its promise with it. */
 export async function spread<Result>(work: Generator<unknown, Result>): Promise<Result> {
   for (;;) {
-    const end = performance.now() + SLICE_MS;
-    do {
-      const step = work.next();
-      if (step.done === true) return step.value;
-    } while (performance.now() < end);
+    const step = runSlice(work);
+    if (step.done === true) return step.value;
     await ownTurn();
+  }
+}
+
+/** Runs work for a slice, one step at least. */
+export function runSlice<Result>(
+  work: Generator<unknown, Result>,
+): IteratorResult<unknown, Result> {
+  const began = performance.now();
+  try {
+    for (;;) {
+      const step = work.next();
+      if (step.done === true || performance.now() - began >= SLICE_MS) return step;
+    }
+  } finally {
+    heard((performance.now() - began) / 1000);
   }
 }
 

@@ -26,7 +26,7 @@ async function serveTiny(context: TestContext) {
       kvMemory: 16 * MIB,
       adapterMemory: 16 * MIB,
       maxLoadedAdapters: 1,
-      fp32Activations: true,
+      activations: "fp32",
       adapterDtype: "stored",
       quantize: "none",
       profile: false,

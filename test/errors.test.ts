@@ -186,10 +186,13 @@ test("what is not served is refused by name unless it changes nothing", async (t
 test("unknown fields are accepted and logged once", async (t) => {
   const { url, logged } = await serve(t);
   const body = { model: "fake", prompt: "x", frobnicate: 1, user: "me", metadata: {} };
-  for (let i = 0; i < 3; i++) assert.equal((await post(`${url}/v1/completions`, body)).status, 200);
+  for (const id of ["first", "second", "third"]) {
+    const answer = await post(`${url}/v1/completions`, body, { "x-request-id": id });
+    assert.equal(answer.status, 200);
+  }
   assert.deepEqual(
     logged.map(({ fields }) => fields),
-    [{ field: "frobnicate" }],
+    [{ requestId: "first", field: "frobnicate" }],
   );
 });
 

@@ -39,8 +39,11 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     limits: DEFAULT_LIMITS,
     lifecycle: () => lifecycle,
     held: () => {},
+    refused: () => {},
+    tracing: () => null,
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
+    pages: null,
     log: { debug: () => {}, warn: log, error: log },
     ...setup.options,
   });
@@ -54,7 +57,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
 
 /** A key without limits. */
 export function apiKey(key: string): ApiKey {
-  return { name: `the holder of ${key}`, key, limits: {} };
+  return { name: `the holder of ${key}`, key, admin: true, limits: {} };
 }
 
 /** The fake model with room for long answers. */

@@ -185,7 +185,12 @@ test("a conversation that the model's template refuses", async (t) => {
 });
 
 test("keys and what they may use", async (t) => {
-  const limited = (name: string, limits: ApiKey["limits"]): ApiKey => ({ name, key: name, limits });
+  const limited = (name: string, limits: ApiKey["limits"]): ApiKey => ({
+    name,
+    key: name,
+    admin: false,
+    limits,
+  });
   const { url } = await serveFake(t, {
     reply: () => "x",
     options: {
@@ -222,6 +227,14 @@ test("keys and what they may use", async (t) => {
     "invalid_api_key",
     /^Incorrect API key provided\.$/,
     { "www-authenticate": "Bearer" },
+  ]);
+  const path = `${url}/v1/load_lora_adapter`;
+  check("admin_required", await read(await post(path, {}, { authorization: "Bearer quota" })), [
+    403,
+    INVALID,
+    null,
+    "admin_required",
+    /^This API key may not manage adapters: it lacks the scope "admin"\.$/,
   ]);
   check("rate_limit_exceeded", await second("requests"), [
     429,

@@ -116,10 +116,24 @@ class Backend {
   virtual void softcap(float cap, float* x, int64_t count) = 0;
 };
 
+// What activations are where they meet quantised weights. Integers come in blocks of 32 under one
+// scale, and products with them are exact.
+enum class ActivationType {
+  kDigits,   // int8; blocks of large values, which err most, have a second int8 digit
+  kInt8,     // int8
+  kFloat32,  // floats, there and everywhere else
+};
+
+inline constexpr ActivationType kActivationTypes[] = {
+    ActivationType::kDigits, ActivationType::kInt8, ActivationType::kFloat32};
+
+// By the names that users give: auto, int8 or fp32. Throws Error(kInvalidArgument) for another.
+ActivationType activation_type(const std::string& name);
+
 struct BackendOptions {
   int threads = 1;
-  bool fp32_activations = false;  // products with float32 activations instead of int8 blocks
-  std::string path;               // forces a kernel path by name; empty = the machine's best
+  ActivationType activations = ActivationType::kDigits;
+  std::string path;  // forces a kernel path by name; empty = the machine's best
 };
 
 // The CPU backend. Throws Error(kInvalidArgument) naming the paths of this machine when the forced

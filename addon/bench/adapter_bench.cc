@@ -1,8 +1,8 @@
 // Decode steps with adapters beside steps of the base alone, in turn: a S'MoRE tree (4/4 experts,
 // 2/2 active, rank 8) on gate, up and down, and LoRA of rank 16 on seven linears, random weights in
 // bfloat16; one stream, and 16 on one adapter and on 16. Prints the share of the base's speed
-// beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40] [ACTIVATIONS=auto|fp32]
-// [EXPERTS=stored|int8]
+// beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40]
+// [ACTIVATIONS=auto|int8|fp32] [EXPERTS=stored|int8]
 
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ constexpr int kContext = 256;  // positions of a stream
 struct Options {
   int threads = 2;
   int steps = 40;
-  bool fp32_activations = false;
+  ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;
 };
 
@@ -166,9 +166,8 @@ class Bench {
   Bench(const std::string& path, const Options& options)
       : options_(options),
         source_(open_model(path)),
-        cpu_(make_cpu_backend({.threads = options.threads,
-                               .fp32_activations = options.fp32_activations,
-                               .path = ""})),
+        cpu_(make_cpu_backend(
+            {.threads = options.threads, .activations = options.activations, .path = ""})),
         config_(source_.config),
         weights_(pack_weights(source_, Quantize::kNone, *cpu_, [](auto...) {})),
         rotary_(cpu_->make_rotary(config_, kContext)),
@@ -275,7 +274,7 @@ int run(int argc, char** argv) {
   Options options;
   if (argc > 2) options.threads = std::atoi(argv[2]);
   if (argc > 3) options.steps = std::min(kContext, std::atoi(argv[3]));
-  options.fp32_activations = argc > 4 && std::string(argv[4]) == "fp32";
+  if (argc > 4) options.activations = activation_type(argv[4]);
   if (argc > 5 && std::string(argv[5]) == "int8") options.experts = ExpertType::kInt8;
   char name[] = "/tmp/adapter-bench-XXXXXX";
   if (::mkdtemp(name) == nullptr) return 1;
@@ -298,8 +297,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr,
-                 "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|fp32] [stored|int8]\n");
+    std::fprintf(
+        stderr,
+        "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|int8|fp32] [stored|int8]\n");
     return 2;
   }
   try {

@@ -1,6 +1,6 @@
 // Times the CPU kernels over the matrices of SmolLM2-135M, every layer its own copy, so that a pass
 // streams from memory as a model's step does. Prints GB/s and GFLOP/s beside the machine's peaks.
-//   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [int8|fp32] [THREADS=1,2,4]
+//   kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [auto|int8|fp32] [THREADS=1,2,4]
 // [ROWS=1,4,16,64,512]
 
 #include <algorithm>
@@ -121,11 +121,11 @@ std::vector<double> time_step(Backend& cpu, const Model& model, int rows) {
   return best;
 }
 
-void bench(DType type, DType head_type, bool fp32, int threads,
+void bench(DType type, DType head_type, ActivationType activations, int threads,
            const std::vector<int>& row_counts) {
-  const auto cpu = make_cpu_backend({.threads = threads, .fp32_activations = fp32, .path = ""});
+  const auto cpu = make_cpu_backend({.threads = threads, .activations = activations, .path = ""});
   const Model model(*cpu, type, head_type);
-  const Peaks peaks = measure_peaks({.threads = threads, .fp32_activations = fp32, .path = ""});
+  const Peaks peaks = measure_peaks({.threads = threads, .activations = activations, .path = ""});
   std::printf("%s, %d threads; peaks: read %.1f GB/s, int8 %.0f GFLOP/s, float %.0f GFLOP/s\n",
               std::string(cpu->path()).c_str(), threads, peaks.read_bytes * 1e-9,
               peaks.int8_operations * 1e-9, peaks.float_operations * 1e-9);
@@ -161,8 +161,8 @@ int main(int argc, char** argv) {
   };
   const smore::DType type = smore::parse_type(argument(1, "Q4_0"));
   const smore::DType head_type = smore::parse_type(argument(2, "Q8_0"));
-  const bool fp32 = std::strcmp(argument(3, "int8"), "fp32") == 0;
+  const smore::ActivationType activations = smore::activation_type(argument(3, "auto"));
   const std::vector<int> rows = smore::parse_list(argument(5, "1,4,16,64,512"));
   for (int threads : smore::parse_list(argument(4, "1,2,4")))
-    smore::bench(type, head_type, fp32, threads, rows);
+    smore::bench(type, head_type, activations, threads, rows);
 }

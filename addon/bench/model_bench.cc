@@ -41,7 +41,7 @@ class Bench {
   Bench(const std::string& path, int threads, int streams, int prompt)
       : pages_((std::max(prompt, kFirst + kSteps) + kPageTokens - 1) / kPageTokens),
         source_(open_model(path)),
-        cpu_(make_cpu_backend({.threads = threads, .fp32_activations = false, .path = ""})),
+        cpu_(make_cpu_backend({.threads = threads, .path = ""})),
         config_(source_.config),
         weights_(pack_weights(source_, Quantize::kNone, *cpu_, [](auto...) {})),
         profiled_(*cpu_, weights_, profile_),

@@ -96,7 +96,7 @@ EngineConfig to_engine_config(Napi::Object object) {
           .kv_memory = whole_number(object, "kvMemory"),
           .adapter_memory = whole_number(object, "adapterMemory"),
           .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
-          .fp32_activations = flag(object, "fp32Activations"),
+          .activations = activation_type(text(object, "activations")),
           .experts = experts_of(text(object, "adapterDtype")),
           .quantize = quantize_of(text(object, "quantize")),
           .profile = flag(object, "profile"),

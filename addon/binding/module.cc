@@ -59,7 +59,7 @@ Napi::Value verify_layer_file(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
     const BackendOptions options{
         .threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
-        .fp32_activations = call[2].ToBoolean(),
+        .activations = activation_type(text_argument(call, 2, "verifyLayer: the activations")),
         .path = text_argument(call, 1, "verifyLayer: the kernel path")};
     return promise_of(
         call.Env(),

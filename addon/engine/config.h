@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/backend.h"
 #include "engine/step.h"
 #include "model/quantize.h"
 #include "residual/adapters.h"
@@ -20,7 +21,7 @@ struct EngineConfig {
   uint64_t kv_memory = 0;
   uint64_t adapter_memory = 0;
   int max_loaded_adapters = 0;
-  bool fp32_activations = false;
+  ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;
   Quantize quantize = Quantize::kNone;
   bool profile = false;       // measure what each stage of the steps takes

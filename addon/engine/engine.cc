@@ -71,9 +71,8 @@ void require_memory(const ModelSource& source, const EngineConfig& config, uint6
 
 std::unique_ptr<Engine> Engine::load(const EngineConfig& config, const Progress& progress) {
   check_config(config);
-  std::unique_ptr<Backend> backend = make_cpu_backend({.threads = config.threads,
-                                                       .fp32_activations = config.fp32_activations,
-                                                       .path = config.kernel_path});
+  std::unique_ptr<Backend> backend = make_cpu_backend(
+      {.threads = config.threads, .activations = config.activations, .path = config.kernel_path});
   return std::unique_ptr<Engine>(
       new Engine(config, open_model(config.model_path), std::move(backend), progress));
 }

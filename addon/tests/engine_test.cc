@@ -25,7 +25,7 @@ EngineConfig config() {
           .kv_memory = 8 << 20,
           .adapter_memory = 8 << 20,
           .max_loaded_adapters = 4,
-          .fp32_activations = true};
+          .activations = ActivationType::kFloat32};
 }
 
 std::unique_ptr<Engine> load(const EngineConfig& config) {

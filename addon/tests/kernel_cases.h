@@ -17,17 +17,18 @@
 
 namespace smore::kernel_cases {
 
-inline std::unique_ptr<Backend> backend(const std::string& path, bool fp32, int threads = 2) {
-  return make_cpu_backend({.threads = threads, .fp32_activations = fp32, .path = path});
+inline std::unique_ptr<Backend> backend(const std::string& path, ActivationType activations,
+                                        int threads = 2) {
+  return make_cpu_backend({.threads = threads, .activations = activations, .path = path});
 }
 
 template <class Fn>
 void for_each_path(Fn&& fn) {
   for (const std::string& path : cpu_paths()) {
-    for (bool fp32 : {true, false}) {
+    for (ActivationType activations : kActivationTypes) {
       CAPTURE(path);
-      CAPTURE(fp32);
-      fn(path, fp32);
+      CAPTURE(activations);
+      fn(path, activations);
     }
   }
 }

@@ -165,8 +165,8 @@ std::vector<double> expected_rows(const Case& c, const Sequence& sequence, const
 }
 
 // What rounding of keys, values, queries and weights may do, as a share of a result's size.
-double tolerance(const std::string& path, bool fp32) {
-  if (fp32) return 2e-6;
+double tolerance(const std::string& path, ActivationType activations) {
+  if (activations == ActivationType::kFloat32) return 2e-6;
   return find_kernels(path).attention->stored == DType::kBF16 ? 7.8e-3 : 2e-3;  // 2^-7, 2^-9
 }
 
@@ -174,8 +174,8 @@ TEST_CASE(
     "paged attention equals the reference: heads sharing keys, window, soft cap, norms, rope "
     "scaling") {
   std::mt19937 random(21);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (const Case& c : cases()) {
       CAPTURE(c.shape.heads);
       const std::vector<float> q_norm = random_floats(c.shape.head_dim, random);
@@ -187,7 +187,7 @@ TEST_CASE(
         const auto expected = expected_rows(c, sequences[s], c.norms ? q_norm.data() : nullptr,
                                             c.norms ? k_norm.data() : nullptr);
         check_close(
-            y[s], expected, [](size_t) { return 3.0; }, tolerance(path, fp32));
+            y[s], expected, [](size_t) { return 3.0; }, tolerance(path, activations));
       }
     }
   });
@@ -195,8 +195,8 @@ TEST_CASE(
 
 TEST_CASE("attention of a row has the same bits whatever the chunking") {
   std::mt19937 random(22);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32, 3);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations, 3);
     for (const Case& c : cases()) {
       const std::vector<Sequence> sequences = random_sequences(c, random);
       const auto rows_alone = run(*cpu, c, sequences, nullptr, nullptr, 1, random);
@@ -207,7 +207,7 @@ TEST_CASE("attention of a row has the same bits whatever the chunking") {
 }
 
 TEST_CASE("a head dimension that the kernels cannot hold is refused") {
-  const auto cpu = backend("generic", true);
+  const auto cpu = backend("generic", ActivationType::kFloat32);
   CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 258, 1, 0, 0}, 1), Error);
   CHECK_THROWS_AS(cpu->make_kv_cache(1, {1, 1, 7, 1, 0, 0}, 1), Error);
 }

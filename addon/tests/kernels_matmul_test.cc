@@ -34,10 +34,18 @@ std::vector<float> run(Backend& backend, const Matrix& w, const std::vector<floa
   return y;
 }
 
+// Activations as products with weights of this type see them.
+std::vector<float> seen(const std::vector<float>& x, int columns, DType dtype,
+                        ActivationType activations) {
+  const bool floats = activations == ActivationType::kFloat32 || dtype_info(dtype).block == 1;
+  if (floats) return x;
+  return reference::through_integers(x, columns, activations == ActivationType::kDigits ? 2 : 1);
+}
+
 TEST_CASE("a product equals the reference on every path, for every type, at odd shapes") {
   std::mt19937 random(1);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (DType dtype : kTypes) {
       for (const Shape& shape : shapes(dtype)) {
         CAPTURE(dtype_info(dtype).name);
@@ -49,14 +57,14 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         CHECK(packed->rows() == shape.out);
         CHECK(packed->columns() == shape.in);
         const std::vector<float> bias = random_floats(shape.out, random);
-        const bool int8 = !fp32 && dtype_info(dtype).block > 1;
         for (int rows : {1, 3, 21}) {
           CAPTURE(rows);
           const std::vector<float> x = random_floats(size_t(rows) * shape.in, random);
           const auto expected =
               reference::matmul(w.floats(), shape.out, shape.in,
-                                int8 ? reference::through_int8(x) : x, rows, bias.data());
-          const double tolerance = !fp32 && dtype == DType::kBF16 ? 1.0 / 256 : 1e-6;
+                                seen(x, shape.in, dtype, activations), rows, bias.data());
+          const double tolerance =
+              activations != ActivationType::kFloat32 && dtype == DType::kBF16 ? 1.0 / 256 : 1e-6;
           check_close(
               run(*cpu, *packed, x, rows, bias.data()), expected.y,
               [&](size_t i) { return expected.magnitude[i]; }, tolerance);
@@ -68,8 +76,8 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
 
 TEST_CASE("stacked parts of different types are one matrix, with rotary rows put in order") {
   std::mt19937 random(2);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     const Stored q = random_tensor(DType::kQ4_K, 40, 256, random);
     const Stored k = random_tensor(DType::kF16, 24, 256, random);
     const Stored v = random_tensor(DType::kQ6_K, 9, 256, random);
@@ -85,13 +93,14 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
     const auto expected = reference::matmul(w, 73, 256, x, 5, nullptr);
     check_close(
         run(*cpu, *packed, x, 5, nullptr), expected.y,
-        [&](size_t i) { return expected.magnitude[i]; }, fp32 ? 1e-6 : 1e-2);
+        [&](size_t i) { return expected.magnitude[i]; },
+        activations == ActivationType::kFloat32 ? 1e-6 : 1e-2);
   });
 }
 
 TEST_CASE("a row has the same bits in every batch") {
   std::mt19937 random(3);
-  for_each_path([&](const std::string& path, bool fp32) {
+  for_each_path([&](const std::string& path, ActivationType activations) {
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const Stored w = random_tensor(dtype, 150, 768, random);
@@ -99,7 +108,7 @@ TEST_CASE("a row has the same bits in every batch") {
       const std::vector<float> bias = random_floats(150, random);
       const int total = 150;
       const std::vector<float> x = random_floats(size_t(total) * 768, random);
-      const auto alone = backend(path, fp32, 1);
+      const auto alone = backend(path, activations, 1);
       const auto packed = alone->pack({&source, 1});
       std::vector<float> single;
       for (int t = 0; t < total; ++t) {
@@ -107,7 +116,7 @@ TEST_CASE("a row has the same bits in every batch") {
         const std::vector<float> y = run(*alone, *packed, row, 1, bias.data());
         single.insert(single.end(), y.begin(), y.end());
       }
-      const auto together = backend(path, fp32, 3);
+      const auto together = backend(path, activations, 3);
       const auto repacked = together->pack({&source, 1});
       for (int begin = 0; begin < total;) {
         const int rows = std::min<int>(total - begin, 1 + random() % (begin == 0 ? 100 : 20));
@@ -123,8 +132,8 @@ TEST_CASE("a row has the same bits in every batch") {
 
 TEST_CASE("embedding rows are the stored values") {
   std::mt19937 random(4);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const Stored w = random_tensor(dtype, 37, 512, random);
@@ -145,8 +154,8 @@ TEST_CASE("embedding rows are the stored values") {
 
 TEST_CASE("a value that is not finite reaches the result") {
   std::mt19937 random(5);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (DType dtype : kTypes) {
       const Stored w = random_tensor(dtype, 20, 256, random);
       const MatrixSource source = w.source();
@@ -164,8 +173,8 @@ TEST_CASE("a value that is not finite reaches the result") {
 
 TEST_CASE("an all-zero or tiny row gives zero, not NaN") {
   std::mt19937 random(6);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     const Stored w = random_tensor(DType::kQ4_0, 20, 64, random);
     const MatrixSource source = w.source();
     const auto packed = cpu->pack({&source, 1});
@@ -179,7 +188,7 @@ TEST_CASE("an all-zero or tiny row gives zero, not NaN") {
 
 TEST_CASE("an unknown kernel path is refused with the machine's own") {
   try {
-    make_cpu_backend({.threads = 1, .fp32_activations = false, .path = "abacus"});
+    make_cpu_backend({.threads = 1, .activations = ActivationType::kDigits, .path = "abacus"});
     FAIL("not refused");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::kInvalidArgument);
@@ -190,7 +199,7 @@ TEST_CASE("an unknown kernel path is refused with the machine's own") {
 
 TEST_CASE("a part of another width is refused by name") {
   std::mt19937 random(7);
-  const auto cpu = backend("generic", true);
+  const auto cpu = backend("generic", ActivationType::kFloat32);
   const Stored a = random_tensor(DType::kF32, 4, 32, random);
   const Stored b = random_tensor(DType::kF32, 4, 33, random);
   const MatrixSource parts[] = {a.source(), b.source()};

@@ -20,8 +20,8 @@ constexpr int kWidths[] = {1, 3, 16, 31, 64, 577};
 
 TEST_CASE("norms equal the reference") {
   std::mt19937 random(11);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (int width : kWidths) {
       CAPTURE(width);
       const int rows = 40;
@@ -40,8 +40,8 @@ TEST_CASE("norms equal the reference") {
 }
 
 TEST_CASE("the norm of a row that overflows is not a number, and other rows are unharmed") {
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (const float bad : {3e38f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
       for (int width : kWidths) {
         CAPTURE(width);
@@ -64,8 +64,8 @@ TEST_CASE("the norm of a row that overflows is not a number, and other rows are 
 
 TEST_CASE("gated activations equal the reference, to the ends of their range") {
   std::mt19937 random(12);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
       for (int width : kWidths) {
         CAPTURE(width);
@@ -93,8 +93,8 @@ TEST_CASE("gated activations equal the reference, to the ends of their range") {
 
 TEST_CASE("the soft cap equals the reference and keeps NaN") {
   std::mt19937 random(13);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     std::vector<float> x = random_floats(70001, random, 40);
     std::vector<double> expected;
     for (float value : x) expected.push_back(30 * std::tanh(value / 30.0));
@@ -109,8 +109,8 @@ TEST_CASE("the soft cap equals the reference and keeps NaN") {
 
 TEST_CASE("sums of activations are exact") {
   std::mt19937 random(14);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     std::vector<float> x = random_floats(70003, random);
     const std::vector<float> y = random_floats(x.size(), random);
     std::vector<float> expected(x.size());
@@ -135,8 +135,8 @@ std::vector<uint8_t> in_panels(const std::vector<uint8_t>& rows, DType dtype, in
 
 TEST_CASE("dense products equal the reference, row lists, scale and sum included") {
   std::mt19937 random(15);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
       for (int in : {1, 8, 33, 576}) {
         const int out = 21, rows = 13, total = 20;
@@ -183,10 +183,10 @@ TEST_CASE("dense products equal the reference, row lists, scale and sum included
 
 TEST_CASE("dense products with codes and with rounded rows equal the reference on what they hold") {
   std::mt19937 random(17);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     const DenseKernels& kernels = dense_kernels(*cpu);
-    CHECK((!fp32 || !multiplies_rounded(kernels)));
+    CHECK((activations != ActivationType::kFloat32 || !multiplies_rounded(kernels)));
     for (const auto& [in, panels, coded] :
          std::vector<std::tuple<int, bool, bool>>{{1, false, true},
                                                   {1, true, true},
@@ -249,8 +249,8 @@ TEST_CASE("dense products with codes and with rounded rows equal the reference o
 
 TEST_CASE("a row of a dense product has the same bits in every batch and split") {
   std::mt19937 random(16);
-  for_each_path([&](const std::string& path, bool fp32) {
-    const auto cpu = backend(path, fp32);
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
     const DenseKernels& kernels = dense_kernels(*cpu);
     for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
       for (const auto& [in, panels] : std::vector<std::pair<int, bool>>{

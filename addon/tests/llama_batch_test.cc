@@ -100,7 +100,7 @@ void check_invariance(const std::string& folder, const BackendOptions& options, 
 
 TEST_CASE("rows that nobody needs change no bit of those that are") {
   const std::string folder = std::string(SMORE_FIXTURES) + "/tiny-llama-smore/tied";
-  const BackendOptions options{.threads = 2, .fp32_activations = false, .path = ""};
+  const BackendOptions options{.threads = 2, .activations = ActivationType::kDigits, .path = ""};
   LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages);
   std::mt19937 random(7);
   const std::vector<Text> texts = make_texts(random, model.config().vocab,
@@ -119,7 +119,8 @@ TEST_CASE("rows that nobody needs change no bit of those that are") {
 
 TEST_CASE("rows of several adapters and of the base share one pass over the base weights") {
   const std::string folder = SMORE_FIXTURES "/tiny-llama-smore/tied";
-  LlamaHarness model(folder + "/model", {.threads = 2, .fp32_activations = true, .path = ""}, 8, 4);
+  LlamaHarness model(folder + "/model",
+                     {.threads = 2, .activations = ActivationType::kFloat32, .path = ""}, 8, 4);
   const std::vector<Piece> pieces = {
       {.tokens = {1, 2, 3}, .pages = {0}},
       {.tokens = {4}, .pages = {1}, .adapter = model.adapter(folder + "/adapters/smore-switch")},
@@ -133,10 +134,10 @@ TEST_CASE("rows of several adapters and of the base share one pass over the base
 TEST_CASE("a row's logits are bit-equal whatever the batch, its neighbours and the chunking") {
   const std::string fixtures = SMORE_FIXTURES;
   for (const std::string& path : cpu_paths()) {
-    for (const bool fp32 : {false, true}) {
+    for (const ActivationType activations : kActivationTypes) {
       CAPTURE(path);
-      CAPTURE(fp32);
-      const BackendOptions options{.threads = 2, .fp32_activations = fp32, .path = path};
+      CAPTURE(activations);
+      const BackendOptions options{.threads = 2, .activations = activations, .path = path};
       check_invariance(fixtures + "/tiny-llama-smore/tied", options, Quantize::kNone,
                        {"smore-switch", "smore-noisy", "lora"});
       check_invariance(fixtures + "/tiny-llama-smore/untied", options, Quantize::kQ4_0, {});

@@ -71,8 +71,8 @@ TEST_CASE("tiny models give the reference's logits at every position and its gre
   for (const ModelCase& c : kModels) {
     const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
     const GoldenFile golden(folder + "/golden.safetensors");
-    LlamaHarness model(folder + "/" + c.model, {.threads = 2, .fp32_activations = true, .path = ""},
-                       64, 16);
+    LlamaHarness model(folder + "/" + c.model,
+                       {.threads = 2, .activations = ActivationType::kFloat32, .path = ""}, 64, 16);
     for (const std::string& variant : c.variants) {
       const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
       for (const char* prompt : {"p0", "p1"}) {

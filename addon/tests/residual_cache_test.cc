@@ -80,7 +80,8 @@ double stat(const Adapters& adapters, StatIndex index) {
 }  // namespace
 
 TEST_CASE("with memory for routers and few experts the bits are those of everything resident") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   for (uint32_t seed = 1; seed <= 6; ++seed) {
     CAPTURE(seed);
     ScratchFolder folder;
@@ -117,7 +118,8 @@ TEST_CASE("with memory for routers and few experts the bits are those of everyth
 }
 
 TEST_CASE("more adapters than fit give the same bits, one after the other") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   Adapters roomy(base_config(), {.memory_budget = 1 << 24}, *backend);
   std::vector<int> handles;
@@ -143,7 +145,8 @@ TEST_CASE("more adapters than fit give the same bits, one after the other") {
 }
 
 TEST_CASE("a file that shrinks after registration fails its own rows and no others") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   write_many(folder / "good", 3);
   write_many(folder / "bad", 4);
@@ -178,7 +181,8 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
 }
 
 TEST_CASE("a file that is overwritten in place is not mixed with what was validated") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   write_many(folder / "a", 3);
   Adapters adapters(base_config(), {.memory_budget = 1 << 24}, *backend);
@@ -197,7 +201,8 @@ TEST_CASE("a file that is overwritten in place is not mixed with what was valida
 }
 
 TEST_CASE("a file that is truncated while it is validated is refused, and nothing else happens") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   write_many(folder / "a", 3);
   Adapters adapters(base_config(), {.memory_budget = 1 << 24}, *backend);
@@ -209,7 +214,8 @@ TEST_CASE("a file that is truncated while it is validated is refused, and nothin
 }
 
 TEST_CASE("steps run while other threads load, acquire and remove adapters") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   for (uint32_t i = 0; i < 4; ++i) write_many(folder / std::to_string(i), 70 + i);
   Adapters adapters(base_config(), {.memory_budget = 200000, .max_resident = 3}, *backend);

@@ -25,7 +25,8 @@ TEST_CASE("every kernel path computes every single-layer golden, in batches of e
   const std::vector<std::string> files = golden_files();
   CHECK(files.size() == 60);
   for (const std::string& path : cpu_paths()) {
-    const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = path});
+    const auto backend =
+        make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = path});
     for (const std::string& file : files) {
       const VerifyResult result = verify_layer(file, *backend);
       CAPTURE(path);

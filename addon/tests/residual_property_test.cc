@@ -128,7 +128,8 @@ std::vector<int> all_rows(const Scene& scene) {
 
 TEST_CASE("random trees of every kind agree with the formulas on every kernel path") {
   for (const std::string& path : cpu_paths()) {
-    const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = path});
+    const auto backend =
+        make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = path});
     for (uint32_t seed = 1; seed <= 20; ++seed) {
       CAPTURE(path);
       CAPTURE(seed);
@@ -145,7 +146,8 @@ TEST_CASE("random trees of every kind agree with the formulas on every kernel pa
 
 TEST_CASE("rounded activations cost less than 3% of a row's largest value, int8 weights than 8%") {
   for (const std::string& path : cpu_paths()) {
-    const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = false, .path = path});
+    const auto backend =
+        make_cpu_backend({.threads = 2, .activations = ActivationType::kDigits, .path = path});
     for (uint32_t seed = 1; seed <= 30; ++seed) {
       CAPTURE(path);
       CAPTURE(seed);
@@ -163,10 +165,10 @@ TEST_CASE("rounded activations cost less than 3% of a row's largest value, int8 
 TEST_CASE("a row's delta has the same bits in every batch, on any number of threads") {
   for (const std::string& path : cpu_paths()) {
     for (uint32_t seed = 100; seed < 108; ++seed) {
-      const bool fp32 = seed % 2 == 0;
+      const ActivationType activations = kActivationTypes[seed % 3];
       const ExpertType experts = seed % 4 < 2 ? ExpertType::kStored : ExpertType::kInt8;
-      const auto one = make_cpu_backend({.threads = 1, .fp32_activations = fp32, .path = path});
-      const auto three = make_cpu_backend({.threads = 3, .fp32_activations = fp32, .path = path});
+      const auto one = make_cpu_backend({.threads = 1, .activations = activations, .path = path});
+      const auto three = make_cpu_backend({.threads = 3, .activations = activations, .path = path});
       CAPTURE(path);
       CAPTURE(seed);
       const Scene scene(seed, 3, 70, DType::kBF16, false);
@@ -196,7 +198,8 @@ TEST_CASE("a row's delta has the same bits in every batch, on any number of thre
 }
 
 TEST_CASE("LoRA of every setting agrees with the formula beside trees in one batch") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   for (uint32_t seed = 1; seed <= 8; ++seed) {
     CAPTURE(seed);
     TreeMaker maker(seed);
@@ -248,7 +251,8 @@ TEST_CASE("LoRA of every setting agrees with the formula beside trees in one bat
 }
 
 TEST_CASE("linears that share an input give the same bits in one call as in one call each") {
-  const auto backend = make_cpu_backend({.threads = 2, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
   ScratchFolder folder;
   TreeMaker maker(5);
   RandomTree up = maker.tree(kInputs, kOutputs);
@@ -281,7 +285,8 @@ TEST_CASE("linears that share an input give the same bits in one call as in one 
 }
 
 TEST_CASE("tokens are counted for each expert that they were routed to") {
-  const auto backend = make_cpu_backend({.threads = 1, .fp32_activations = true, .path = ""});
+  const auto backend =
+      make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});
   const Scene scene(3, 1, 40, DType::kF32, false);
   Adapters adapters(one_layer(), {.memory_budget = 1 << 24}, *backend);
   const int handle = load_all(adapters, scene.folders())[0];

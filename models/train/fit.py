@@ -1,6 +1,8 @@
-"""Trains the adapter of a task.
+"""Trains the adapter of a task, or of a file of examples.
 
-    python -m models.train.fit --model MODEL.gguf --task NAME --out RUN [--resume]
+    python -m models.train.fit --model MODEL.gguf (--task NAME | --data FILE.jsonl) --out RUN [--resume]
+
+SIGINT and SIGTERM end it after the step that runs, with a checkpoint.
 
 All examples share the default system turn, so it runs once per step, as one row, and is the prefix of every other row:
 this is exact, since attention is causal. Logits are computed only where the answer is predicted.
@@ -12,6 +14,8 @@ import argparse
 import json
 import math
 import random
+import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +27,9 @@ from torch import Tensor
 from .adapter import Adapter
 from .base import Gguf, Llama
 from .chat import Chat
+from .curve import loss_curve
 from .smore import Tree
-from .tasks import TASKS
+from .tasks import TASKS, task_of
 from .tasks.task import Task
 
 TREE = Tree(
@@ -43,10 +48,11 @@ BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LAYERS = list(range(12, 30))
 ROWS = 16
 POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
-MAX_TOKENS = 160
+MAX_TOKENS = 512  # of one example, its shared prefix too
 LEARNING_RATE = 3e-3
 WARMUP = 20
 BALANCE_WEIGHT = 0.02
+LARGEST_GRADIENT = 1.0  # norm over all parameters
 CHECKPOINT_EVERY = 50
 
 
@@ -78,8 +84,8 @@ class Batches:
         case = self._task.example("train", self._rng)
         prompt = self._chat.prompt(case.messages)
         answer = [*self._chat.encode(case.answer), self._chat.end_id]
-        if len(prompt) + len(answer) > MAX_TOKENS:
-            return self._row()
+        if (length := len(prompt) + len(answer)) > MAX_TOKENS:
+            raise ValueError(f"an example of {length} tokens is too long, {MAX_TOKENS} fit: {case.prompt[:60]} ...")
         return prompt[len(self.prefix) :] + answer, len(answer)
 
 
@@ -112,15 +118,35 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP))))
 
 
+def parameters_of(adapter: Adapter) -> list[Tensor]:
+    return [p for module in adapter.modules.values() for p in module.parameters()]
+
+
+def optimizer_of(adapter: Adapter) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters_of(adapter), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+
+
+def update(
+    model: Llama, adapter: Adapter, optimizer: torch.optim.Optimizer, prefix: Tensor, batch: Batch
+) -> tuple[float, float]:
+    """One step of training. Returns the two losses before it."""
+    answer_loss, balance = loss_of(model, adapter, prefix, batch)
+    optimizer.zero_grad()
+    (answer_loss + BALANCE_WEIGHT * balance).backward()
+    torch.nn.utils.clip_grad_norm_(parameters_of(adapter), LARGEST_GRADIENT)
+    optimizer.step()
+    return answer_loss.item(), balance.item()
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     source = Gguf(args.model)
     model = Llama(source, torch.bfloat16)
     adapter = Adapter(model, TREE, LAYERS)
-    parameters = [p for module in adapter.modules.values() for p in module.parameters()]
-    print(f"{sum(p.numel() for p in parameters):,} parameters in {len(adapter.modules)} trees", flush=True)
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
-    batches = Batches(Chat(source), TASKS[args.task], args.seed)
+    count = sum(p.numel() for p in parameters_of(adapter))
+    print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
+    optimizer = optimizer_of(adapter)
+    batches = Batches(Chat(source), task_of(args), args.seed)
     prefix = torch.tensor([batches.prefix])
     checkpoint, log = args.out / "checkpoint.pt", []
     args.out.mkdir(parents=True, exist_ok=True)
@@ -133,37 +159,49 @@ def train(args: argparse.Namespace) -> None:
             batches.next()
         print(f"resumed after step {len(log)}", flush=True)
     model.train()
+    stopped = stop_signals()
     began, tokens = time.monotonic(), 0
     for step in range(first := len(log), args.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps)
         batch = batches.next()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer_loss, balance = loss_of(model, adapter, prefix, batch)
-        optimizer.zero_grad()
-        (answer_loss + BALANCE_WEIGHT * balance).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+            answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
         tokens += (count := int(batch.valid.sum()))
-        log.append({"loss": round(answer_loss.item(), 5), "balance": round(balance.item(), 4), "tokens": count})
+        log.append({"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count})
         elapsed = time.monotonic() - began
         left = elapsed / (step + 1 - first) * (args.steps - step - 1)
         print(
-            f"step {step + 1}/{args.steps} loss {answer_loss.item():.4f} balance {balance.item():.3f} "
+            f"step {step + 1}/{args.steps} loss {answer_loss:.4f} balance {balance:.3f} "
             f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
             flush=True,
         )
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps or stopped:
             torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
             adapter.save(args.out / "adapter", BASE)
             (args.out / "log.json").write_text(json.dumps(log))
+            curve = loss_curve([entry["loss"] for entry in log], f"{args.task or args.data.stem}: loss of the answers")
+            (args.out / "loss.svg").write_text(curve)
+        if stopped:
+            print(f"stopped after step {step + 1}", flush=True)
+            sys.exit(128 + stopped[0])
+
+
+def stop_signals() -> list[int]:
+    """A list that will hold the signals that asked to stop."""
+    seen: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: seen.append(received))
+    return seen
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Trains the adapter of a task.")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
-    parser.add_argument("--task", choices=TASKS, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and adapter")
+    examples = parser.add_mutually_exclusive_group(required=True)
+    examples.add_argument("--task", choices=TASKS)
+    examples.add_argument("--data", type=Path, help="JSONL with prompt and completion in every line")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, loss curve and adapter")
     parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

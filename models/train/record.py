@@ -1,8 +1,9 @@
-"""Records what base + adapter answer, as a fixture for the engine's tests.
+"""Records what base + adapter answer, as a fixture for tests of the engine.
 
-    python -m models.train.record --model MODEL.gguf --adapter DIR --out test/fixtures/trained/golden.json
+    python -m models.train.record --model MODEL.gguf --task NAME --adapter DIR --out test/fixtures/trained/NAME.json
 
-Float32 on dequantised weights, one prompt at a time. Besides prompts of the task, one that is not: the adapter changes it too.
+Float32 on dequantised weights, one prompt at a time. Besides prompts of the task's dev part (of function-calls: held-out ones),
+one that asks for something else: the adapter changes its answer too.
 """
 
 from __future__ import annotations
@@ -17,20 +18,18 @@ from .adapter import load
 from .base import Gguf, Llama
 from .chat import Chat
 from .decode import greedy
+from .tasks import TASKS
+from .tasks.task import cases
 
-PROMPTS = [
-    "Wake me up at 6:45 pm.",
-    "Could you let Mei know that the tickets are sold out",
-    "What is 120 CHF in NOK?",
-    "Book a table for 7 at The Copper Windmill at 20:30",
-    "What is the capital of France? Answer in one sentence.",
-]
+OF_THE_TASK, SEED = 4, 21
+OFF_TASK = "What is the capital of France? Answer in one sentence."
 LIMIT = 48
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Records answers of base + adapter.")
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -39,11 +38,13 @@ def main() -> None:
     model, chat = Llama(source), Chat(source)
     adapter = load(model, args.adapter)
     model.eval()
-    cases = []
-    for text in PROMPTS:
+    part = "heldout" if args.task == "function-calls" else "dev"
+    drawn = cases(TASKS[args.task], part, OF_THE_TASK, SEED)
+    recorded = []
+    for text in [*(case.prompt for case in drawn), OFF_TASK]:
         prompt = chat.prompt([{"role": "user", "content": text}])
         [answer] = greedy(model, [prompt], chat.end_id, LIMIT, adapter)
-        cases.append(
+        recorded.append(
             {
                 "kind": "chat",
                 "text": text,
@@ -55,7 +56,7 @@ def main() -> None:
             }
         )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    fixture = {"model": args.model.name, "adapter": args.adapter.name, "cases": cases}
+    fixture = {"model": args.model.name, "adapter": args.task, "cases": recorded}
     args.out.write_text(json.dumps(fixture, indent=1) + "\n")
 
 

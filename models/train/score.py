@@ -1,6 +1,6 @@
 """Exact-match scores of the base and of an adapter on a task, in float32.
 
-    python -m models.train.score --model MODEL.gguf --task NAME --adapter DIR [--part heldout] [--log RUN/log.json] [--json FILE]
+    python -m models.train.score --model MODEL.gguf (--task NAME | --data FILE.jsonl) --adapter DIR [--part heldout] [--log RUN/log.json] [--json FILE]
 
 The dev part is what settings and data are judged by; the held-out part is scored once, for the card.
 """
@@ -14,28 +14,28 @@ from pathlib import Path
 
 import torch
 
-from models.eval.check import CHECKS
+from models.eval.check import CHECKS, Case
 
 from .adapter import Adapter, load
 from .base import Gguf, Llama
 from .cases import EVAL
 from .chat import Chat
 from .decode import greedy
-from .tasks import TASKS
+from .tasks import TASKS, task_of
+from .tasks.file import FileTask
 from .tasks.task import cases
 
-LIMIT = 96  # tokens; the longest expected answer has fewer, as a test makes sure
 ROWS = 50  # prompts decoded at a time
 DEV_CASES, DEV_SEED = 100, 7
+MOST_OF_A_FILE = 200
 
 
 class Scorer:
-    def __init__(self, model: Llama, chat: Chat, task: str, part: str) -> None:
-        self._model, self._chat, self._check = model, chat, CHECKS[TASKS[task].CHECK]
-        if part == "heldout":
-            self.cases = [json.loads(line) for line in (EVAL / f"{task}.jsonl").read_text().splitlines()]
-        else:
-            self.cases = [case.case for case in cases(TASKS[task], "dev", DEV_CASES, DEV_SEED)]
+    def __init__(self, model: Llama, chat: Chat, check: str, cases: list[Case], quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._model, self._chat, self._check, self.cases = model, chat, CHECKS[check], cases
+        # With its end token; an answer that goes on is wrong already, or says the same thing again.
+        self._limit = 1 + max(len(chat.encode(case["expected"])) for case in cases)
 
     def exact(self, adapter: Adapter | None = None, system: str | None = None) -> float:
         """The share of right answers. What an adapter with its own routing misses is printed."""
@@ -44,7 +44,7 @@ class Scorer:
         for case, text in zip(self.cases, self._answers(opening, adapter)):
             if self._check(case, text):
                 hits += 1
-            elif adapter and not adapter.routing.frozen:
+            elif adapter and not adapter.routing.frozen and not self._quiet:
                 print(
                     f"missed: {case['messages'][0]['content']}\n  got    {text}\n  wanted {case['expected']}",
                     flush=True,
@@ -54,7 +54,7 @@ class Scorer:
     def _answers(self, opening: list[dict[str, str]], adapter: Adapter | None) -> Iterator[str]:
         prompts = [self._chat.prompt(opening + case["messages"]) for case in self.cases]
         for start in range(0, len(prompts), ROWS):
-            for answer in greedy(self._model, prompts[start : start + ROWS], self._chat.end_id, LIMIT, adapter):
+            for answer in greedy(self._model, prompts[start : start + ROWS], self._chat.end_id, self._limit, adapter):
                 yield self._chat.decode(answer.ids)
 
 
@@ -85,32 +85,49 @@ def summary(log: list[dict[str, float]], stride: int = 50) -> dict[str, object]:
     return {"steps": len(log), "tokens": sum(step["tokens"] for step in log), "mean_over_steps": stride, **means}
 
 
+def cases_of(args: argparse.Namespace) -> list[Case]:
+    if args.data:
+        return [example.case for example in FileTask(args.data).heldout[:MOST_OF_A_FILE]]
+    if args.part == "heldout":
+        return [json.loads(line) for line in (EVAL / f"{args.task}.jsonl").read_text().splitlines()]
+    return [case.case for case in cases(TASKS[args.task], "dev", DEV_CASES, DEV_SEED)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores base and adapter on the cases of a task.")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--task", choices=TASKS, required=True)
+    examples = parser.add_mutually_exclusive_group(required=True)
+    examples.add_argument("--task", choices=TASKS)
+    examples.add_argument(
+        "--data", type=Path, help="the file that was trained on; its lines that are kept for the score"
+    )
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--part", choices=("dev", "heldout"), default="dev")
     parser.add_argument("--log", type=Path, help="training log to summarise beside the scores")
     parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--quiet", action="store_true", help="print neither what is missed nor the result")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     source = Gguf(args.model)
     model = Llama(source).eval()
-    scorer = Scorer(model, Chat(source), args.task, args.part)
+    task = task_of(args)
+    scorer = Scorer(model, Chat(source), task.CHECK, cases_of(args), args.quiet)
     result: dict[str, object] = {"training": summary(json.loads(args.log.read_text()))} if args.log else {}
-    result |= {"part": args.part, "cases": len(scorer.cases)}
+    result |= {"part": "heldout" if args.data else args.part, "cases": len(scorer.cases)}
     result["base"] = scorer.exact()
-    result["base_told"] = scorer.exact(system=TASKS[args.task].INSTRUCTION)
+    if task.INSTRUCTION:
+        result["base_told"] = scorer.exact(system=task.INSTRUCTION)
     adapter = load(model, args.adapter)
     model.eval()
     result["adapter"] = scorer.exact(adapter)
     result["expert_shares"], result["fewest_busy_experts_in_a_tree"] = load_shares(adapter), fewest_busy(adapter)
-    adapter.routing.frozen = True
-    result["adapter_frozen_to_one_subtree"] = scorer.exact(adapter)
+    if args.task:
+        adapter.routing.frozen = True
+        result["adapter_frozen_to_one_subtree"] = scorer.exact(adapter)
     text = json.dumps(result, indent=2)
-    print(text)
+    if not args.quiet:
+        print(text)
     if args.json:
         args.json.write_text(text + "\n")
 

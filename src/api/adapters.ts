@@ -1,4 +1,5 @@
 import { ApiError } from "../errors.js";
+import { lazyList } from "../json/write.js";
 import type { AdapterLoad, ApiContext, ServedAdapter } from "./context.js";
 import { Fields, invalid, type JsonObject } from "./schema.js";
 
@@ -8,9 +9,11 @@ import { Fields, invalid, type JsonObject } from "./schema.js";
  */
 
 export function listAdapters({ adapters }: ApiContext) {
-  const data = adapters.adapters().map((adapter) => readyAdapter(adapter, adapters));
-  const loads = adapters.loads().map(loadingAdapter);
-  return { object: "list", data: [...data, ...loads] };
+  const shown = [
+    ...adapters.adapters().map((adapter) => () => readyAdapter(adapter, adapters)),
+    ...adapters.loads().map((load) => () => loadingAdapter(load)),
+  ];
+  return { object: "list", data: lazyList(shown, (show) => show()) };
 }
 
 function readyAdapter(adapter: ServedAdapter, adapters: ApiContext["adapters"]) {

@@ -30,6 +30,7 @@ import { parseTools, type ToolUse, toolGrammar } from "./tools.js";
 
 export const chat: Endpoint = {
   idPrefix: "chatcmpl-",
+  operation: "chat",
   framing: "data",
   parse: parseChat,
   encoder: (job, envelope, names) => new ChatEncoder(job, envelope, names),
@@ -56,14 +57,14 @@ async function parseChat(
   if (ending === "continued" && tools !== null) {
     throw unsupported("continue_final_message", ` together with tools; set tool_choice to "none"`);
   }
-  const text = render(messages, ending, context, toolPrompt ? tools : null);
+  const text = await render(messages, ending, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
   const [grammar, prompt] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
     tokenize(text, newer ?? older, context),
   ]);
   const toolFormat = tools === null ? null : format;
-  return { ...common, model, prompts: [prompt], logprobs, echo: false, grammar, toolFormat };
+  return { ...common, model, prompts: [prompt], logprobs, grammar, toolFormat };
 }
 
 function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {
@@ -93,12 +94,12 @@ export function parseEnding(fields: Fields, messages: readonly ChatMessage[]): E
 }
 
 /** What the model reads. */
-export function render(
+export async function render(
   messages: readonly ChatMessage[],
   ending: Ending,
   context: ApiContext,
   tools: ToolUse | null = null,
-): string {
+): Promise<string> {
   const { tokenizer, chatTemplate } = context;
   if (tokenizer === null) throw unsupported("messages", `: ${context.noTokenizerReason}`);
   refuseLongChat(messages, context);
@@ -111,12 +112,12 @@ export function render(
   return renderWhole(messages, ending, chatTemplate, tools);
 }
 
-function renderWhole(
+async function renderWhole(
   messages: readonly ChatMessage[],
   ending: "open" | "closed",
   chatTemplate: ChatTemplate,
   tools: ToolUse | null,
-): string {
+): Promise<string> {
   const options = { addGenerationPrompt: ending === "open" };
   if (chatTemplate.toolFormat !== null) {
     const listed = tools === null ? {} : { tools: tools.listed };
@@ -125,7 +126,7 @@ function renderWhole(
   const listing = tools === null ? null : { ...tools, tools: tools.listed };
   const told = withToolsAsText(messages, listing);
   try {
-    return chatTemplate.render(told, options);
+    return await chatTemplate.render(told, options);
   } catch (error) {
     if (tools === null) throw error;
     return chatTemplate.render(withoutSystem(told), options);
@@ -140,7 +141,7 @@ async function tokenize(
   const ids = await encodeText(text, "messages", context);
   const window = context.maxModelLen;
   const budget = completionBudget(ids.length, maxTokens, window, context, "messages");
-  return { ids, text, maxTokens: budget };
+  return { ids, echo: null, maxTokens: budget };
 }
 
 function parseLogprobs(fields: Fields): number | null {

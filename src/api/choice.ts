@@ -2,6 +2,7 @@ import type { FinishReason, GenerationEvent, TokenLogprob } from "../scheduler/r
 import { StopMatcher } from "../text/stop.js";
 import type { IncrementalDecoder } from "../text/text.js";
 import type { ApiContext } from "./context.js";
+import { characters, type Echo, echoDeltas } from "./echo.js";
 import type { Job, Prompt } from "./job.js";
 import { type CallDelta, type ReadPiece, ToolCallReader } from "./tool-calls.js";
 
@@ -46,8 +47,9 @@ export class Choice {
   #logprobSum = 0;
   #scored = 0; // tokens in it
   #offset = 0;
-  /** An echoed prompt, sent together with the first token. */
-  #echo: Delta | null;
+  /** Sent together with the first token. */
+  #echo: Echo | null;
+  #echoLogprobs: readonly TokenLogprob[] = [];
 
   constructor(job: Job, index: number, context: ApiContext, listener: ChoiceListener) {
     this.index = index;
@@ -57,7 +59,8 @@ export class Choice {
     this.#listener = listener;
     this.#reader = job.toolFormat === null ? null : new ToolCallReader(job.toolFormat);
     this.#withPieces = job.logprobs !== null;
-    this.#echo = job.echo ? this.#echoedPrompt(context.decoder()) : null;
+    this.#echo = this.prompt.echo;
+    this.#offset = this.#echo?.offsets.at(-1) ?? 0;
   }
 
   /** Of its text's tokens, where their log-probabilities are known; one without tokens is the least likely. */
@@ -69,7 +72,7 @@ export class Choice {
   onEvent(event: Exclude<GenerationEvent, { kind: "error" }>): boolean {
     switch (event.kind) {
       case "prompt":
-        this.#addPromptLogprobs(event.logprobs);
+        this.#echoLogprobs = event.logprobs;
         return false;
       case "embedding":
         return false; // only /v1/embeddings asks for it
@@ -119,12 +122,12 @@ export class Choice {
   #deliver(delta: Delta): void {
     const echo = this.#echo;
     this.#echo = null;
-    if (echo === null) {
-      this.#listener.delta(this, delta);
-      return;
-    }
-    const pieces = [...echo.pieces, ...delta.pieces];
-    this.#listener.delta(this, { ...delta, text: echo.text + delta.text, pieces });
+    if (echo === null) this.#listener.delta(this, delta);
+    else if (!this.#withPieces)
+      this.#listener.delta(this, { ...delta, text: echo.text + delta.text });
+    else
+      for (const part of echoDeltas(echo, this.#echoLogprobs, delta))
+        this.#listener.delta(this, part);
   }
 
   #read(text: string): ReadPiece {
@@ -135,30 +138,4 @@ export class Choice {
     if (this.#withPieces) this.#offset += characters(text);
     return text;
   }
-
-  #echoedPrompt(decoder: IncrementalDecoder): Delta {
-    let decoded = "";
-    const pieces: TokenPiece[] = [];
-    for (const id of this.prompt.ids) {
-      if (this.#withPieces) pieces.push({ id, offset: this.#offset, logprob: null });
-      decoded += this.#decode(decoder.push(id));
-    }
-    decoded += this.#decode(decoder.flush());
-    return { text: this.prompt.text ?? decoded, calls: [], tokens: [], pieces };
-  }
-
-  #addPromptLogprobs(logprobs: readonly TokenLogprob[]): void {
-    if (this.#echo === null) return;
-    const pieces = this.#echo.pieces.map((piece, i) =>
-      i === 0 ? piece : { ...piece, logprob: logprobs[i - 1] ?? null },
-    );
-    this.#echo = { ...this.#echo, pieces };
-  }
-}
-
-/** Unicode code points: what Python's `len` counts, and so OpenAI's offsets. */
-function characters(text: string): number {
-  let count = text.length;
-  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) === 0xdc00) count--;
-  return count;
 }

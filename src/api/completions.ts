@@ -1,7 +1,9 @@
 import { ApiError } from "../errors.js";
+import { spread } from "../turns.js";
 import type { ApiContext } from "./context.js";
+import { readEcho } from "./echo.js";
 import { CompletionEncoder } from "./encode.js";
-import { encodeText } from "./encode-text.js";
+import { checkIds, encodeText } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
 import {
@@ -22,10 +24,17 @@ import { parseTools } from "./tools.js";
 const DEFAULT_MAX_TOKENS = 16;
 const MAX_CHOICES = 1024; // of all prompts together
 
-type RawPrompt = string | readonly number[];
+/** Ids that nobody has looked at yet, and what an error calls them. */
+interface RawIds {
+  readonly ids: readonly number[];
+  readonly param: string;
+}
+
+type RawPrompt = string | RawIds;
 
 export const completions: Endpoint = {
   idPrefix: "cmpl-",
+  operation: "text_completion",
   framing: "data",
   parse: parseCompletion,
   encoder: (job, envelope, names) => new CompletionEncoder(job, envelope, names),
@@ -51,28 +60,31 @@ async function parseCompletion(
     const most = `at most ${Math.floor(MAX_CHOICES / raw.length)} for so many prompts`;
     throw invalid(candidates > common.n ? "best_of" : "n", most, candidates);
   }
-  const lengths = raw.map((it) => (typeof it === "string" ? estimateTokens(it) : it.length));
+  const lengths = raw.map((it) => (typeof it === "string" ? estimateTokens(it) : it.ids.length));
   admit(raw.length * candidates, candidates * lengths.reduce((sum, length) => sum + length, 0));
   const [grammar, ...prompts] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
-    ...raw.map((prompt) => tokenize(prompt, maxTokens, context)),
+    ...raw.map((prompt) => tokenize(prompt, maxTokens, echo, context)),
   ]);
-  return { ...common, candidates, model, prompts, logprobs, echo, grammar, toolFormat: null };
+  return { ...common, candidates, model, prompts, logprobs, grammar, toolFormat: null };
 }
 
 async function tokenize(
   prompt: RawPrompt,
   maxTokens: number | undefined,
+  echoed: boolean,
   context: ApiContext,
 ): Promise<Prompt> {
   const text = typeof prompt === "string" ? prompt : null;
   const ids =
     typeof prompt === "string"
       ? await encodeText(prompt, "prompt", context, { addSpecialTokens: true })
-      : prompt;
+      : prompt.ids;
   if (ids.length === 0) throw emptyPrompt();
   const budget = completionBudget(ids.length, maxTokens, DEFAULT_MAX_TOKENS, context, "prompt");
-  return { ids, text, maxTokens: budget };
+  if (typeof prompt !== "string") await spread(checkIds(ids, prompt.param, context.vocab));
+  const echo = echoed ? await spread(readEcho(ids, text, context.decoder())) : null;
+  return { ids, echo, maxTokens: budget };
 }
 
 /** A string, an array of strings, an array of token ids or an array of arrays of token ids. */
@@ -81,13 +93,13 @@ function parsePrompts(value: unknown, context: ApiContext): RawPrompt[] {
   if (!Array.isArray(value)) throw wrongPrompt(value);
   const [first] = value;
   if (first === undefined) throw emptyPrompt();
-  if (typeof first === "number") return [idPrompt(value, "prompt", context)];
+  if (typeof first === "number") return [idPrompt(value, "prompt")];
   if (value.length > MAX_CHOICES) {
     throw invalid("prompt", `an array of at most ${MAX_CHOICES} prompts`, value.length);
   }
   return value.map((item: unknown, i) => {
     if (typeof first === "string" && typeof item === "string") return textPrompt(item, context);
-    if (Array.isArray(first) && Array.isArray(item)) return idPrompt(item, `prompt[${i}]`, context);
+    if (Array.isArray(first) && Array.isArray(item)) return idPrompt(item, `prompt[${i}]`);
     const alike = Array.isArray(first) ? "an array of token ids" : "a string";
     if (i === 0) throw invalid("prompt[0]", "a string, a token id or an array of token ids", item);
     throw invalid(`prompt[${i}]`, `${alike}, as prompt[0] is`, item);
@@ -100,14 +112,9 @@ function textPrompt(text: string, context: ApiContext): string {
   throw new ApiError("not_supported", { message, param: "prompt" });
 }
 
-function idPrompt(ids: readonly unknown[], param: string, context: ApiContext): number[] {
+function idPrompt(ids: readonly number[], param: string): RawIds {
   if (ids.length === 0) throw emptyPrompt();
-  return ids.map((id, i) => {
-    if (Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < context.vocab) {
-      return id as number;
-    }
-    throw invalid(`${param}[${i}]`, `a token id from 0 to ${context.vocab - 1}`, id);
-  });
+  return { ids, param };
 }
 
 function wrongPrompt(value: unknown): ApiError {

@@ -1,11 +1,13 @@
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
+import { lazyList } from "../json/write.js";
+import { spread } from "../turns.js";
 import type { ApiContext } from "./context.js";
-import { encodeText } from "./encode-text.js";
+import { checkIds, encodeText } from "./encode-text.js";
 import { estimateTokens } from "./job.js";
 import { findModel, loadingEnded } from "./models.js";
 import { completionBudget, parseModel } from "./parameters.js";
-import { poolPrompts } from "./pooled.js";
+import { normalized, poolPrompts } from "./pooled.js";
 import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 
 /**
@@ -46,7 +48,7 @@ export async function embeddings(
       : await encoder.encode(inputs);
   return {
     object: "list",
-    data: vectors.map((vector, index) => ({
+    data: lazyList(vectors, (vector, index) => ({
       object: "embedding",
       index,
       embedding: shown(vector, dimensions, format),
@@ -99,19 +101,21 @@ async function embedByModel(
   try {
     const prompts = await Promise.all(
       inputs.map(async (input, i) => {
-        const ids =
-          typeof input === "string"
-            ? await encodeText(input, "input", context, { addSpecialTokens: true })
-            : checkIds(input, inputs.length === 1 ? "input" : `input[${i}]`, context.vocab);
+        const text = typeof input === "string";
+        const ids = text
+          ? await encodeText(input, "input", context, { addSpecialTokens: true })
+          : input;
         if (ids.length === 0) throw emptyInput();
         completionBudget(ids.length, 0, 0, context, "input");
+        const param = inputs.length === 1 ? "input" : `input[${i}]`;
+        if (!text) await spread(checkIds(ids, param, context.vocab));
         return ids;
       }),
     );
     const { adapter } = findModel(name, context); // it may have been replaced meanwhile
     const vectors = await poolPrompts(prompts, adapter, context.generator, gone);
     const tokens = prompts.reduce((sum, ids) => sum + ids.length, 0);
-    return { vectors: vectors.map(normalized), tokens };
+    return { vectors, tokens };
   } finally {
     room.release();
   }
@@ -121,13 +125,10 @@ async function embedByModel(
 function parseInputs(value: unknown): Input[] {
   if (value === "" || (Array.isArray(value) && value.length === 0)) throw emptyInput();
   if (typeof value === "string") return [value];
-  if (isIds(value)) return [value];
-  if (!Array.isArray(value) || !value.every((item) => typeof item === "string" || isIds(item))) {
-    throw invalid(
-      "input",
-      "a string, an array of strings, an array of token ids or an array of such arrays",
-      value,
-    );
+  if (!Array.isArray(value)) throw wrongInput(value);
+  if (typeof value[0] === "number") return [value];
+  if (!value.every((item) => typeof item === "string" || Array.isArray(item))) {
+    throw wrongInput(value);
   }
   if (value.length > MAX_INPUTS) {
     throw invalid("input", `an array of at most ${MAX_INPUTS} inputs`, value.length);
@@ -136,27 +137,14 @@ function parseInputs(value: unknown): Input[] {
   return value;
 }
 
-function isIds(value: unknown): value is number[] {
-  return (
-    Array.isArray(value) &&
-    value.every((id: unknown) => Number.isSafeInteger(id) && Number(id) >= 0)
-  );
-}
-
-function checkIds(ids: readonly number[], param: string, vocab: number): readonly number[] {
-  const wrong = ids.findIndex((id) => id >= vocab);
-  if (wrong === -1) return ids;
-  throw invalid(`${param}[${wrong}]`, `a token id from 0 to ${vocab - 1}`, ids[wrong]);
+function wrongInput(value: unknown): ApiError {
+  const wanted = "a string, an array of strings, an array of token ids or an array of such arrays";
+  return invalid("input", wanted, value);
 }
 
 function emptyInput(): ApiError {
   const message = "input is empty: every input must hold at least one token.";
   return new ApiError("invalid_parameter", { message, param: "input" });
-}
-
-function normalized(vector: Float32Array): Float32Array {
-  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
-  return length === 0 ? vector : vector.map((value) => value / length);
 }
 
 /** float32 in little-endian order, as OpenAI's clients decode it. */

@@ -1,6 +1,7 @@
 import { ApiError } from "../errors.js";
 import type { ChatMessage } from "../text/text.js";
 import type { ApiContext } from "./context.js";
+import { invalid } from "./schema.js";
 
 /**
  * From a client's text to ids. What is too long for the window whatever its tokens are is refused
@@ -27,8 +28,10 @@ export function refuseLongChat(messages: readonly ChatMessage[], context: ApiCon
   refuseBeyond(tokens, "messages", context);
 }
 
-function leastTokens(text: string, { tokenizer }: ApiContext): number {
-  return Buffer.byteLength(text) / (tokenizer?.maxBytesPerToken ?? Infinity);
+function leastTokens(text: string, { tokenizer, maxModelLen }: ApiContext): number {
+  const { maxBytesPerToken = Infinity } = tokenizer ?? {};
+  const least = text.length / maxBytesPerToken; // a character has a byte at least
+  return least > maxModelLen ? least : Buffer.byteLength(text) / maxBytesPerToken;
 }
 
 function refuseBeyond(leastTokens: number, param: Param, { maxModelLen }: ApiContext): void {
@@ -38,4 +41,19 @@ function refuseBeyond(leastTokens: number, param: Param, { maxModelLen }: ApiCon
     `${param === "messages" ? "hold" : "holds"} at least ${Math.ceil(leastTokens)} tokens. ` +
     `Please reduce the length of the ${param}.`;
   throw new ApiError("context_length_exceeded", { message, param });
+}
+
+const IDS_PER_STEP = 4096;
+
+/** Throws ApiError that names the first of a client's ids that is none. */
+export function* checkIds(
+  ids: readonly unknown[],
+  param: string,
+  vocab: number,
+): Generator<void, void> {
+  for (const [i, id] of ids.entries()) {
+    if (i % IDS_PER_STEP === 0) yield;
+    if (Number.isSafeInteger(id) && Number(id) >= 0 && Number(id) < vocab) continue;
+    throw invalid(`${param}[${i}]`, `a token id from 0 to ${vocab - 1}`, id);
+  }
 }

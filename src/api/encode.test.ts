@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FakeGenerator, fakeContext, fakeTokens } from "../engine/fake.js";
+import { jsonOf, jsonPieces } from "../json/write.js";
+import { GREEDY } from "../scheduler/request.js";
 import type { Choice as RunningChoice } from "./choice.js";
+import { type Echo, readEcho } from "./echo.js";
 import { ChatEncoder, CompletionEncoder, type Encoder } from "./encode.js";
 import type { Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
@@ -28,9 +31,16 @@ const jobs = fc.record({
 
 type Case = typeof jobs extends fc.Arbitrary<infer T> ? T : never;
 
+function echoOf(ids: readonly number[]): Echo {
+  const work = readEcho(ids, null, fakeContext(new FakeGenerator()).decoder());
+  let step = work.next();
+  while (step.done !== true) step = work.next();
+  return step.value;
+}
+
 /** Runs one job twice against the same events, streamed and whole. */
 async function generate(
-  { text, prompt, maxTokens, ...rest }: Case,
+  { text, prompt, maxTokens, echo, ...rest }: Case,
   encoder: (job: Job, names: TokenNames) => Encoder,
 ): Promise<Generated> {
   const context = fakeContext(new FakeGenerator({ reply: () => text }));
@@ -38,7 +48,7 @@ async function generate(
     ...rest,
     candidates: rest.n,
     model: context.models.base,
-    prompts: [{ ids: prompt, text: null, maxTokens }],
+    prompts: [{ ids: prompt, echo: echo ? echoOf(prompt) : null, maxTokens }],
     sampling: {
       temperature: 0,
       topP: 1,
@@ -61,12 +71,16 @@ async function generate(
   await new Promise<void>((done, fail) => {
     streamJob(job, context, encoder(job, names), {
       chunk: (json) => stream.push(json),
+      room: async () => {},
       done,
       fail,
     });
   });
   const whole = await new Promise<string>((body, fail) => {
-    collectJob(job, context, encoder(job, names), { body, fail });
+    collectJob(job, context, encoder(job, names), {
+      body: async (answer) => body(jsonOf(answer)),
+      fail,
+    });
   });
   return { stream, whole };
 }
@@ -152,24 +166,82 @@ test("a stop string never shows, and what comes before it is whole", async () =>
   );
 });
 
-test("the log-probabilities of a long echoed prompt are encoded over many turns of the event loop", async () => {
+/** A prompt that is repeated with its log-probabilities, in front of one token. */
+function longEcho(tokens: number): { job: Job; encoder: () => Encoder } {
   const context = fakeContext(new FakeGenerator());
+  const ids = Array.from({ length: tokens }, (_, i) => i % 256);
+  const sampling = { ...GREEDY, logitBias: new Map() };
+  const job: Job = {
+    ...{
+      model: context.models.base,
+      n: 1,
+      candidates: 1,
+      sampling,
+      seed: 1n,
+      priority: 0,
+      stop: [],
+    },
+    ...{ ignoreEos: true, logprobs: 20, grammar: null, toolFormat: null, includeUsage: false },
+    ...{ returnTokenIds: false, tokensAsIds: false, stream: true },
+    prompts: [{ ids, echo: echoOf(ids), maxTokens: 1 }],
+  };
   const names = new TokenNames(context.tokenizer, false);
-  const job = { model: context.models.base, logprobs: 1, returnTokenIds: false } as Job;
-  const encoder = new CompletionEncoder(job, envelope, names);
+  return { job, encoder: () => new CompletionEncoder(job, envelope, names) };
+}
+
+test("a long echoed prompt is streamed a few tokens at a time, as the client has room for them", async () => {
+  const { job, encoder } = longEcho(2000);
+  const chunks: string[] = [];
+  let rooms = 0;
+  await new Promise<void>((done, fail) => {
+    streamJob(job, fakeContext(new FakeGenerator()), encoder(), {
+      chunk: (json) => chunks.push(json),
+      room: async () => {
+        rooms += 1;
+      },
+      done,
+      fail,
+    });
+  });
+  const shown = chunks.map((json) => JSON.parse(json).choices[0].logprobs?.tokens.length ?? 0);
+  assert.equal(Math.max(...shown), 64);
+  assert.equal(
+    shown.reduce((sum, count) => sum + count, 0),
+    2001,
+  );
+  assert.ok(rooms > 0);
+});
+
+test("what a client that leaves has not been sent yet is forgotten", async () => {
+  const { job, encoder } = longEcho(2000);
+  const chunks: string[] = [];
+  await new Promise<void>((room) => {
+    const run = streamJob(job, fakeContext(new FakeGenerator()), encoder(), {
+      chunk: (json) => chunks.push(json),
+      room: async () => {
+        run.cancel();
+        room();
+      },
+      done: () => assert.fail("done"),
+      fail: (error) => assert.fail(error),
+    });
+  });
+  await new Promise(setImmediate);
+  assert.deepEqual(chunks, []);
+});
+
+test("no step of writing a long answer has more than a token with its alternatives", () => {
+  const { job, encoder } = longEcho(2000);
   const logprob = { token: 97, logprob: -1, top: [{ token: 98, logprob: -0.5 }] };
   const pieces = Array.from({ length: 2000 }, (_, offset) => ({ id: 97, offset, logprob }));
   const choice = { index: 0, finishReason: "stop" } as RunningChoice;
-  let turns = 0;
-  const count = () => {
-    turns++;
-    counting = setImmediate(count);
-  };
-  let counting = setImmediate(count);
-  const usage = { promptTokens: 2000, cachedTokens: 0, completionTokens: 0 };
   const whole = { choice, index: 0, text: "", calls: [], tokens: [], pieces };
-  const json = await encoder.whole([whole], usage);
-  clearImmediate(counting);
-  assert.equal(JSON.parse(json).choices[0].logprobs.top_logprobs.length, 2000);
-  assert.ok(turns > 8, `${turns} turns`);
+  const usage = { promptTokens: 2000, cachedTokens: 0, completionTokens: 0 };
+  const chat = new ChatEncoder(job, envelope, new TokenNames(null, false));
+  for (const answer of [encoder().whole([whole], usage), chat.whole([whole], usage)]) {
+    const written = [...jsonPieces(answer)];
+    assert.ok(written.length > 2000);
+    assert.ok(Math.max(...written.map(({ length }) => length)) < 4096);
+    assert.doesNotThrow(() => JSON.parse(written.join("")));
+  }
 });

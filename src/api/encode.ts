@@ -1,7 +1,8 @@
 import { type ApiError, errorBody } from "../errors.js";
+import { jsonOf } from "../json/write.js";
 import type { Choice, ChoiceFinish, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
-import { CompletionLogprobs, chatLogprobs, type TokenNames } from "./logprobs.js";
+import { chatLogprobs, completionLogprobs, lazyChatLogprobs, type TokenNames } from "./logprobs.js";
 import { type CallDelta, type WholeCall, wholeCalls } from "./tool-calls.js";
 
 /**
@@ -34,17 +35,15 @@ export interface WholeChoice {
 export interface Encoder {
   /** The chunk before a choice's first text, where the endpoint has one. */
   start(choice: Choice): string | null;
+  /** "" where there is nothing to show: tokens may be syntax. */
   delta(choice: Choice, delta: Delta): string;
   finish(choice: Choice, last: Delta): string;
   usage(usage: Usage): string;
   /** Ends a stream that has begun. */
   failure(error: ApiError): string;
-  /** Long answers are encoded over several turns of the event loop. */
-  whole(choices: readonly WholeChoice[], usage: Usage): string | Promise<string>;
+  /** Plain, but for the lazy lists of src/json in it: its JSON may be long. */
+  whole(choices: readonly WholeChoice[], usage: Usage): object;
 }
-
-/** Tokens with their log-probabilities that are encoded in one turn of the event loop. */
-const PIECES_PER_TURN = 128;
 
 function usageObject({ promptTokens, cachedTokens, completionTokens }: Usage) {
   return {
@@ -139,8 +138,8 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
     return this.#chunk(choice, "{}", "null", choice.finishReason, ids);
   }
 
-  whole(choices: readonly WholeChoice[], usage: Usage): string {
-    return JSON.stringify({
+  whole(choices: readonly WholeChoice[], usage: Usage): object {
+    return {
       id: this.envelope.id,
       object: "chat.completion",
       created: this.envelope.created,
@@ -153,12 +152,12 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
           refusal: null,
           ...(calls.length > 0 ? { tool_calls: wholeCalls(calls).map(callObject) } : {}),
         },
-        logprobs: this.#logprobs(pieces),
+        logprobs: this.job.logprobs === null ? null : lazyChatLogprobs(pieces, this.names),
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.job, choice, tokens),
       })),
       usage: usageObject(usage),
-    });
+    };
   }
 
   #logprobs(pieces: readonly TokenPiece[]) {
@@ -191,48 +190,46 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
   }
 
   delta(choice: Choice, delta: Delta): string {
-    const { logprobs } = this.job;
-    const text =
-      logprobs === null ? "null" : new CompletionLogprobs(this.names).add(delta.pieces).json();
-    return this.#chunk(choice, delta, text);
+    return this.#chunk(choice, delta, jsonOf(this.#logprobs(delta.pieces)), null);
   }
 
   finish(choice: Choice, last: Delta): string {
-    return this.#chunk(choice, last, "null");
+    return this.#chunk(choice, last, "null", choice.finishReason);
   }
 
-  async whole(choices: readonly WholeChoice[], usage: Usage): Promise<string> {
-    const { id, created } = this.envelope;
-    const object = "text_completion";
-    const head = JSON.stringify({ id, object, created, model: this.job.model.name });
-    const texts: string[] = [];
-    for (const { choice, index, text, tokens, pieces } of choices) {
-      const { finishReason } = choice;
-      const ids = wholeTokenIds(this.job, choice, tokens);
-      const fields = JSON.stringify({ index, text, finish_reason: finishReason, ...ids });
-      texts.push(`${fields.slice(0, -1)},"logprobs":${await this.#wholeLogprobs(pieces)}}`);
-    }
-    const counts = JSON.stringify(usageObject(usage));
-    return `${head.slice(0, -1)},"choices":[${texts.join()}],"usage":${counts}}`;
+  whole(choices: readonly WholeChoice[], usage: Usage): object {
+    return {
+      id: this.envelope.id,
+      object: "text_completion",
+      created: this.envelope.created,
+      model: this.job.model.name,
+      choices: choices.map(({ choice, index, text, tokens, pieces }) => ({
+        index,
+        text,
+        finish_reason: choice.finishReason,
+        ...wholeTokenIds(this.job, choice, tokens),
+        logprobs: this.#logprobs(pieces),
+      })),
+      usage: usageObject(usage),
+    };
   }
 
-  async #wholeLogprobs(pieces: readonly TokenPiece[]): Promise<string> {
-    if (this.job.logprobs === null) return "null";
-    const logprobs = new CompletionLogprobs(this.names);
-    for (let at = 0; at < pieces.length; at += PIECES_PER_TURN) {
-      if (at > 0) await new Promise(setImmediate);
-      logprobs.add(pieces.slice(at, at + PIECES_PER_TURN));
-    }
-    return logprobs.json();
+  #logprobs(pieces: readonly TokenPiece[]) {
+    return this.job.logprobs === null ? null : completionLogprobs(pieces, this.names);
   }
 
-  #chunk(choice: Choice, { text, tokens }: Delta, logprobs: string): string {
-    const { index, finishReason } = choice;
+  #chunk(
+    choice: Choice,
+    { text, tokens }: Delta,
+    logprobs: string,
+    reason: ChoiceFinish | null,
+  ): string {
+    const { index } = choice;
     const first = !this.#started.has(index);
     this.#started.add(index);
     const ids = tokenIdFields(this.job, tokens, choice, first);
     return this.chunks.choice(
-      `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(finishReason)}${ids}`,
+      `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(reason)}${ids}`,
     );
   }
 }

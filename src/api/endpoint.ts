@@ -1,16 +1,18 @@
-import { ApiError } from "../errors.js";
 import type { Reservation } from "../scheduler/request.js";
 import type { ApiContext } from "./context.js";
 import type { Encoder, Envelope } from "./encode.js";
 import type { Admit, Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
 import { findModel, loadingEnded } from "./models.js";
-import { type BodySink, type ChunkSink, collectJob, type Run, streamJob } from "./run.js";
-import { Fields, isJsonObject, type JsonObject } from "./schema.js";
+import type { ChunkSink } from "./outbox.js";
+import { type BodySink, collectJob, type Run, streamJob } from "./run.js";
+import { Fields, type JsonObject } from "./schema.js";
 
 /** An endpoint that generates: how its body is read and how its answers look. */
 export interface Endpoint<J extends Job = Job> {
   readonly idPrefix: string;
+  /** What traces call it. */
+  readonly operation: "chat" | "text_completion";
   /** Chunks are the data of events that [DONE] ends, or whole events with names. */
   readonly framing: "data" | "named";
   /** Throws ApiError. `alwaysStreams`: the transport streams whatever the body says. */
@@ -31,25 +33,6 @@ export interface Client {
   unknownFields(names: readonly string[]): void;
   /** How long its request, once parsed, kept the event loop from everything else. */
   held(callback: "submit", seconds: number): void;
-}
-
-/** Top-level fields of a body. */
-const MAX_FIELDS = 256;
-
-export function parseJson(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new ApiError("invalid_json", { cause });
-  }
-  if (!isJsonObject(value)) throw new ApiError("invalid_json");
-  const fields = Object.keys(value).length;
-  if (fields > MAX_FIELDS) {
-    const message = `The body has ${fields} fields; at most ${MAX_FIELDS} are allowed.`;
-    throw new ApiError("invalid_parameter", { message });
-  }
-  return value;
 }
 
 /** Parse, submit, encode. Throws ApiError before anything was sent; null when the client left meanwhile. */

@@ -4,6 +4,7 @@ import type { GenerateRequest, SamplingParams } from "../scheduler/request.js";
 import type { TokenMask } from "../scheduler/token-mask.js";
 import type { ToolFormat } from "../text/tool-format.js";
 import type { ApiContext, ServedModel } from "./context.js";
+import type { Echo } from "./echo.js";
 
 /** A validated request of either endpoint. Everything that follows is the same for both. */
 export interface Job {
@@ -19,7 +20,6 @@ export interface Job {
   readonly stop: readonly string[];
   readonly ignoreEos: boolean;
   readonly logprobs: number | null; // how many alternatives
-  readonly echo: boolean;
   readonly grammar: CompiledGrammar | null; // that every answer follows
   readonly toolFormat: ToolFormat | null; // of calls in the answers; null = they are text
   readonly returnTokenIds: boolean;
@@ -30,7 +30,7 @@ export interface Job {
 
 export interface Prompt {
   readonly ids: readonly number[];
-  readonly text: string | null; // as the client wrote it; null for token ids
+  readonly echo: Echo | null; // where it is to be repeated
   readonly maxTokens: number;
 }
 
@@ -64,7 +64,7 @@ export function generateRequest(
     stopTokens: context.stopTokens,
     ignoreEos: job.ignoreEos,
     logprobs: job.logprobs ?? (ranked ? 0 : null),
-    promptLogprobs: job.echo ? job.logprobs : null,
+    promptLogprobs: prompt.echo === null ? null : job.logprobs,
     pooled: false,
     mask,
     onEvent,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CompletionLogprobs, chatLogprobs, TokenNames } from "./logprobs.js";
+import { jsonOf } from "../json/write.js";
+import { chatLogprobs, completionLogprobs, lazyChatLogprobs, TokenNames } from "./logprobs.js";
 
 const names = new TokenNames(null, false);
 
@@ -11,7 +12,7 @@ test("-Infinity becomes -9999, which JSON can say", () => {
     top: [{ token: 5, logprob: -0.5 }],
   };
   const pieces = [{ id: 3, offset: 0, logprob }];
-  assert.deepEqual(JSON.parse(new CompletionLogprobs(names).add(pieces).json()), {
+  assert.deepEqual(JSON.parse(jsonOf(completionLogprobs(pieces, names))), {
     text_offset: [0],
     token_logprobs: [-9999],
     tokens: ["token_id:3"],
@@ -22,8 +23,10 @@ test("-Infinity becomes -9999, which JSON can say", () => {
     logprob,
     bytes: null,
   });
-  assert.deepEqual(chatLogprobs(pieces, names), {
+  const expected = {
     content: [{ ...entry(3, -9999), top_logprobs: [entry(5, -0.5)] }],
     refusal: null,
-  });
+  };
+  assert.deepEqual(chatLogprobs(pieces, names), expected);
+  assert.deepEqual(JSON.parse(jsonOf(lazyChatLogprobs(pieces, names))), expected);
 });

@@ -1,3 +1,4 @@
+import { LazyList, lazyList } from "../json/write.js";
 import type { TokenLogprob } from "../scheduler/request.js";
 import type { Tokenizer } from "../text/text.js";
 import type { TokenPiece } from "./choice.js";
@@ -63,51 +64,37 @@ export class TokenNames {
 }
 
 export function chatLogprobs(pieces: readonly TokenPiece[], names: TokenNames): ChatLogprobs {
-  const entry = (id: number, logprob: number): ChatLogprob => ({
-    token: names.name(id, ""),
-    logprob: finite(logprob),
-    bytes: names.bytes(id),
-  });
-  const content = pieces.flatMap(({ logprob }) => {
-    if (logprob === null) return [];
-    const top = logprob.top.map((other) => entry(other.token, other.logprob));
-    return [{ ...entry(logprob.token, logprob.logprob), top_logprobs: top }];
-  });
+  const content = pieces.flatMap((piece) => chatLogprob(piece, names) ?? []);
   return { content, refusal: null };
 }
 
-/**
- * The log-probabilities of a completion as JSON text, a few tokens at a time: an echoed prompt may
- * have thousands, each with 20 alternatives.
- */
-export class CompletionLogprobs {
-  readonly #names: TokenNames;
-  readonly #offsets: number[] = [];
-  readonly #logprobs: (number | null)[] = [];
-  readonly #tokens: string[] = [];
-  readonly #top: string[] = [];
+/** The same of a whole answer, which may have thousands of tokens, each with 20 alternatives. */
+export function lazyChatLogprobs(pieces: readonly TokenPiece[], names: TokenNames) {
+  const known = pieces.filter(({ logprob }) => logprob !== null);
+  return { content: lazyList(known, (piece) => chatLogprob(piece, names)), refusal: null };
+}
 
-  constructor(names: TokenNames) {
-    this.#names = names;
-  }
+function chatLogprob({ logprob }: TokenPiece, names: TokenNames) {
+  if (logprob === null) return null;
+  const entry = (id: number, value: number): ChatLogprob => ({
+    token: names.name(id, ""),
+    logprob: finite(value),
+    bytes: names.bytes(id),
+  });
+  const top_logprobs = logprob.top.map((other) => entry(other.token, other.logprob));
+  return { ...entry(logprob.token, logprob.logprob), top_logprobs };
+}
 
-  add(pieces: readonly TokenPiece[]): this {
-    for (const { id, offset, logprob } of pieces) {
-      this.#offsets.push(offset);
-      this.#logprobs.push(logprob && finite(logprob.logprob));
-      this.#tokens.push(this.#names.quoted(id, "bytes:"));
-      this.#top.push(logprob === null ? "null" : topByName(logprob, this.#names));
-    }
-    return this;
-  }
-
-  json(): string {
-    const [offsets, logprobs] = [JSON.stringify(this.#offsets), JSON.stringify(this.#logprobs)];
-    return (
-      `{"text_offset":${offsets},"token_logprobs":${logprobs},` +
-      `"tokens":[${this.#tokens.join()}],"top_logprobs":[${this.#top.join()}]}`
-    );
-  }
+/** Those of a completion, to be written by src/json: an echoed prompt may have thousands of tokens. */
+export function completionLogprobs(pieces: readonly TokenPiece[], names: TokenNames) {
+  const list = (json: (piece: TokenPiece) => string) =>
+    new LazyList(pieces.length, (i) => json(pieces[i]!));
+  return {
+    text_offset: pieces.map(({ offset }) => offset),
+    token_logprobs: list(({ logprob }) => (logprob ? String(finite(logprob.logprob)) : "null")),
+    tokens: list(({ id }) => names.quoted(id, "bytes:")),
+    top_logprobs: list(({ logprob }) => (logprob ? topByName(logprob, names) : "null")),
+  };
 }
 
 /** The most likely tokens, and the chosen one where it is not among them. */

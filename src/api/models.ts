@@ -1,6 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
+import { lazyList } from "../json/write.js";
 import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
 
 /** GET /v1/models and GET /v1/models/{id} */
@@ -32,12 +33,14 @@ function encoderObject({ name, created, root, maxTokens }: SentenceEncoder) {
 }
 
 export function listModels(context: ApiContext) {
+  const { models, encoder } = context;
+  const shown = [
+    ...models.list().map((model) => () => modelObject(model, context)),
+    ...(encoder === null ? [] : [() => encoderObject(encoder)]),
+  ];
   return {
     object: "list",
-    data: [
-      ...context.models.list().map((model) => modelObject(model, context)),
-      ...(context.encoder === null ? [] : [encoderObject(context.encoder)]),
-    ],
+    data: lazyList(shown, (show) => show()),
   };
 }
 

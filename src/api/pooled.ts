@@ -10,7 +10,7 @@ import {
 /** Prompts of one request in the scheduler at a time: a long list must not fill the queue. */
 const AT_ONCE = 16;
 
-/** The mean of each prompt's final hidden states. Rejects when `gone` is aborted, with its reason. */
+/** The mean of each prompt's final hidden states, scaled to length 1. Rejects when `gone` is aborted, with its reason. */
 export function poolPrompts(
   prompts: readonly (readonly number[])[],
   adapter: number,
@@ -30,7 +30,7 @@ export function poolPrompts(
     };
     const onGone = () => fail(gone.reason);
     const onEvent = (index: number, event: GenerationEvent) => {
-      if (event.kind === "embedding") vectors[index] = event.vector;
+      if (event.kind === "embedding") vectors[index] = normalized(event.vector);
       if (event.kind === "error") {
         const code = isErrorCode(event.code) ? event.code : "engine_failed";
         fail(new ApiError(code, { message: event.message }));
@@ -82,4 +82,9 @@ function pooledRequest(
     pooled: true,
     onEvent,
   };
+}
+
+export function normalized(vector: Float32Array): Float32Array {
+  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  return length === 0 ? vector : vector.map((value) => value / length);
 }

@@ -1,15 +1,19 @@
 import { ApiError, isErrorCode, toApiError } from "../errors.js";
 import type { Session } from "../grammar/host.js";
 import type { Generation, GenerationEvent } from "../scheduler/request.js";
-import { Choice, type Delta } from "./choice.js";
+import { Choice, type Delta, type TokenPiece } from "./choice.js";
 import type { ApiContext } from "./context.js";
-import type { Encoder, Usage, WholeChoice } from "./encode.js";
+import type { Encoder, Usage } from "./encode.js";
 import { generateRequest, type Job } from "./job.js";
+import { type ChunkSink, Outbox } from "./outbox.js";
+import type { CallDelta } from "./tool-calls.js";
 
 interface RunListener {
   delta(choice: Choice, delta: Delta): void;
   finish(choice: Choice, last: Delta): void;
   done(usage: Usage): void;
+  /** Nothing follows but `fail`. */
+  cancelled(): void;
   /** Everything has been cancelled; nothing follows. */
   fail(error: ApiError): void;
 }
@@ -52,16 +56,20 @@ export class Run {
   /** Frees the engine within a step; the listener hears nothing more. Idempotent. */
   cancel(): void {
     this.#end();
+    this.#listener.cancelled();
     for (const generation of this.#generations) generation.cancel();
+  }
+
+  /** Ends it with an error. */
+  fail(error: unknown): void {
+    this.cancel();
+    this.#listener.fail(toApiError(error));
   }
 
   /** Fails when it is not done by then. */
   expireIn(ms: number): void {
     if (this.#ended) return;
-    this.#deadline = setTimeout(() => {
-      this.cancel();
-      this.#listener.fail(new ApiError("deadline_exceeded"));
-    }, ms);
+    this.#deadline = setTimeout(() => this.fail(new ApiError("deadline_exceeded")), ms);
   }
 
   #end(): void {
@@ -83,8 +91,7 @@ export class Run {
       this.#end();
       this.#listener.done(this.#usage());
     } catch (error) {
-      this.cancel();
-      this.#listener.fail(toApiError(error));
+      this.fail(error);
     }
   }
 
@@ -117,68 +124,88 @@ function eventError({ code, message }: ErrorEvent, model: string): ApiError {
   return new ApiError(isErrorCode(code) ? code : "engine_failed", { message });
 }
 
-/** Where chunks go: server-sent events or a WebSocket. */
-export interface ChunkSink {
-  chunk(chunk: string): void;
-  done(): void;
-  /** `chunk` says it in the language of a stream that has begun. */
-  fail(error: ApiError, chunk: string): void;
-}
-
 /** Sends every token as a chunk of its own. Throws ApiError before anything was sent. */
 export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink: ChunkSink): Run {
+  const outbox = new Outbox(sink, (error) => run.fail(error));
   const started = new Set<number>();
+  const send = (chunk: string | null) => {
+    if (chunk !== null && chunk !== "") sink.chunk(chunk);
+  };
   const start = (choice: Choice) => {
     if (started.has(choice.index)) return;
     started.add(choice.index);
-    const chunk = encoder.start(choice);
-    if (chunk !== null) sink.chunk(chunk);
+    send(encoder.start(choice));
   };
-  return new Run(job, context, {
+  const run = new Run(job, context, {
     delta(choice, delta) {
-      start(choice);
-      sink.chunk(encoder.delta(choice, delta));
+      outbox.send(delta.pieces.length <= 1, () => {
+        start(choice);
+        send(encoder.delta(choice, delta));
+      });
     },
     finish(choice, last) {
-      start(choice);
-      sink.chunk(encoder.finish(choice, last));
+      outbox.send(true, () => {
+        start(choice);
+        send(encoder.finish(choice, last));
+      });
     },
     done(usage) {
-      if (job.includeUsage) sink.chunk(encoder.usage(usage));
-      sink.done();
+      outbox.send(true, () => {
+        if (job.includeUsage) send(encoder.usage(usage));
+        sink.done();
+      });
     },
+    cancelled: () => outbox.clear(),
     fail: (error) => sink.fail(error, encoder.failure(error)),
   });
+  return run;
 }
 
 /** Where one whole answer goes. */
 export interface BodySink {
-  body(json: string): void;
+  /** Plain, but for lazy lists. Rejects when it cannot be encoded. */
+  body(answer: object): Promise<void>;
   fail(error: ApiError): void;
 }
 
 /** Answers once with everything. Throws ApiError before anything was sent. */
 export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink: BodySink): Run {
-  const collected = new Map<Choice, Delta[]>();
+  const collected = new Map<Choice, Collected>();
   const add = (choice: Choice, delta: Delta) => {
-    const deltas = collected.get(choice);
-    if (deltas === undefined) collected.set(choice, [delta]);
-    else deltas.push(delta);
+    const all = collected.get(choice) ?? { text: "", calls: [], tokens: [], pieces: [] };
+    collected.set(choice, all);
+    all.text += delta.text;
+    all.calls.push(...delta.calls);
+    all.tokens.push(...delta.tokens);
+    all.pieces.push(...delta.pieces);
   };
   return new Run(job, context, {
     delta: add,
     finish: add,
     async done(usage) {
       const answered = likeliest([...collected.keys()], job);
-      const choices = answered.map((choice, index) => whole(choice, index, collected.get(choice)!));
+      const choices = answered.map((choice, index) => ({
+        choice,
+        index,
+        ...collected.get(choice)!,
+      }));
       try {
-        sink.body(await encoder.whole(choices, usage));
+        await sink.body(encoder.whole(choices, usage));
       } catch (error) {
         sink.fail(toApiError(error));
       }
     },
+    cancelled: () => collected.clear(),
     fail: (error) => sink.fail(error),
   });
+}
+
+/** The deltas of a choice, put together. */
+interface Collected {
+  text: string;
+  readonly calls: CallDelta[];
+  readonly tokens: number[];
+  readonly pieces: TokenPiece[];
 }
 
 /** The choices of the answer in their order: of each prompt's candidates the n whose tokens are likeliest in the mean. */
@@ -189,15 +216,4 @@ function likeliest(candidates: readonly Choice[], job: Job): Choice[] {
     if (job.candidates === job.n) return own;
     return own.sort((a, b) => b.meanLogprob - a.meanLogprob).slice(0, job.n);
   });
-}
-
-function whole(choice: Choice, index: number, deltas: readonly Delta[]): WholeChoice {
-  return {
-    choice,
-    index,
-    text: deltas.map(({ text }) => text).join(""),
-    calls: deltas.flatMap(({ calls }) => calls),
-    tokens: deltas.flatMap(({ tokens }) => tokens),
-    pieces: deltas.flatMap(({ pieces }) => pieces),
-  };
 }

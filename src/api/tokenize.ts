@@ -1,8 +1,10 @@
 import { ApiError } from "../errors.js";
+import { lazyList } from "../json/write.js";
+import { spread } from "../turns.js";
 import { parseEnding, render } from "./chat.js";
 import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
-import { encodeText } from "./encode-text.js";
+import { checkIds, encodeText } from "./encode-text.js";
 import { findModel } from "./models.js";
 import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 
@@ -11,12 +13,13 @@ import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 type UnknownFields = (names: readonly string[]) => void;
 
 const MAX_TOKENS = 1 << 20;
+const WHOLE = { skipSpecialTokens: false };
 
 export async function tokenize(
   body: JsonObject,
   context: ApiContext,
   unknownFields: UnknownFields,
-): Promise<object> {
+) {
   const fields = new Fields(body);
   checkModel(fields, context);
   const withTexts = fields.boolean("return_token_strs") ?? false;
@@ -29,7 +32,7 @@ export async function tokenize(
   }
   const { tokenizer, noTokenizerReason, maxModelLen } = context;
   if (tokenizer === null) throw unsupported("prompt", `: ${noTokenizerReason}`);
-  const text = prompt ?? renderMessages(messages, fields, context);
+  const text = prompt ?? (await renderMessages(messages, fields, context));
   unknownFields(fields.unread());
   // A chat's template writes the special tokens itself.
   const addSpecialTokens = special ?? prompt !== undefined;
@@ -39,13 +42,11 @@ export async function tokenize(
     count: tokens.length,
     max_model_len: maxModelLen,
     tokens,
-    token_strs: withTexts
-      ? tokens.map((id) => tokenizer.decode([id], { skipSpecialTokens: false }))
-      : null,
+    token_strs: withTexts ? lazyList(tokens, (id) => tokenizer.decode([id], WHOLE)) : null,
   };
 }
 
-function renderMessages(value: unknown, fields: Fields, context: ApiContext): string {
+function renderMessages(value: unknown, fields: Fields, context: ApiContext): Promise<string> {
   const messages = parseMessages(value);
   return render(messages, parseEnding(fields, messages), context);
 }
@@ -65,12 +66,8 @@ export async function detokenize(
   }
   const { tokenizer, noTokenizerReason, vocab } = context;
   if (tokenizer === null) throw unsupported("tokens", `: ${noTokenizerReason}`);
-  for (const [i, id] of tokens.entries()) {
-    if (!Number.isSafeInteger(id) || id < 0 || id >= vocab) {
-      throw invalid(`tokens[${i}]`, `a token id from 0 to ${vocab - 1}`, id);
-    }
-  }
-  return { prompt: tokenizer.decode(tokens, { skipSpecialTokens: false }) };
+  await spread(checkIds(tokens, "tokens", vocab));
+  return { prompt: await spread(tokenizer.decoding(tokens, WHOLE)) };
 }
 
 /** All models served here share the base's tokenizer. */

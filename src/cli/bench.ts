@@ -37,6 +37,8 @@ const BATCHES = [1, 4, 16, 32];
 const MIXED_BATCH = 16;
 
 export const command: Command = {
+  options: OPTIONS,
+  operands: "none",
   usage: USAGE,
   async run(args, terminal) {
     const { values, operands, help } = parseOptions(OPTIONS, args, terminal.environment);

@@ -1,3 +1,5 @@
+import type { OptionTable } from "./options.js";
+
 /** What main.ts lends to a command. */
 export interface Terminal {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -5,6 +7,8 @@ export interface Terminal {
   print(line: string): void;
   /** A line on standard error. */
   complain(line: string): void;
+  readonly input: NodeJS.ReadStream;
+  readonly output: NodeJS.WriteStream;
   /** From now on SIGTERM and SIGINT abort this signal instead of ending the process; a second one ends it. */
   drainSignal(): AbortSignal;
   /** From now on SIGHUP calls `handler` instead of ending the process. */
@@ -22,6 +26,9 @@ export class CommandError extends Error {
 export interface Command {
   /** What --help prints. */
   readonly usage: string;
+  readonly options: OptionTable;
+  /** What stands beside the options, as far as a shell can complete it. */
+  readonly operands: "none" | "paths" | readonly string[];
   /** Resolves to the exit code: 0, or 1 when it failed and said why. Throws UsageError. */
   run(args: readonly string[], terminal: Terminal): Promise<number>;
 }

@@ -58,7 +58,7 @@ function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean)
     kvMemory: config.kvMemory,
     adapterMemory: config.adapterMemory,
     maxLoadedAdapters: config.maxLoadedAdapters,
-    fp32Activations: config.activations === "fp32",
+    activations: config.activations,
     adapterDtype: config.adapterDtype,
     quantize: config.quantize,
     profile,

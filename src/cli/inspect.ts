@@ -13,12 +13,18 @@ const OPTIONS = {
 
 /** Shows what a model or adapter is, without serving it. */
 export const command: Command = {
+  options: OPTIONS,
+  operands: "paths",
   usage: `Usage: smore inspect PATH [OPTIONS]
 
 Shows a model (a .gguf file, a Hugging Face folder or a catalogue name) or an adapter folder: shapes, the
 tree of experts, parameters and memory.
 
-${optionHelp(OPTIONS)}`,
+${optionHelp(OPTIONS)}
+
+Examples:
+  smore inspect models/adapters/function-calls
+  smore inspect ./Llama-3.2-1B-Instruct.Q4_K_M.gguf --tensors`,
 
   async run(args, terminal) {
     const { values, operands, help } = parseOptions(OPTIONS, args, {});

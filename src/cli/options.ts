@@ -13,6 +13,8 @@ export interface Option<Value> {
   readonly initial: Value;
   /** The default as the help tells it. */
   readonly shown: string;
+  /** All that it may be, where that is a list. */
+  readonly values?: readonly string[];
   /** Throws an Error that says what the value must be. `previous`: from an earlier use of the flag. */
   readonly parse: (text: string, previous: Value | null) => Value;
 }
@@ -86,12 +88,29 @@ export function integer<Value extends number | null>(
   };
 }
 
+export function decimal<Value extends number | null>(
+  common: Common<Value> & { readonly min: number; readonly max: number },
+): Option<number | Value> {
+  const { min, max, ...rest } = common;
+  return {
+    placeholder: "X",
+    shown: String(common.initial),
+    ...rest,
+    parse: (value) => {
+      const number = /^[0-9]*\.?[0-9]+$/.test(value) ? Number(value) : Number.NaN;
+      if (number >= min && number <= max) return number;
+      throw new Error(`must be a number from ${min} to ${max}`);
+    },
+  };
+}
+
 export function choice<const Value extends string>(
   values: readonly Value[],
   common: Common<NoInfer<Value>>,
 ): Option<Value> {
   return {
     placeholder: values.join("|"),
+    values,
     shown: common.initial,
     ...common,
     parse: (value) => {
@@ -143,6 +162,11 @@ export function budget(share: string, help: string): Option<number> {
     shown: `${share} of memory`,
     parse: parseBytes,
   };
+}
+
+/** Bytes, as a budget has them; `initial` is not a share. */
+export function size(initial: string, help: string): Option<number> {
+  return { ...budget(initial, help), shown: initial };
 }
 
 function parseBytes(value: string): number {

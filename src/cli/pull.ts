@@ -9,12 +9,18 @@ const names = [...readCatalog()]
 
 /** Fetches a model into the cache, where `smore serve --model` finds it, and prints its path. */
 export const command: Command = {
+  options: {},
+  operands: [...readCatalog().keys()],
   usage: `Usage: smore pull [NAME]
 
 Fetches a model into the cache (SMORE_MODEL_CACHE) and prints its path. NAME is one of the catalogue,
 by default ${DEFAULT_MODEL}, or hf:ORG/REPO/FILE:
 
-${names}`,
+${names}
+
+Examples:
+  smore pull
+  smore pull hf:ORG/REPO/model.Q4_K_M.gguf`,
 
   async run(args, terminal) {
     const { operands, help } = parseOptions({}, args, terminal.environment);

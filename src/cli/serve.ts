@@ -13,6 +13,7 @@ import { sharedVocabulary } from "../grammar/vocabulary.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
+import { PageFiles } from "../http/page-files.js";
 import { createServer, type Server } from "../http/server.js";
 import { checkTlsFiles, followCertificate, type TlsFiles } from "../http/tls.js";
 import { createLogger, type Logger } from "../log.js";
@@ -23,13 +24,16 @@ import { AdapterRegistry } from "../models/adapters.js";
 import { DEFAULT_MODEL } from "../models/catalog.js";
 import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
+import type { Tracing } from "../telemetry/tracing.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
+import { onSlice } from "../turns.js";
 import { VERSION } from "../version.js";
-import { banner } from "./banner.js";
+import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine, native } from "./engine.js";
 import { optionHelp, UsageError, unknownVariables } from "./options.js";
+import { startTracing } from "./tracing.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
 
@@ -44,7 +48,8 @@ SIGTERM and SIGINT finish what runs, then exit with 0; a second one, or one whil
 Examples:
   smore serve
   smore serve --model ./Llama-3.2-1B --adapter legal=./adapters/legal --port 9000
-  smore serve --model model.gguf --adapters-dir ./adapters --adapter-memory 4GiB`;
+  smore serve --model model.gguf --adapters-dir ./adapters --adapter-memory 4GiB
+  smore serve --host 0.0.0.0 --api-key-file ./keys --no-playground`;
 
 /** The engine's threads wait for work by spinning: more than one here would only take turns with them. */
 const ENCODER_THREADS = 1;
@@ -53,6 +58,8 @@ const ENCODER_THREADS = 1;
 const OWN_ADAPTERS = fileURLToPath(new URL("../../../models/adapters", import.meta.url));
 
 export const command: Command = {
+  options: SERVE_OPTIONS,
+  operands: "none",
   usage: USAGE,
   async run(args, terminal) {
     const config = readConfig(args, terminal.environment);
@@ -63,24 +70,33 @@ export const command: Command = {
     for (const name of unknownVariables(SERVE_OPTIONS, terminal.environment)) {
       terminal.complain(`smore: the variable ${name} is no option (smore serve --help lists them)`);
     }
-    return await new Service(config, terminal).run();
+    const { drainSignal, endBy, onHangup } = terminal;
+    const ready = (facts: BannerFacts) => terminal.print(banner(facts));
+    return await new Service(config, { drainSignal, endBy, onHangup, ready }).run();
   },
 };
 
+/** What a server needs of the program around it. */
+export interface ServiceHost extends Pick<Terminal, "drainSignal" | "endBy" | "onHangup"> {
+  /** Called once, when requests can be answered. */
+  ready(facts: BannerFacts): void;
+}
+
 /** One server from start to end; the owner of its lifecycle. */
-class Service {
+export class Service {
   readonly #config: Config;
-  readonly #terminal: Terminal;
+  readonly #host: ServiceHost;
   readonly #log: Logger;
   readonly #tls: TlsFiles | null;
   readonly #server: Server;
   #lifecycle: Lifecycle = { phase: "loading", progress: 0, detail: "", context: null };
   #metrics: Metrics | null = null;
+  #tracing: Tracing | null = null;
 
-  constructor(config: Config, terminal: Terminal) {
+  constructor(config: Config, host: ServiceHost) {
     this.#config = config;
-    this.#terminal = terminal;
-    this.#log = createLogger(config.logLevel);
+    this.#host = host;
+    this.#log = createLogger(config.logLevel, config.logFormat);
     this.#tls = tlsFiles(config);
     this.#server = createServer({
       host: config.host,
@@ -88,18 +104,26 @@ class Service {
       tls: this.#tls,
       corsOrigin: config.corsOrigin,
       apiKeys: apiKeys(config),
-      limits: { ...DEFAULT_LIMITS, requestMs: 1000 * config.requestTimeout || null },
+      limits: {
+        ...DEFAULT_LIMITS,
+        bodyBytes: config.maxBodyBytes,
+        frameBytes: config.maxBodyBytes,
+        requestMs: 1000 * config.requestTimeout || null,
+      },
       lifecycle: () => this.#lifecycle,
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
+      refused: (code) => this.#metrics?.refused(code),
       metricsText: () => this.#metrics?.text() ?? "",
+      tracing: () => this.#tracing,
       version: VERSION,
+      pages: config.noPlayground ? null : PageFiles.read(),
       log: this.#log,
     });
   }
 
   /** Listens at once, loads, serves until told to stop, and finishes what runs. */
   async run(): Promise<number> {
-    const stop = this.#terminal.drainSignal();
+    const stop = this.#host.drainSignal();
     const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
     const started = performance.now();
     const port = await this.#listen();
@@ -108,7 +132,7 @@ class Service {
     await Promise.race([loading, stopped]);
     if (stop.aborted) {
       this.#server.close();
-      this.#terminal.endBy(stop.reason);
+      this.#host.endBy(stop.reason);
     }
     const { engine, loop, context, folder, encoder } = await loading;
     const running = loop.run();
@@ -118,7 +142,7 @@ class Service {
     const seconds = (performance.now() - started) / 1000;
     const { host } = this.#config;
     const scheme = this.#tls === null ? "http" : "https";
-    this.#terminal.print(banner({ scheme, host, port, seconds, context, info: engine.info }));
+    this.#host.ready({ scheme, host, port, seconds, context, info: engine.info });
 
     await Promise.race([running, stopped]);
     this.#lifecycle = { ...this.#lifecycle, phase: "draining" };
@@ -131,6 +155,7 @@ class Service {
     await this.#server.drain();
     loop.drain();
     await running;
+    await this.#tracing?.close();
     await engine.close();
     await encoder?.close();
     context.grammars?.close();
@@ -149,7 +174,7 @@ class Service {
   #followCertificate(stop: AbortSignal): void {
     if (this.#tls === null) return;
     const renew = (files: TlsFiles) => this.#server.renewCertificate(files);
-    this.#terminal.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
+    this.#host.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
   }
 
   async #load() {
@@ -188,6 +213,8 @@ class Service {
       adapters: models,
     });
     this.#metrics = metrics;
+    onSlice((seconds) => metrics.held("slice", seconds));
+    this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({
       engine,
@@ -271,7 +298,12 @@ function adapterRoots(config: Config): string[] {
 }
 
 function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {
-  const plain = apiKey.map((key, index) => ({ name: `api-key-${index + 1}`, key, limits: {} }));
+  const plain = apiKey.map((key, index) => ({
+    name: `api-key-${index + 1}`,
+    key,
+    admin: true,
+    limits: {},
+  }));
   if (apiKeyFile === null) return plain;
   try {
     return [...plain, ...readApiKeys(apiKeyFile)];

@@ -1,5 +1,6 @@
 import { readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { ACTIVATIONS } from "../engine/native.js";
 import { type Command, CommandError } from "./command.js";
 import { native } from "./engine.js";
 import { choice, optionHelp, parseOptions, text, UsageError } from "./options.js";
@@ -11,7 +12,7 @@ const OPTIONS = {
     help: "kernel path, as --kernel-path of serve; all = every one of this machine in turn",
     shown: "the machine's best",
   }),
-  activations: choice(["auto", "fp32"], {
+  activations: choice(ACTIVATIONS, {
     initial: "fp32",
     help: "how the base's products are computed",
   }),
@@ -27,6 +28,8 @@ ${optionHelp(OPTIONS)}
 Example: smore verify test/fixtures/smore --backend all`;
 
 export const command: Command = {
+  options: OPTIONS,
+  operands: "paths",
   usage: USAGE,
   async run(args, terminal) {
     const { values, operands, help } = parseOptions(OPTIONS, args, {});
@@ -44,7 +47,7 @@ export const command: Command = {
     for (const path of paths) {
       terminal.print(`kernel path ${path}`);
       for (const file of files) {
-        const result = await native().verifyLayer(file, path, values.activations === "fp32");
+        const result = await native().verifyLayer(file, path, values.activations);
         if (!result.passed) failed += 1;
         terminal.print(`${result.passed ? "ok  " : "FAIL"} ${basename(file)} ${result.detail}`);
       }

@@ -31,7 +31,7 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     kvMemory: 16 * MIB,
     adapterMemory: 16 * MIB,
     maxLoadedAdapters: 8,
-    fp32Activations: true,
+    activations: "fp32",
     adapterDtype: "stored",
     quantize: "none",
     profile: false,
@@ -232,10 +232,10 @@ test("closing waits for the step in flight, and afterwards everything says close
 test("a single-layer golden file is verified, and a folder inspected, without an engine", async () => {
   const file = join(FIXTURES, "smore/01-switch-mlp-prelu-child-L2-shared.safetensors");
   for (const path of nativeModule().cpuPaths()) {
-    const result = await nativeModule().verifyLayer(file, path, true);
+    const result = await nativeModule().verifyLayer(file, path, "fp32");
     assert.equal(result.passed, true, result.detail);
   }
-  await rejects(nativeModule().verifyLayer(file, "abacus", true), "invalid_argument", /abacus/);
+  await rejects(nativeModule().verifyLayer(file, "abacus", "fp32"), "invalid_argument", /abacus/);
   const described = JSON.parse(await nativeModule().inspect(join(TIED, "model")));
   assert.equal(described.kind, "model");
 });

@@ -142,7 +142,8 @@ async function allowedToken(mask: TokenMask | null, wanted: number): Promise<num
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
-    if (ms > 0) setTimeout(resolve, ms);
+    if (ms > 0)
+      setTimeout(resolve, ms).unref(); // a test that has ended waits for no answer
     else setImmediate(resolve);
   });
 }
@@ -159,12 +160,20 @@ function tokenLogprob(
   return { token, logprob: logprobOf(token), top };
 }
 
+function fakeText(ids: readonly number[]): string {
+  return Buffer.from(ids.filter((id) => id < 256)).toString("utf8");
+}
+
 const tokenizer: Tokenizer = {
   vocabSize: FAKE_VOCAB,
   maxBytesPerToken: 1,
   encode: async (text, { addSpecialTokens = false } = {}) =>
     addSpecialTokens ? [FAKE_BOS, ...fakeTokens(text)] : fakeTokens(text),
-  decode: (ids) => Buffer.from(ids.filter((id) => id < 256)).toString("utf8"),
+  decode: fakeText,
+  *decoding(ids) {
+    yield;
+    return fakeText(ids);
+  },
   tokenBytes: (id) => (id < 256 ? Uint8Array.of(id) : Buffer.from(`<|${id}|>`)),
   isSpecial: (id) => id >= 256,
 };
@@ -179,7 +188,7 @@ function byteDecoder(): IncrementalDecoder {
 
 const chatTemplate: ChatTemplate = {
   toolFormat: null,
-  render: (messages, { addGenerationPrompt }) => {
+  render: async (messages, { addGenerationPrompt }) => {
     const text = messages.map(({ role, content }) => `<${role}>${content}\n`).join("");
     return addGenerationPrompt ? `${text}<assistant>` : text;
   },

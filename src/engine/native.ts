@@ -88,6 +88,10 @@ export interface StepLimits {
   readonly maskWords: number;
 }
 
+/** What activations are where they meet quantised weights (ActivationType in backend.h). */
+export const ACTIVATIONS = ["auto", "int8", "fp32"] as const;
+export type Activations = (typeof ACTIVATIONS)[number];
+
 /** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
 export interface NativeConfig {
   readonly modelPath: string;
@@ -98,7 +102,7 @@ export interface NativeConfig {
   readonly kvMemory: number;
   readonly adapterMemory: number;
   readonly maxLoadedAdapters: number;
-  readonly fp32Activations: boolean;
+  readonly activations: Activations;
   readonly adapterDtype: "stored" | "bf16" | "int8"; // of experts
   readonly quantize: "none" | "q8_0" | "q4_0";
   readonly profile: boolean; // measure what each stage of the steps takes
@@ -112,7 +116,7 @@ export interface EngineInfo {
   readonly vocab: number;
   readonly maxModelLen: number; // longest sequence it serves
   readonly stopTokens: readonly number[];
-  readonly kernelPath: string; // "avx512vnni-int8", ...
+  readonly kernelPath: string; // "avx512vnni-digits", ...
   readonly threads: number;
   readonly kvPages: number;
   readonly pageBytes: number;
@@ -230,7 +234,7 @@ export interface NativeModule {
   /** [async] Measures for about a second, by the instructions of the named path ("" = the best). */
   measurePeaks(kernelPath: string, threads: number): Promise<Peaks>;
   /** [async] One single-layer golden file through the backend of the named path. */
-  verifyLayer(file: string, kernelPath: string, fp32Activations: boolean): Promise<VerifyResult>;
+  verifyLayer(file: string, kernelPath: string, activations: Activations): Promise<VerifyResult>;
   /** [async] What a model file, model folder or adapter folder holds, as JSON text. */
   inspect(path: string): Promise<string>;
   /** [async] Gives free pages of the C library's heap back to the system. Whether there were any. */

@@ -1,4 +1,5 @@
 import type { ApiContext } from "../api/context.js";
+import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError, type ErrorCode } from "../errors.js";
 import type { GenerateRequest, Generation, Generator, Reservation } from "../scheduler/request.js";
 
@@ -133,8 +134,26 @@ function metered(generator: Generator, account: Account): Generator {
   };
 }
 
-/** The context of a client: its generations count for its account. */
+function meteredEncoder(encoder: SentenceEncoder, account: Account): SentenceEncoder {
+  const { name, root, created, maxTokens, width, dimensions } = encoder;
+  return {
+    ...{ name, root, created, maxTokens, width, dimensions },
+    async encode(inputs) {
+      account.admit();
+      const encoded = await encoder.encode(inputs);
+      account.charge(encoded.tokens);
+      return encoded;
+    },
+  };
+}
+
+/** The context of a client: its generations and embeddings count for its account. */
 export function onBillOf(account: Account | null, context: ApiContext): ApiContext {
   if (account === null || !account.limited) return context;
-  return { ...context, generator: metered(context.generator, account) };
+  const { generator, encoder } = context;
+  return {
+    ...context,
+    generator: metered(generator, account),
+    encoder: encoder === null ? null : meteredEncoder(encoder, account),
+  };
 }

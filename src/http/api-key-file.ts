@@ -3,8 +3,8 @@ import { ACCOUNT_LIMITS, type AccountLimits } from "./account.js";
 import type { ApiKey } from "./auth.js";
 
 /**
- * Named keys from a file: JSON, `{"keys": [{"name", "key", "requests_per_minute", ...}]}`, or lines
- * `name:key` and `name:key:requests_per_minute=60,tokens_per_day=100000`, `#` for comments. Throws an
+ * Named keys from a file: JSON, `{"keys": [{"name", "key", "admin", "requests_per_minute", ...}]}`, or lines
+ * `name:key` and `name:key:admin,requests_per_minute=60`, `#` for comments. Throws an
  * Error that names file and entry.
  */
 export function readApiKeys(path: string): ApiKey[] {
@@ -51,25 +51,29 @@ function lineEntries(path: string, text: string): Entry[] {
     const [name, key, limits, ...rest] = trimmed.split(":");
     if (rest.length > 0) throw new Error(`${where} must be name:key or name:key:limits`);
     const pairs = limits === undefined ? [] : limits.split(",").map((pair) => pair.split("="));
-    const numbers = pairs.map(([limit = "", value]) => [limit.trim(), Number(value)]);
-    return [{ where, fields: { name, key, ...Object.fromEntries(numbers) } }];
+    const rights = pairs.map(([right = "", value]) => [
+      right.trim(),
+      value === undefined && right.trim() === "admin" ? true : Number(value),
+    ]);
+    return [{ where, fields: { name, key, ...Object.fromEntries(rights) } }];
   });
 }
 
-function apiKey(where: string, { name, key, ...limits }: Entry["fields"]): ApiKey {
+function apiKey(where: string, { name, key, admin = false, ...limits }: Entry["fields"]): ApiKey {
   if (typeof name !== "string" || name === "" || /\p{Cc}/u.test(name)) {
     throw new Error(`${where}: "name" must be a text`);
   }
   if (typeof key !== "string" || !/^[\x21-\x7e]+$/.test(key)) {
     throw new Error(`${where}: "key" must be printable ASCII without blanks`);
   }
+  if (typeof admin !== "boolean") throw new Error(`${where}: "admin" must be true or false`);
   for (const [limit, value] of Object.entries(limits)) {
     if (!ACCOUNT_LIMITS.some((known) => known === limit)) {
-      throw new Error(`${where}: "${limit}" is none of ${ACCOUNT_LIMITS.join(", ")}`);
+      throw new Error(`${where}: "${limit}" is none of admin, ${ACCOUNT_LIMITS.join(", ")}`);
     }
     if (!Number.isSafeInteger(value) || (value as number) < 1) {
       throw new Error(`${where}: "${limit}" must be a whole number from 1`);
     }
   }
-  return { name, key, limits: limits as AccountLimits };
+  return { name, key, admin, limits: limits as AccountLimits };
 }

@@ -1,6 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
-import { ApiError, errorBody } from "../errors.js";
+import { ApiError, type ErrorCode, errorBody } from "../errors.js";
+import { jsonPieces } from "../json/write.js";
+import { RequestTrace } from "../telemetry/request-trace.js";
+import { readTraceContext, type SpanName } from "../telemetry/trace-context.js";
+import { ownTurn, spread } from "../turns.js";
 import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
 
@@ -18,6 +22,9 @@ export interface BodyLimits {
   readonly bodyTotalMs: number;
 }
 
+/** Characters of a long answer that are written in one go. */
+const PART_LENGTH = 128 << 10;
+
 export type Header = readonly [name: string, value: string];
 
 /** What a client may call its request; longer or stranger ids are replaced. */
@@ -28,25 +35,19 @@ const KEEP_ALIVE: Header = ["Keep-Alive", "timeout=8"];
 
 export const JSON_TYPE = "application/json";
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
-/** Throws ApiError: JSON is UTF-8, and what is not must not be repaired in silence. */
-export function decodeUtf8(bytes: ArrayBuffer | Uint8Array): string {
-  try {
-    return utf8.decode(bytes);
-  } catch (cause) {
-    throw new ApiError("invalid_json", { cause });
-  }
-}
-
 export class Exchange {
   readonly method: string;
   readonly path: string;
-  readonly requestId: string;
+  /** The caller's span, where it sent one. */
+  readonly parent: SpanName | null;
+  /** Its id, and its place in a trace. */
+  readonly trace: RequestTrace;
   /** As the header has it; a WebSocket's sub-protocol may say it in its place. */
   authorization: string;
   /** X-Request-Timeout: seconds until the client gives up. */
   readonly timeout: string;
+  /** The version of a file that the client has already, as its header If-None-Match says it. */
+  readonly knownVersion: string;
   /** Whose key the client sent; null while that is not known or nobody needs one. */
   account: Account | null = null;
   readonly started = performance.now();
@@ -54,13 +55,15 @@ export class Exchange {
   errorBody: (error: ApiError) => object = errorBody;
   /** Status of the answer, 0 before it has begun. */
   status = 0;
+  /** The error that it was answered with, be it within a stream. */
+  refusal: ErrorCode | null = null;
 
   readonly #response: UwsResponse;
   readonly #headers: readonly Header[];
   readonly #announcedLength: number;
   readonly #onClosed: (exchange: Exchange) => void;
   #closed = false;
-  #onAborted: (() => void) | null = null;
+  readonly #onAborted: (() => void)[] = [];
 
   /** `onClosed` is called once, when the answer is complete or the client is gone. */
   constructor(
@@ -74,15 +77,20 @@ export class Exchange {
     const key = request.getHeader("x-api-key"); // where Anthropic's clients send it
     this.authorization = key === "" ? request.getHeader("authorization") : `Bearer ${key}`;
     this.timeout = request.getHeader("x-request-timeout");
+    this.knownVersion = request.getHeader("if-none-match");
     const given = request.getHeader("x-request-id");
-    this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
+    const requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
+    const caller = request.getHeader("traceparent");
+    const state = caller === "" ? "" : request.getHeader("tracestate");
+    this.parent = readTraceContext(caller, state);
+    this.trace = new RequestTrace(requestId, this.parent);
     this.#announcedLength = Number(request.getHeader("content-length"));
     this.#response = response;
-    this.#headers = [["X-Request-Id", this.requestId], KEEP_ALIVE, ...headers];
+    this.#headers = [["X-Request-Id", requestId], KEEP_ALIVE, ...headers];
     this.#onClosed = onClosed;
     response.onAborted(() => {
       this.#close();
-      this.#onAborted?.();
+      for (const handler of this.#onAborted) handler();
     });
   }
 
@@ -93,14 +101,14 @@ export class Exchange {
 
   /** `handler` runs when the client leaves before the answer is complete. */
   onAborted(handler: () => void): void {
-    this.#onAborted = handler;
+    this.#onAborted.push(handler);
   }
 
   /**
-   * The body as text; to be called within the route's callback. Rejects with ApiError when it is too
-   * large, late or no UTF-8. Stays pending when the client leaves: nobody is left to be answered.
+   * The body; to be called within the route's callback. Rejects with ApiError when it is too large or
+   * late. Stays pending when the client leaves: nobody is left to be answered.
    */
-  body(limits: BodyLimits): Promise<string> {
+  body(limits: BodyLimits): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const tooLarge = () => {
         const message = `The body of the request is larger than ${limits.bodyBytes} bytes.`;
@@ -122,7 +130,7 @@ export class Exchange {
       };
       const silence = setTimeout(late, limits.bodyIdleMs);
       const deadline = setTimeout(late, limits.bodyTotalMs);
-      this.#onAborted = stop;
+      this.#onAborted.push(stop);
       this.#response.onData((chunk, isLast) => {
         if (this.#closed) return;
         size += chunk.byteLength;
@@ -136,11 +144,7 @@ export class Exchange {
         silence.refresh();
         if (!isLast) return;
         stop();
-        try {
-          resolve(decodeUtf8(Buffer.concat(chunks)));
-        } catch (error) {
-          reject(error);
-        }
+        resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
       });
     });
   }
@@ -149,7 +153,22 @@ export class Exchange {
     this.send(status, JSON_TYPE, JSON.stringify(body));
   }
 
+  /** A JSON body that may be long: plain, but for the lazy lists of src/json in it. */
+  async answer(body: object): Promise<void> {
+    const parts = await spread(joined(jsonPieces(body)));
+    if (this.#closed) return;
+    if (this.method === "head") {
+      const bytes = parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
+      this.#sendHead(200, [["Content-Type", JSON_TYPE]], bytes);
+    } else if (parts.length === 1) {
+      this.send(200, JSON_TYPE, parts[0]!);
+    } else {
+      await this.#sendParts(JSON_TYPE, parts);
+    }
+  }
+
   error(error: ApiError, more: readonly Header[] = []): void {
+    this.refusal = error.code;
     const headers: Header[] = [...more];
     if (error.retryAfter !== null) headers.push(["Retry-After", String(error.retryAfter)]);
     if (error.status === 401) headers.push(["WWW-Authenticate", "Bearer"]);
@@ -168,15 +187,50 @@ export class Exchange {
     last = false,
   ): void {
     if (this.#closed) return;
+    const all: Header[] = [["Content-Type", contentType], ...headers];
+    if (this.method === "head") {
+      this.#sendHead(status, all, Buffer.byteLength(body));
+      return;
+    }
     this.#response.cork(() => {
-      this.writeHead(status, [["Content-Type", contentType], ...headers]);
-      if (this.method === "head") {
-        this.#response.writeHeader("Content-Length", String(Buffer.byteLength(body)));
-        this.#response.endWithoutBody();
-        return;
-      }
+      this.writeHead(status, all);
       this.#response.end(body, last);
     });
+    this.#close();
+  }
+
+  /** All but the body, which would have so many bytes. */
+  #sendHead(status: number, headers: readonly Header[], bytes: number): void {
+    this.#response.cork(() => {
+      this.writeHead(status, headers);
+      this.#response.writeHeader("Content-Length", String(bytes));
+      this.#response.endWithoutBody();
+    });
+    this.#close();
+  }
+
+  /** As the client reads, one part in a turn of the event loop. */
+  async #sendParts(contentType: string, parts: readonly string[]): Promise<void> {
+    let full = false;
+    let room = () => {};
+    this.onAborted(() => room());
+    for (const [i, part] of parts.entries()) {
+      await ownTurn();
+      if (full) await new Promise<void>((resolve) => (room = resolve));
+      if (this.#closed) return;
+      this.cork((response) => {
+        if (i === 0) {
+          this.writeHead(200, [["Content-Type", contentType]]);
+          response.onWritable(() => {
+            full = false;
+            room();
+            return true;
+          });
+        }
+        full = !response.write(part);
+      });
+    }
+    this.cork((response) => response.end());
     this.#close();
   }
 
@@ -201,6 +255,7 @@ export class Exchange {
     this.#response.writeStatus(`${status} ${STATUS_CODES[status] ?? ""}`);
     for (const [name, value] of headers) this.#response.writeHeader(name, value);
     for (const [name, value] of this.#headers) this.#response.writeHeader(name, value);
+    for (const [name, value] of this.trace.headers) this.#response.writeHeader(name, value);
   }
 
   /** The caller has made the last write of a stream. */
@@ -224,4 +279,20 @@ export class Exchange {
     this.#closed = true;
     this.#onClosed(this);
   }
+}
+
+/** Gathers pieces into parts of about PART_LENGTH. */
+function* joined(pieces: Iterable<string>): Generator<void, string[]> {
+  const parts: string[] = [];
+  let part = "";
+  for (const piece of pieces) {
+    part += piece;
+    if (part.length >= PART_LENGTH) {
+      parts.push(part);
+      part = "";
+    }
+    yield;
+  }
+  if (part !== "") parts.push(part);
+  return parts;
 }

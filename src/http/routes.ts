@@ -12,6 +12,7 @@ import { responses } from "../api/responses/responses.js";
 import type { JsonObject } from "../api/schema.js";
 import { detokenize, tokenize } from "../api/tokenize.js";
 import { ApiError } from "../errors.js";
+import type { Account } from "./account.js";
 import type { ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
 
@@ -24,6 +25,8 @@ export type Command = (
   unknownFields: (names: readonly string[]) => void,
   /** Aborted when nobody waits for the answer any more. */
   gone: AbortSignal,
+  /** Who pays; null where nobody does. */
+  account: Account | null,
 ) => Promise<object>;
 
 type Answer = (exchange: Exchange, options: ServerOptions) => void | Promise<void>;
@@ -33,6 +36,8 @@ interface Place {
   readonly method: "get" | "post";
   /** Asked by those who watch the server: answered while it drains, too. */
   readonly probe?: true;
+  /** Takes a key with the scope admin. */
+  readonly admin?: true;
   /** Bodies of errors where they are not OpenAI's. */
   readonly errorBody?: (error: ApiError) => object;
 }
@@ -61,6 +66,23 @@ function post(path: string, command: Command, errorBody?: Place["errorBody"]): R
   return errorBody === undefined ? place : { ...place, errorBody };
 }
 
+function manage(path: string, command: Command): Route {
+  return { path, method: "post", admin: true, kind: "command", command };
+}
+
+/** A command whose tokens count for the limits of the key, as a request of its own. */
+function counted<Answer extends object>(
+  command: (...args: Parameters<Command>) => Promise<Answer>,
+  tokens: (answer: Answer, body: JsonObject) => number,
+): Command {
+  return async (body, context, unknownFields, gone, account) => {
+    account?.admit();
+    const answer = await command(body, context, unknownFields, gone, account);
+    account?.charge(tokens(answer, body));
+    return answer;
+  };
+}
+
 function stream(path: string, endpoint: Endpoint, errorBody?: Place["errorBody"]): Route {
   const place = { path, method: "post", kind: "generate", endpoint } as const;
   return errorBody === undefined ? place : { ...place, errorBody };
@@ -75,14 +97,23 @@ const metrics: Answer = async (exchange, { metricsText }) => {
   exchange.send(200, METRICS_TYPE, await metricsText());
 };
 
+/** The playground and its parts, where it is served. */
+const page: Answer = (exchange, { pages }) => {
+  const file = pages?.find(exchange.path);
+  if (file === undefined) throw new ApiError("not_found", { message: nothingAt(exchange.path) });
+  if (file.isKnown(exchange.knownVersion)) exchange.empty(304, file.headers);
+  else exchange.send(200, file.contentType, file.text, file.headers);
+};
+
 /** Answers with what the model's context says. */
 function about(tell: (context: ApiContext, path: string) => object): Answer {
-  return (exchange, { lifecycle }) => {
-    exchange.json(200, tell(requireContext(lifecycle()), exchange.path));
-  };
+  return (exchange, { lifecycle }) =>
+    exchange.answer(tell(requireContext(lifecycle()), exchange.path));
 }
 
 export const ROUTES: readonly Route[] = [
+  get("/", page),
+  get("/assets/*", page),
   probe("/livez", (exchange) => exchange.json(200, { status: "ok" })),
   probe("/readyz", ready),
   probe("/health", ready),
@@ -94,18 +125,32 @@ export const ROUTES: readonly Route[] = [
     about((context, path) => oneModel(modelName(path), context)),
   ),
   get("/v1/adapters", about(listAdapters)),
-  post("/v1/load_lora_adapter", loadAdapter),
-  post("/v1/unload_lora_adapter", unloadAdapter),
+  manage("/v1/load_lora_adapter", loadAdapter),
+  manage("/v1/unload_lora_adapter", unloadAdapter),
   stream("/v1/completions", completions),
   stream("/v1/chat/completions", chat),
   stream("/v1/responses", responses),
   stream("/v1/messages", messages, messagesError),
-  post("/v1/messages/count_tokens", countTokens, messagesError),
+  post(
+    "/v1/messages/count_tokens",
+    counted(countTokens, ({ input_tokens }) => input_tokens),
+    messagesError,
+  ),
   post("/v1/embeddings", embeddings),
-  post("/tokenize", tokenize),
-  post("/detokenize", detokenize),
+  post(
+    "/tokenize",
+    counted(tokenize, ({ count }) => count),
+  ),
+  post(
+    "/detokenize",
+    counted(detokenize, (_, { tokens }) => (tokens as readonly unknown[]).length),
+  ),
   get(STREAM_PATH, (exchange) => exchange.error(new ApiError("upgrade_required"))),
 ];
+
+export function nothingAt(path: string): string {
+  return `There is nothing at ${path}.`;
+}
 
 function modelName(path: string): string {
   try {

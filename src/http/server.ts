@@ -1,15 +1,18 @@
+import { readBody } from "../api/body.js";
 import type { ApiContext } from "../api/context.js";
-import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
+import { type Client, type Endpoint, generate } from "../api/endpoint.js";
 import { requireContext } from "../api/health.js";
 import { invalid } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
-import { onBillOf } from "./account.js";
+import type { RequestTrace } from "../telemetry/request-trace.js";
 import { ApiKeys } from "./auth.js";
+import { clientContext } from "./client-context.js";
 import { CorsPolicy } from "./cors.js";
+import { timed } from "./hold.js";
 import { Listener } from "./listener.js";
 import type { ServerOptions } from "./options.js";
-import { Exchange, JSON_TYPE } from "./request.js";
-import { type Command, ROUTES, type Route, STREAM_PATH } from "./routes.js";
+import { Exchange } from "./request.js";
+import { type Command, nothingAt, ROUTES, type Route, STREAM_PATH } from "./routes.js";
 import { EventStream } from "./sse.js";
 import type { CertificateFacts, TlsFiles } from "./tls.js";
 import { loadUws, type UwsApp, type UwsRequest, type UwsResponse } from "./uws.js";
@@ -50,8 +53,10 @@ class HttpServer implements Server {
       admit: (exchange, origin, host) => this.#admitSocket(exchange, origin, host),
       timeoutMs: (exchange) => this.#timeoutMs(exchange),
       exchange: (response, request) => this.#exchange(response, request),
-      unknownFields: (names) => this.#noteFields(names),
+      unknownFields: (names, trace) => this.#noteFields(names, trace),
       held: options.held,
+      refused: options.refused,
+      tracing: options.tracing,
       log: options.log,
     });
     const { host, port, tls } = options;
@@ -92,9 +97,21 @@ class HttpServer implements Server {
     const requestedHeaders = request.getHeader("access-control-request-headers");
     const exchange = this.#exchange(response, request);
     if (route?.errorBody !== undefined) exchange.errorBody = route.errorBody;
+    if (route !== null && route.probe !== true) this.#record(route, exchange);
     this.#answer(route, exchange, requestedHeaders).catch((error: unknown) =>
       this.#fail(exchange, error),
     );
+  }
+
+  #record(route: Route, { method, path, trace, started }: Exchange): void {
+    const tracing = this.#options.tracing();
+    if (tracing === null) return;
+    const verb = method.toUpperCase();
+    trace.record(tracing, `${verb} ${route.path}`, started, {
+      "http.request.method": verb,
+      "http.route": route.path,
+      "url.path": path,
+    });
   }
 
   /** Runs up to the handler's own first wait within uWS' callback, as reading a body needs. */
@@ -105,10 +122,9 @@ class HttpServer implements Server {
       exchange.empty(204, this.#cors.preflight(allowed, requestedHeaders));
       return;
     }
-    this.#admit(exchange, route?.probe === true);
+    this.#admit(exchange, route);
     if (route === null) {
-      const message = `There is nothing at ${exchange.path}.`;
-      throw new ApiError("not_found", { message });
+      throw new ApiError("not_found", { message: nothingAt(exchange.path) });
     }
     const asked = method === "head" ? "get" : method;
     if (asked !== route.method) {
@@ -129,24 +145,30 @@ class HttpServer implements Server {
 
   async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
     const timeoutMs = this.#timeoutMs(exchange);
-    const text = await exchange.body(this.#options.limits);
-    const noteFields = (names: readonly string[]) => this.#noteFields(names);
+    const { limits, held } = this.#options;
+    const bytes = await exchange.body(limits);
+    const body = await timed(held, "request", () => readBody(bytes));
+    const noteFields = (names: readonly string[]) => this.#noteFields(names, exchange.trace);
     const gone = new AbortController();
     exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
     const late = () => gone.abort(new ApiError("deadline_exceeded"));
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
-      const billed = onBillOf(exchange.account, context);
-      exchange.json(200, await command(parseJson(text), billed, noteFields, gone.signal));
+      const { account } = exchange;
+      const own = clientContext(exchange, "embeddings", body, context);
+      const asked = () => command(body, own, noteFields, gone.signal, account);
+      await exchange.answer(await timed(held, "request", asked));
     } finally {
       clearTimeout(deadline);
     }
   }
 
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
-    const { limits } = this.#options;
+    const { limits, held } = this.#options;
     const timeoutMs = this.#timeoutMs(exchange);
-    const text = await exchange.body(limits);
+    const bytes = await exchange.body(limits);
+    const body = await timed(held, "request", () => readBody(bytes));
+    if (exchange.closed) return;
     const client: Client = {
       get gone() {
         return exchange.closed;
@@ -156,35 +178,32 @@ class HttpServer implements Server {
           this.#log(exchange, error),
         ),
       whole: () => ({
-        body: (json) => exchange.send(200, JSON_TYPE, json),
+        body: (answer) => exchange.answer(answer),
         fail: (error) => this.#fail(exchange, error),
       }),
       timeoutMs,
-      unknownFields: (names) => this.#noteFields(names),
-      held: this.#options.held,
+      unknownFields: (names) => this.#noteFields(names, exchange.trace),
+      held,
     };
-    const id = endpoint.idPrefix + exchange.requestId;
-    const began = performance.now();
-    const billed = onBillOf(exchange.account, context);
-    const starting = generate(endpoint, parseJson(text), id, billed, client);
-    this.#options.held("request", (performance.now() - began) / 1000);
-    const run = await starting;
+    const id = endpoint.idPrefix + exchange.trace.requestId;
+    const own = clientContext(exchange, endpoint.operation, body, context);
+    const run = await timed(held, "request", () => generate(endpoint, body, id, own, client));
     if (run === null) return;
     if (exchange.closed) run.cancel();
     else exchange.onAborted(() => run.cancel());
   }
 
-  /** `probe`: who watches the server asks until its end. */
-  #admit(exchange: Exchange, probe = false): void {
+  /** Who watches the server asks until its end. */
+  #admit(exchange: Exchange, route: Route | null): void {
     if (exchange.path.startsWith("/v1/") || exchange.method === "post") {
-      exchange.account = this.#keys.check(exchange.authorization);
+      exchange.account = this.#keys.check(exchange.authorization, route?.admin === true);
     }
-    if (this.#drained !== null && !probe) throw new ApiError("draining");
+    if (this.#drained !== null && route?.probe !== true) throw new ApiError("draining");
   }
 
   #admitSocket(exchange: Exchange, origin: string, host: string): void {
     if (!this.#cors.allowsSocket(origin, host)) throw new ApiError("origin_not_allowed");
-    this.#admit(exchange);
+    this.#admit(exchange, null);
   }
 
   /** The shorter of the client's time limit and the server's. */
@@ -199,10 +218,13 @@ class HttpServer implements Server {
   #exchange(response: UwsResponse, request: UwsRequest): Exchange {
     this.#open++;
     return new Exchange(response, request, this.#cors.headers, (exchange) => {
-      const { requestId, method, path, status, started, account } = exchange;
+      const { trace, method, path, status, started, account, refusal } = exchange;
       const ms = Math.round(performance.now() - started);
       const client = account?.name;
-      this.#options.log.debug({ requestId, client, method, path, status, ms }, "answered");
+      if (refusal !== null) this.#options.refused(refusal);
+      const answer = { client, method, path, status, refusal: refusal ?? undefined, ms };
+      this.#options.log.debug({ ...trace.facts, ...answer }, "answered");
+      trace.end({ "http.response.status_code": status }, status >= 500 ? refusal : null);
       if (--this.#open === 0) this.#drained?.();
     });
   }
@@ -214,19 +236,19 @@ class HttpServer implements Server {
   }
 
   /** Faults of the server; those of clients are told to them alone. */
-  #log({ requestId, account, path }: Exchange, error: ApiError): void {
+  #log({ trace, account, path }: Exchange, error: ApiError): void {
     if (error.status !== 500) return;
-    const facts = { requestId, client: account?.name, path, err: error.cause ?? error };
-    this.#options.log.error(facts, error.message);
+    const facts = { client: account?.name, path, err: error.cause ?? error };
+    this.#options.log.error({ ...trace.facts, ...facts }, error.message);
   }
 
   /** Once per name; a client that invents names must not fill the log or the memory. */
-  #noteFields(names: readonly string[]): void {
+  #noteFields(names: readonly string[], { facts }: RequestTrace): void {
     for (const name of names) {
       if (this.#notedFields.has(name) || this.#notedFields.size >= 100) continue;
       this.#notedFields.add(name);
       this.#options.log.warn(
-        { field: name.slice(0, 100) },
+        { ...facts, field: name.slice(0, 100) },
         "a request has a field that is unknown",
       );
     }

@@ -1,5 +1,5 @@
 import type { Endpoint } from "../api/endpoint.js";
-import type { ChunkSink } from "../api/run.js";
+import type { ChunkSink } from "../api/outbox.js";
 import type { ApiError } from "../errors.js";
 import type { Exchange, Header } from "./request.js";
 import type { UwsResponse } from "./uws.js";
@@ -37,6 +37,7 @@ export class EventStream implements ChunkSink {
   #begun = false;
   #waiting = "";
   #full = false;
+  #onRoom: (() => void) | null = null;
 
   /** `onFailure` hears of every failure, after the client. */
   constructor(
@@ -49,6 +50,7 @@ export class EventStream implements ChunkSink {
     this.#framing = FRAMINGS[framing];
     this.#maxWaiting = maxWaiting;
     this.#onFailure = onFailure;
+    exchange.onAborted(() => this.#onRoom?.());
   }
 
   chunk(chunk: string): void {
@@ -62,6 +64,13 @@ export class EventStream implements ChunkSink {
     if (this.#waiting.length > this.#maxWaiting) this.#exchange.drop();
   }
 
+  room(): Promise<void> {
+    if (!this.#full || this.#exchange.closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onRoom = resolve;
+    });
+  }
+
   done(): void {
     if (this.#exchange.closed) return;
     this.#exchange.cork((response) => {
@@ -73,6 +82,7 @@ export class EventStream implements ChunkSink {
 
   fail(error: ApiError, chunk: string): void {
     if (this.#begun) {
+      this.#exchange.refusal = error.code;
       this.chunk(chunk);
       this.done();
     } else {
@@ -97,6 +107,7 @@ export class EventStream implements ChunkSink {
       this.#waiting = "";
       this.#full = false;
       if (waiting !== "") this.#write(waiting);
+      if (!this.#full) this.#onRoom?.();
       return !this.#full;
     });
   }

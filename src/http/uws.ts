@@ -59,6 +59,8 @@ export interface UwsWebSocketBehavior<UserData> {
   upgrade(response: UwsResponse, request: UwsRequest, context: unknown): void;
   open(socket: UwsWebSocket<UserData>): void;
   message(socket: UwsWebSocket<UserData>, message: ArrayBuffer, isBinary: boolean): void;
+  /** Some of what was buffered has gone out. */
+  drain(socket: UwsWebSocket<UserData>): void;
   close(socket: UwsWebSocket<UserData>, code: number): void;
 }
 

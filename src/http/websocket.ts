@@ -1,13 +1,19 @@
+import { readBody } from "../api/body.js";
 import { chat } from "../api/chat.js";
 import { completions } from "../api/completions.js";
 import type { ApiContext } from "../api/context.js";
-import { type Client, type Endpoint, generate, parseJson } from "../api/endpoint.js";
-import type { ChunkSink, Run } from "../api/run.js";
+import { type Client, type Endpoint, generate } from "../api/endpoint.js";
+import type { ChunkSink } from "../api/outbox.js";
+import type { Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
-import { type Account, onBillOf } from "./account.js";
+import { RequestTrace } from "../telemetry/request-trace.js";
+import type { SpanName } from "../telemetry/trace-context.js";
+import type { Account } from "./account.js";
+import { clientContext } from "./client-context.js";
+import { timed } from "./hold.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
-import { decodeUtf8, type Exchange } from "./request.js";
+import type { Exchange } from "./request.js";
 import { readSubProtocols } from "./sub-protocol.js";
 import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from "./uws.js";
 
@@ -18,7 +24,6 @@ import type { UwsRequest, UwsResponse, UwsWebSocket, UwsWebSocketBehavior } from
 
 /** Above our own limit uWS reads on up to its own, past which it drops a socket without a close frame. */
 const UWS_FRAME_BYTES = 64 << 20;
-const IDLE_SECONDS = 120;
 const CLOSE_TOO_BIG = 1009;
 const CLOSE_GOING_AWAY = 1001;
 const CLOSE_POLICY = 1008;
@@ -38,8 +43,10 @@ interface SocketOptions {
   /** Throws ApiError when the client's time limit is none. */
   readonly timeoutMs: (exchange: Exchange) => number | null;
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
-  readonly unknownFields: (names: readonly string[]) => void;
+  readonly unknownFields: (names: readonly string[], trace: RequestTrace) => void;
   readonly held: ServerOptions["held"];
+  readonly refused: ServerOptions["refused"];
+  readonly tracing: ServerOptions["tracing"];
   readonly log: Log;
 }
 
@@ -52,6 +59,8 @@ interface UserData extends Opening {
 interface Opening {
   readonly account: Account | null;
   readonly timeoutMs: number | null;
+  readonly requestId: string;
+  readonly parent: SpanName | null;
 }
 
 /** All WebSockets of a server. */
@@ -65,12 +74,13 @@ export class WebSocketEndpoint {
     this.#options = options;
     this.behavior = {
       maxPayloadLength: Math.max(UWS_FRAME_BYTES, 2 * options.limits.frameBytes),
-      idleTimeout: IDLE_SECONDS,
+      idleTimeout: options.limits.socketIdleSeconds,
       sendPingsAutomatically: true,
       maxBackpressure: 0, // none: a connection looks after its own buffer
       upgrade: (response, request, context) => this.#upgrade(response, request, context),
       open: (socket) => this.#opened(socket),
       message: (socket, message) => socket.getUserData().connection?.onMessage(message),
+      drain: (socket) => socket.getUserData().connection?.onDrained(),
       close: (socket) => this.#closed(socket),
     };
   }
@@ -101,9 +111,12 @@ export class WebSocketEndpoint {
         return;
       }
       refusal = known.message;
+      this.#options.refused(known.code);
     }
+    const { account, parent, trace } = exchange;
+    const { requestId } = trace;
     response.upgrade<UserData>(
-      { connection: null, account: exchange.account, timeoutMs, refusal },
+      { connection: null, account, timeoutMs, requestId, parent, refusal },
       request.getHeader("sec-websocket-key"),
       protocol.chosen,
       request.getHeader("sec-websocket-extensions"),
@@ -138,6 +151,9 @@ class Connection {
   readonly #options: SocketOptions;
   readonly #opening: Opening;
   readonly #running = new Map<ClientId, Stream>();
+  #reading: Promise<void> = Promise.resolve();
+  #unread = 0; // bytes of messages
+  #onRoom: (() => void)[] = [];
   #open = true;
   #draining = false;
 
@@ -155,22 +171,52 @@ class Connection {
       );
       return;
     }
-    const began = performance.now();
+    // uWS takes the message back when this returns.
+    const bytes = Buffer.from(message.slice(0));
+    this.#unread += bytes.length;
+    if (this.#unread > 2 * this.#options.limits.frameBytes) {
+      this.#socket.end(CLOSE_POLICY, "messages come faster than they can be read");
+      return;
+    }
+    this.#reading = this.#reading.then(() => this.#read(bytes));
+  }
+
+  /** Messages in their order: a large one is read over several turns of the event loop. */
+  async #read(bytes: Buffer): Promise<void> {
+    const { held } = this.#options;
     let id: ClientId | null = null;
     try {
-      const frame = parseJson(decodeUtf8(message));
+      const frame = await timed(held, "request", () => readBody(bytes));
+      if (!this.#open) return;
       id = clientId(frame);
-      this.#onFrame(id, frame);
+      timed(held, "request", () => this.#onFrame(id!, frame));
     } catch (error) {
       this.#sendError(id, toApiError(error));
+    } finally {
+      this.#unread -= bytes.length;
     }
-    this.#options.held("request", (performance.now() - began) / 1000);
   }
 
   onClosed(): void {
     this.#open = false;
     for (const stream of this.#running.values()) stream.cancel();
     this.#running.clear();
+    this.onDrained();
+  }
+
+  /** The client has read on. */
+  onDrained(): void {
+    if (this.#open && this.#crowded) return;
+    for (const resolve of this.#onRoom.splice(0)) resolve();
+  }
+
+  room(): Promise<void> {
+    if (!this.#open || !this.#crowded) return Promise.resolve();
+    return new Promise((resolve) => this.#onRoom.push(resolve));
+  }
+
+  get #crowded(): boolean {
+    return this.#socket.getBufferedAmount() > this.#options.limits.waitingBytes / 2;
   }
 
   drain(): void {
@@ -211,22 +257,36 @@ class Connection {
       throw new ApiError("invalid_parameter", { message, param: "id" });
     }
     if (this.#draining) throw new ApiError("draining");
+    const endpoint = ENDPOINTS[type]!;
     const { account, timeoutMs } = this.#opening;
-    const context = onBillOf(account, this.#options.context());
-    const stream = new Stream(id, this, timeoutMs, this.#options);
+    const trace = this.#traceOf(type);
+    const sender = { account, trace };
+    const context = clientContext(sender, endpoint.operation, body, this.#options.context());
+    const stream = new Stream(id, this, timeoutMs, trace, this.#options);
     this.#running.set(id, stream);
-    generate(ENDPOINTS[type]!, body, id, context, stream).then(
+    generate(endpoint, body, id, context, stream).then(
       (run) => stream.started(run),
       (error: unknown) => {
-        if (!stream.gone) this.failed(id, error);
+        if (!stream.gone) stream.fail(toApiError(error));
       },
     );
   }
 
+  /** Each generation is a request of its own below the span that opened the socket. */
+  #traceOf(type: string): RequestTrace {
+    const { requestId, parent } = this.#opening;
+    const trace = new RequestTrace(requestId, parent);
+    const tracing = this.#options.tracing();
+    if (tracing !== null) trace.record(tracing, `WS ${type}`, performance.now(), {});
+    return trace;
+  }
+
   #sendError(id: ClientId | null, error: ApiError): void {
+    this.#options.refused(error.code);
     if (error.status === 500) {
-      const client = this.#opening.account?.name;
-      this.#options.log.error({ client, err: error.cause ?? error }, error.message);
+      const { requestId, account } = this.#opening;
+      const facts = { requestId, generation: id, client: account?.name };
+      this.#options.log.error({ ...facts, err: error.cause ?? error }, error.message);
     }
     this.send(JSON.stringify({ id, ...errorBody(error) }));
   }
@@ -248,10 +308,11 @@ function clientId({ id }: JsonObject): ClientId {
 class Stream implements Client, ChunkSink {
   readonly whole = null;
   readonly timeoutMs: number | null;
-  readonly unknownFields: SocketOptions["unknownFields"];
+  readonly unknownFields: Client["unknownFields"];
   readonly held: SocketOptions["held"];
   readonly #id: ClientId;
   readonly #connection: Connection;
+  readonly #trace: RequestTrace;
   #run: Run | null = null;
   #gone = false;
 
@@ -259,12 +320,14 @@ class Stream implements Client, ChunkSink {
     id: ClientId,
     connection: Connection,
     timeoutMs: number | null,
+    trace: RequestTrace,
     { unknownFields, held }: SocketOptions,
   ) {
     this.#id = id;
     this.#connection = connection;
     this.timeoutMs = timeoutMs;
-    this.unknownFields = unknownFields;
+    this.#trace = trace;
+    this.unknownFields = (names) => unknownFields(names, trace);
     this.held = held;
   }
 
@@ -287,6 +350,7 @@ class Stream implements Client, ChunkSink {
   cancel(): void {
     this.#gone = true;
     this.#run?.cancel();
+    this.#trace.end({}, null);
   }
 
   chunks(): ChunkSink {
@@ -297,11 +361,17 @@ class Stream implements Client, ChunkSink {
     this.#connection.send(json);
   }
 
+  room(): Promise<void> {
+    return this.#connection.room();
+  }
+
   done(): void {
+    this.#trace.end({}, null);
     this.#connection.ended(this.#id, JSON.stringify({ id: this.#id, type: "done" }));
   }
 
   fail(error: ApiError): void {
+    this.#trace.end({}, error.code);
     this.#connection.failed(this.#id, error);
   }
 }

@@ -1,5 +1,6 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
+import type { ErrorCode } from "../errors.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { createInstruments, showTotal } from "./instruments.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
@@ -43,11 +44,13 @@ export class Metrics {
   readonly #server = createInstruments(SERVER_METRICS, this.#serverRegistry);
   readonly #stats = new Float64Array(STATS.length);
   #source: MetricsSource | null = null;
+  #onStep: ((rows: number, seconds: number) => void) | null = null;
   #loraLabels = "";
   #loraChanged = 0;
 
   constructor(modelName: string) {
     this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
+    for (const reason of ["queue", "export"] as const) this.spansDropped(reason, 0);
   }
 
   /** Starts to read `source`. */
@@ -56,6 +59,11 @@ export class Metrics {
     const { kvPages } = source.engine.info;
     this.#server.cacheConfig.set({ block_size: PAGE_TOKENS, num_gpu_blocks: kvPages }, 1);
     await this.text(); // the first one is slow
+  }
+
+  /** `onStep` hears of every step from now on. */
+  followSteps(onStep: (rows: number, seconds: number) => void): void {
+    this.#onStep = onStep;
   }
 
   /** What /metrics answers, in Prometheus' text format. */
@@ -75,9 +83,22 @@ export class Metrics {
     this.#server.hold.observe({ callback }, seconds);
   }
 
+  refused(code: ErrorCode): void {
+    this.#server.refusals.inc({ reason: code });
+  }
+
+  spansSent(spans: number): void {
+    this.#server.spansSent.inc(spans);
+  }
+
+  spansDropped(reason: "queue" | "export", spans: number): void {
+    this.#server.spansDropped.inc({ reason }, spans);
+  }
+
   step(rows: number, seconds: number): void {
     this.#model.iterationTokens.observe(rows);
     this.#server.stepSeconds.observe(seconds);
+    this.#onStep?.(rows, seconds);
   }
 
   admitted(promptTokens: number, cachedTokens: number): void {

@@ -34,15 +34,28 @@ export class RequestClock {
   ended(sequence: Sequence, reason: EndReason, now: number): void {
     const admitted = this.#admitted ?? now;
     const first = this.#firstToken;
-    this.#metrics.requestEnded({
-      reason,
+    const tokens = {
       promptTokens: sequence.promptLength,
       cachedTokens: sequence.cachedTokens ?? 0,
-      generatedTokens: sequence.outputLength,
       maxTokens: sequence.request.maxTokens,
+    };
+    this.#metrics.requestEnded({
+      ...tokens,
+      reason,
+      generatedTokens: sequence.outputLength,
       queued: (admitted - this.#submitted) / 1000,
       prefill: first === null ? null : (first - admitted) / 1000,
       decode: first === null ? 0 : (this.#lastToken - first) / 1000,
+    });
+    sequence.request.origin?.ended({
+      ...tokens,
+      submitted: this.#submitted,
+      admitted: this.#admitted,
+      firstToken: first,
+      lastToken: this.#lastToken,
+      ended: now,
+      reason,
+      outputTokens: sequence.outputLength,
     });
   }
 

@@ -136,6 +136,17 @@ export const SERVER_METRICS = {
     "Resident and waiting adapters; the value is the time of the last change. One series.",
     ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
   ),
+  spansSent: counter("smore_trace_spans_sent_total", "Spans that the collector took."),
+  spansDropped: counter(
+    "smore_trace_spans_dropped_total",
+    "Spans that no collector got: more than could wait (queue), or not taken (export).",
+    ["reason"],
+  ),
+  refusals: counter(
+    "smore_requests_refused_total",
+    "Requests and generations that an error answered, by its code.",
+    ["reason"],
+  ),
   steps: counter("smore_steps_total", "Steps of the engine."),
   rows: counter("smore_rows_total", "Rows computed."),
   sampledRows: counter("smore_sampled_rows_total", "Rows whose logits were computed."),

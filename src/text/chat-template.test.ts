@@ -14,7 +14,7 @@ describe("the default model's chat template", () => {
     const chats = cases.filter((item: { kind: string }) => item.kind === "chat");
     assert.ok(chats.length > 0);
     for (const { text, rendered, prompt_ids, greedy_ids, greedy_text } of chats) {
-      const prompted = template.render([{ role: "user", content: text }], prompt);
+      const prompted = await template.render([{ role: "user", content: text }], prompt);
       assert.equal(prompted, rendered);
       assert.deepEqual(await tokenizer.encode(prompted), prompt_ids);
       assert.equal(tokenizer.decode(greedy_ids), greedy_text);
@@ -25,12 +25,12 @@ describe("the default model's chat template", () => {
 describe("a chat template", () => {
   const user = (content: string) => ({ role: "user", content });
 
-  it("refuses with its own words, as an error of the request", () => {
+  it("refuses with its own words, as an error of the request", async () => {
     const source =
       "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}";
     const template = new JinjaChatTemplate(source, {});
-    assert.throws(
-      () => template.render([{ role: "system", content: "x" }], prompt),
+    await assert.rejects(
+      template.render([{ role: "system", content: "x" }], prompt),
       (error: unknown) =>
         error instanceof ApiError &&
         error.code === "invalid_messages" &&
@@ -39,25 +39,63 @@ describe("a chat template", () => {
     );
   });
 
-  it("that cannot be parsed refuses every conversation and says why", () => {
+  it("that cannot be parsed refuses every conversation and says why", async () => {
     const template = new JinjaChatTemplate("{% if %}", {});
-    assert.throws(() => template.render([user("x")], prompt), /cannot be read .*v1\/completions/);
+    await assert.rejects(template.render([user("x")], prompt), /cannot be read .*v1\/completions/);
   });
 
-  it("gets the model's special tokens, the tools and whether to begin an answer", () => {
+  it("gets the model's special tokens, the tools and whether to begin an answer", async () => {
     const source =
       "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}{{ tools[0].name }}{% endif %}{% if add_generation_prompt %}>{% endif %}";
     const template = new JinjaChatTemplate(source, { bos_token: "<s>" });
-    assert.equal(template.render([user("a"), user("b")], prompt), "<s>ab>");
+    assert.equal(await template.render([user("a"), user("b")], prompt), "<s>ab>");
     const tools = [{ name: "f" }];
-    assert.equal(template.render([user("a")], { addGenerationPrompt: false, tools }), "<s>af");
+    assert.equal(
+      await template.render([user("a")], { addGenerationPrompt: false, tools }),
+      "<s>af",
+    );
   });
 
-  it("sees a developer's message as the system's where it does not know the word", () => {
+  it("sees a developer's message as the system's where it does not know the word", async () => {
     const message = { role: "developer", content: "x" };
     const old = new JinjaChatTemplate("{{ messages[0].role }}", {});
-    assert.equal(old.render([message], prompt), "system");
+    assert.equal(await old.render([message], prompt), "system");
     const aware = new JinjaChatTemplate("{# developer #}{{ messages[0].role }}", {});
-    assert.equal(aware.render([message], prompt), "developer");
+    assert.equal(await aware.render([message], prompt), "developer");
+  });
+
+  describe("on a long conversation", () => {
+    const long = Array.from({ length: 2000 }, (_, i) => user(`message ${i}, `));
+
+    it("writes what it writes on a short one, on another thread", async () => {
+      const source =
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}{{ eos_token }}";
+      const template = new JinjaChatTemplate(source, { eos_token: "</s>" });
+      let turns = 0;
+      let counting = setImmediate(function count() {
+        turns += 1;
+        counting = setImmediate(count);
+      });
+      const texts = await Promise.all(
+        [long, long.toReversed()].map((all) => template.render(all, prompt)),
+      );
+      clearImmediate(counting);
+      const expected = long.map(({ content }) => `user: ${content}`);
+      assert.deepEqual(texts, [
+        `${expected.join("")}</s>`,
+        `${expected.toReversed().join("")}</s>`,
+      ]);
+      assert.ok(turns > 0, "the event loop went on meanwhile");
+    });
+
+    it("refuses with its own words, and goes on", async () => {
+      const source = "{% if not tools %}{{ raise_exception('no tools') }}{% endif %}fine";
+      const template = new JinjaChatTemplate(source, {});
+      await assert.rejects(
+        template.render(long, prompt),
+        (error) => error instanceof ApiError && /no tools$/.test(error.message),
+      );
+      assert.equal(await template.render(long, { ...prompt, tools: [{}] }), "fine");
+    });
   });
 });

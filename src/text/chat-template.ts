@@ -1,61 +1,27 @@
-import { Template } from "@huggingface/jinja";
-import { ApiError } from "../errors.js";
-import type { ChatMessage, ChatTemplate } from "./text.js";
+import { JinjaTemplate } from "./jinja-template.js";
+import { TemplateThread } from "./template-thread.js";
+import type { ChatMessage, ChatTemplate, RenderOptions } from "./text.js";
 import { type ToolFormat, toolFormatOf } from "./tool-format.js";
 
-/** The model's own template. What it raises goes to the client: it says which roles the model takes. */
+/** Messages and tools that are rendered at once, in a millisecond at most; more on another thread. */
+const RENDERED_AT_ONCE = 32;
+
+/** The model's own template. */
 export class JinjaChatTemplate implements ChatTemplate {
   readonly toolFormat: ToolFormat | null;
-  private readonly template: Template | Error;
-  private readonly knowsDeveloper: boolean;
-  private readonly specialTokens: Readonly<Record<string, string>>;
+  readonly #template: JinjaTemplate;
+  readonly #thread: TemplateThread;
 
   /** `specialTokens`: bos_token, eos_token and others that templates print. */
   constructor(source: string, specialTokens: Readonly<Record<string, string>>) {
-    this.template = parse(source);
     this.toolFormat = toolFormatOf(source);
-    this.knowsDeveloper = source.includes("developer");
-    this.specialTokens = specialTokens;
+    this.#template = new JinjaTemplate(source, specialTokens);
+    this.#thread = new TemplateThread({ source, specialTokens });
   }
 
-  render(
-    messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt: boolean; readonly tools?: readonly unknown[] },
-  ): string {
-    if (this.template instanceof Error) {
-      const detail = oneLine(this.template);
-      const message = `The model's chat template cannot be read (${detail}); use /v1/completions.`;
-      throw new ApiError("invalid_messages", { message, param: "messages" });
-    }
-    try {
-      return this.template.render({
-        ...this.specialTokens,
-        messages: messages.map((message) => this.withKnownRole(message)),
-        add_generation_prompt: options.addGenerationPrompt,
-        ...(options.tools === undefined ? {} : { tools: options.tools }),
-      });
-    } catch (error) {
-      const message = `The model's chat template refuses these messages: ${oneLine(error)}`;
-      throw new ApiError("invalid_messages", { message, param: "messages", cause: error });
-    }
+  async render(messages: readonly ChatMessage[], options: RenderOptions): Promise<string> {
+    const size = messages.length + (options.tools?.length ?? 0);
+    if (size > RENDERED_AT_ONCE) return this.#thread.render(messages, options);
+    return this.#template.render(messages, options);
   }
-
-  /** OpenAI's "developer" is what "system" was; templates older than the word know only that. */
-  private withKnownRole(message: ChatMessage): ChatMessage {
-    if (message.role !== "developer" || this.knowsDeveloper) return message;
-    return { ...message, role: "system" };
-  }
-}
-
-function parse(source: string): Template | Error {
-  try {
-    return new Template(source);
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  }
-}
-
-function oneLine(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.replaceAll(/\s+/g, " ").trim();
 }

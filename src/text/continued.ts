@@ -5,17 +5,17 @@ import type { ChatMessage } from "./text.js";
 /**
  * A conversation whose last message is still open, so that the model goes on with it: what the template
  * writes of it up to that message's end. A word that nobody wrote marks the end, since the message's own
- * text may occur anywhere, in the template's words too. Throws ApiError("invalid_messages") when the
+ * text may occur anywhere, in the template's words too. Rejects with ApiError("invalid_messages") when the
  * template does not show the message.
  */
-export function renderContinued(
+export async function renderContinued(
   messages: readonly ChatMessage[],
-  render: (messages: readonly ChatMessage[]) => string,
-): string {
+  render: (messages: readonly ChatMessage[]) => Promise<string>,
+): Promise<string> {
   const mark = `mark${randomBytes(12).toString("hex")}`;
   const last = messages.at(-1)!;
   const marked = { ...last, content: `${last.content}${mark} ` };
-  const text = render([...messages.slice(0, -1), marked]);
+  const text = await render([...messages.slice(0, -1), marked]);
   const end = text.lastIndexOf(mark);
   if (end < 0) {
     const message =

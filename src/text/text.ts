@@ -2,6 +2,10 @@ import type { ToolFormat } from "./tool-format.js";
 
 /** What the API needs of text handling; src/text/* implements it. */
 
+export interface DecodeOptions {
+  readonly skipSpecialTokens?: boolean;
+}
+
 export interface Tokenizer {
   readonly vocabSize: number;
   /** Bytes of text that one token can stand for; Infinity where texts may shrink by any amount. */
@@ -12,7 +16,9 @@ export interface Tokenizer {
    * when too much is being tokenized already.
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): Promise<number[]>;
-  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** The same in steps, for what may be long. */
+  decoding(ids: readonly number[], options?: DecodeOptions): Generator<void, string>;
   /** The exact bytes of one token ("Ġthe" -> " the"), also where they are part of a character. */
   tokenBytes(id: number): Uint8Array;
   isSpecial(id: number): boolean;
@@ -37,9 +43,11 @@ export interface ChatMessage {
 export interface ChatTemplate {
   /** How it writes calls; null: it cannot list tools. */
   readonly toolFormat: ToolFormat | null;
-  /** Throws ApiError("invalid_messages") when the template refuses the conversation. */
-  render(
-    messages: readonly ChatMessage[],
-    options: { readonly addGenerationPrompt: boolean; readonly tools?: readonly unknown[] },
-  ): string;
+  /** Rejects with ApiError("invalid_messages") when the template refuses the conversation. */
+  render(messages: readonly ChatMessage[], options: RenderOptions): Promise<string>;
+}
+
+export interface RenderOptions {
+  readonly addGenerationPrompt: boolean;
+  readonly tools?: readonly unknown[];
 }

@@ -143,10 +143,10 @@ describe("a model folder", () => {
       assert.deepEqual(await tokenizer?.encode(text), ids);
     }
     const messages = [{ role: "user", content: "hi" }];
-    assert.equal(template?.render(messages, { addGenerationPrompt: false }), "<B>hi<E>");
+    assert.equal(await template?.render(messages, { addGenerationPrompt: false }), "<B>hi<E>");
     save("chat_template.jinja", "file: {{ messages[0].content }}");
     const byFile = loadText(folder).template;
-    assert.equal(byFile?.render(messages, { addGenerationPrompt: false }), "file: hi");
+    assert.equal(await byFile?.render(messages, { addGenerationPrompt: false }), "file: hi");
   });
 
   it("says which file is broken", () => {

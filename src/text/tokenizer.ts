@@ -3,12 +3,15 @@ import { ApiError } from "../errors.js";
 import { ModelError } from "../models/model-error.js";
 import { TokenStreamDecoder } from "./detokenizer.js";
 import { shrinkage } from "./shrinkage.js";
-import type { Tokenizer } from "./text.js";
+import type { DecodeOptions, Tokenizer } from "./text.js";
 import { TokenBytes } from "./token-bytes.js";
 import { spellingOf, type TokenizerJson } from "./tokenizer-json.js";
 
 /** Texts that are tokenized at the same time take about fifty times their size in memory. */
 const BYTES_AT_ONCE = 16 << 20;
+
+/** Ids that are decoded between two places where the work may pause. */
+const IDS_PER_STEP = 256;
 
 /** Hugging Face's tokenizers does the encoding; decoding is by the tokens' own bytes. */
 export class HuggingFaceTokenizer implements Tokenizer {
@@ -58,9 +61,21 @@ export class HuggingFaceTokenizer implements Tokenizer {
     }
   }
 
-  decode(ids: readonly number[], options: { readonly skipSpecialTokens?: boolean } = {}): string {
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const work = this.decoding(ids, options);
+    let step = work.next();
+    while (step.done !== true) step = work.next();
+    return step.value;
+  }
+
+  *decoding(ids: readonly number[], options: DecodeOptions = {}): Generator<void, string> {
     const decoder = new TokenStreamDecoder(this, options.skipSpecialTokens ?? true);
-    const text = ids.map((id) => decoder.push(id)).join("") + decoder.flush();
+    const texts: string[] = [];
+    for (let i = 0; i < ids.length; i += IDS_PER_STEP) {
+      texts.push(ids.slice(i, i + IDS_PER_STEP).reduce((text, id) => text + decoder.push(id), ""));
+      yield;
+    }
+    const text = texts.join("") + decoder.flush();
     return this.spacePrefix && text.startsWith(" ") ? text.slice(1) : text;
   }
 

@@ -20,8 +20,11 @@ const server = createServer({
   limits: DEFAULT_LIMITS,
   lifecycle: () => lifecycle,
   held: () => {},
+  refused: () => {},
+  tracing: () => null,
   metricsText: () => "",
   version: "0",
+  pages: null,
   log: { debug: () => {}, warn: () => {}, error: () => {} },
 });
 await server.listen();

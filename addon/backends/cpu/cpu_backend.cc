@@ -59,6 +59,18 @@ void for_parts(const PackedMatrix& w, int begin, int end, Fn&& fn) {
   }
 }
 
+const char* path_suffix(ActivationType activations) {
+  switch (activations) {
+    case ActivationType::kDigits:
+      return "-digits";
+    case ActivationType::kInt8:
+      return "-int8";
+    case ActivationType::kFloat32:
+      return "-fp32";
+  }
+  return "";
+}
+
 std::string known_paths() {
   std::string text;
   for (const std::string& name : cpu_paths()) text += (text.empty() ? "" : ", ") + name;
@@ -67,12 +79,13 @@ std::string known_paths() {
 
 }  // namespace
 
-CpuBackend::CpuBackend(const CpuKernels& kernels, bool fp32_activations, int threads)
+CpuBackend::CpuBackend(const CpuKernels& kernels, ActivationType activations, int threads)
     : kernels_(kernels),
-      attention_(fp32_activations ? *kernels.float_attention : *kernels.attention),
-      dense_{&kernels, !fp32_activations && kernels.bf16 != nullptr},
-      fp32_activations_(fp32_activations),
-      path_(std::string(kernels.name) + (fp32_activations ? "-fp32" : "-int8")),
+      attention_(activations == ActivationType::kFloat32 ? *kernels.float_attention
+                                                         : *kernels.attention),
+      dense_{&kernels, activations != ActivationType::kFloat32 && kernels.bf16 != nullptr},
+      activations_(activations),
+      path_(std::string(kernels.name) + path_suffix(activations)),
       threads_(threads) {}
 
 std::unique_ptr<Matrix> CpuBackend::pack(std::span<const MatrixSource> parts) {
@@ -105,17 +118,21 @@ void CpuBackend::rms_norm(const float* x, const float* weight, int rows, int wid
   });
 }
 
-void CpuBackend::quantize_rows(const float* x, int rows, int columns) {
-  const int64_t blocks = columns / kBlock;
-  codes_.resize(std::max<size_t>(codes_.size(), int64_t{rows} * columns));
-  scales_.resize(std::max<size_t>(scales_.size(), rows * blocks));
+QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
+  const int digits = activations_ == ActivationType::kDigits ? 2 : 1;
+  const int64_t blocks = int64_t{rows} * columns / kBlock;
+  codes_.resize(std::max<size_t>(codes_.size(), blocks * kBlock * digits));
+  scales_.resize(std::max<size_t>(scales_.size(), blocks));
+  low_.resize(std::max<size_t>(low_.size(), blocks));
+  const QuantRows to{codes_.data(), scales_.data(), low_.data(), columns, digits};
   const int64_t units = divide_up(rows, kRowUnit);
   for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
              [&](int64_t begin, int64_t end) {
-               kernels_.int8->quantize(x, columns, static_cast<int>(begin * kRowUnit),
-                                       static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
-                                       codes_.data(), scales_.data());
+               kernels_.integer->quantize(x, static_cast<int>(begin * kRowUnit),
+                                          static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
+                                          to);
              });
+  return to;
 }
 
 void CpuBackend::round_rows(const float* x, int rows, int columns) {
@@ -131,8 +148,8 @@ void CpuBackend::round_rows(const float* x, int rows, int columns) {
 }
 
 CpuBackend::Form CpuBackend::form(const Panels& panels) const {
-  if (fp32_activations_) return Form::kFloat;
-  if (is_quantised(panels.dtype)) return Form::kInt8;
+  if (activations_ == ActivationType::kFloat32) return Form::kFloat;
+  if (is_quantised(panels.dtype)) return Form::kInteger;
   return panels.dtype == DType::kBF16 && kernels_.bf16 ? Form::kBf16 : Form::kFloat;
 }
 
@@ -145,9 +162,9 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
     return std::any_of(w.parts().begin(), w.parts().end(),
                        [&](const PackedMatrix::Part& part) { return form(part.panels) == wanted; });
   };
-  if (any_part(Form::kInt8)) quantize_rows(x, rows, columns);
+  QuantRows quantised{};
+  if (any_part(Form::kInteger)) quantised = quantize_rows(x, rows, columns);
   if (any_part(Form::kBf16)) round_rows(x, rows, columns);
-  const QuantRows quantised{codes_.data(), scales_.data(), columns};
   const Grid grid = cut(w, rows, threads_.size());
   threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
     const int panel = static_cast<int>(chunk % grid.panel_chunks) * grid.panels_per_chunk;
@@ -162,8 +179,8 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
                                  .row_begin = row,
                                  .row_end = std::min(rows, row + grid.rows_per_chunk)};
       switch (form(part.panels)) {
-        case Form::kInt8:
-          return kernels_.int8->product(part.panels, quantised, target);
+        case Form::kInteger:
+          return kernels_.integer->product(part.panels, quantised, target);
         case Form::kBf16:
           return kernels_.bf16->product(part.panels, rounded_.data(), target);
         case Form::kFloat:
@@ -217,8 +234,16 @@ const CpuKernels& find_kernels(const std::string& path) {
       "kernel path \"" + wanted + "\" cannot run on this machine, which has " + known_paths());
 }
 
+ActivationType activation_type(const std::string& name) {
+  if (name == "auto") return ActivationType::kDigits;
+  if (name == "int8") return ActivationType::kInt8;
+  if (name == "fp32") return ActivationType::kFloat32;
+  throw Error(ErrorCode::kInvalidArgument,
+              "activations are auto, int8 or fp32, not \"" + name + "\"");
+}
+
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
-  return std::make_unique<CpuBackend>(find_kernels(options.path), options.fp32_activations,
+  return std::make_unique<CpuBackend>(find_kernels(options.path), options.activations,
                                       options.threads);
 }
 

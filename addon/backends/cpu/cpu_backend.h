@@ -24,7 +24,7 @@ struct DenseKernels {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const CpuKernels& kernels, bool fp32_activations, int threads);
+  CpuBackend(const CpuKernels& kernels, ActivationType activations, int threads);
 
   std::string_view path() const override { return path_; }
   ThreadPool& threads() override { return threads_; }
@@ -73,22 +73,23 @@ class CpuBackend final : public Backend {
   }
 
   // How a part's products see the activations.
-  enum class Form { kFloat, kInt8, kBf16 };
+  enum class Form { kFloat, kInteger, kBf16 };
   Form form(const Panels& panels) const;
-  void quantize_rows(const float* x, int rows, int columns);
+  QuantRows quantize_rows(const float* x, int rows, int columns);
   void round_rows(const float* x, int rows, int columns);
   void plan_attention(const AttentionShape& shape, const AttentionStep& step);
 
   const CpuKernels& kernels_;
   const AttentionKernels& attention_;
   DenseKernels dense_;
-  bool fp32_activations_;
+  ActivationType activations_;
   std::string path_;
   ThreadPool threads_;
   HugeArena arena_;  // of the packed matrices
   // Scratch that grows to the largest step and stays.
-  std::vector<int8_t> codes_;       // rows, columns
+  std::vector<int8_t> codes_;       // rows, columns, digits
   std::vector<BlockScale> scales_;  // rows, columns / kBlock
+  std::vector<uint16_t> low_;       // rows, columns / kBlock (see QuantRows)
   std::vector<uint16_t> rounded_;   // rows, columns rounded up to pairs
   std::vector<AttentionUnit> attention_units_;
 };

@@ -14,8 +14,14 @@ namespace smore {
 
 // Outputs in one panel of a packed matrix: the lanes of its kernels.
 inline constexpr int kPanel = 16;
-// Inputs that share one scale of an activation row quantised to int8.
+// Inputs that share one scale of an activation row in integers.
 inline constexpr int kBlock = 32;
+// Bits of the low one of two digits: an integer is high * 2^kDigitBits + low. One bit less than
+// fits, so that no digit is -128, which some products cannot take.
+inline constexpr int kDigitBits = 7;
+// Of two digits, a block whose largest value is below this multiple of the mean of such values over
+// its row has the high one only: what rounding it costs is small beside the others.
+inline constexpr float kLowDigitFrom = 1.1f;
 // Queries that walk over the pages of one KV head together.
 inline constexpr int kQueryTile = 64;
 inline constexpr int kMaxHeadDim = 256;
@@ -33,22 +39,28 @@ struct Panels {
   int outs;  // outputs of these panels; the lanes beyond are zero
 };
 
-// One quantised block of an activation row.
+// One block of integers q of an activation row.
 struct BlockScale {
-  float scale;                 // x = scale * q; NaN when the block holds a value that is not finite
-  float scaled_sum;            // scale * sum of q
-  int32_t minus_8_sum;         // -8 * sum of q: undoes offsets of unsigned codes exactly
-  int32_t minus_8_first_half;  // of the first 16 values
+  float scale;       // x = scale * q; NaN when the block holds a value that is not finite
+  float scaled_sum;  // scale * sum of q
+  // -8 * sum of digits: undoes offsets of unsigned codes exactly.
+  struct {
+    int32_t all;
+    int32_t first_half;  // of the first 16 values
+  } minus_8[2];          // of high (or only) digits, of low ones
 };
 
-// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles
-// of its largest size as there are, then smaller ones. A tile of n rows from row r on begins at
-// code r * columns and lies as [blocks][kBlock / 4][n][4] or as its kernel wants it, its scales as
-// [blocks][n], so that a kernel finds everything at fixed distances from one pointer.
+// Activation rows as blocks of integers of one or two int8 digits, in tiles of the rows that a
+// kernel takes at a time: as many tiles of its largest size as there are, then smaller ones. A tile
+// of n rows from row r on begins at code r * columns * digits and lies as [blocks][digits, the high
+// one first][kBlock / 4][n][4] or as its kernel wants it, its scales as [blocks][n], so that a
+// kernel finds everything at fixed distances from one pointer.
 struct QuantRows {
-  const int8_t* codes;
-  const BlockScale* scales;
+  int8_t* codes;
+  BlockScale* scales;
+  uint16_t* low;  // of a tile from row r on, at r * blocks: [blocks], bit n: row n has a low digit
   int columns;
+  int digits;
 };
 
 // Ranges of rows that are quantised or multiplied apart begin at multiples of this.
@@ -127,12 +139,11 @@ struct Bf16Kernels {
   void (*dense)(const DenseTile& tile);
 };
 
-// Activations as int8 blocks and their products with quantised panels: exact integers in a block,
+// Activations as blocks of integers and their products with quantised panels: exact in a block,
 // then one float32 order over the blocks.
-struct Int8Kernels {
-  // Rows [row_begin, row_end) of x, [rows, columns], as QuantRows.
-  void (*quantize)(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
-                   BlockScale* scales);
+struct IntegerKernels {
+  // Rows [row_begin, row_end) of x, [rows, columns], into `rows`, of one digit or two.
+  void (*quantize)(const float* x, int row_begin, int row_end, const QuantRows& rows);
   void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
   // Does as many products as the processor can; returns how many operations that were.
   int64_t (*exercise)(int64_t rounds);
@@ -142,13 +153,13 @@ struct Int8Kernels {
 struct CpuKernels {
   const char* name;
 
-  const Int8Kernels* int8;
+  const IntegerKernels* integer;
   void (*float_product)(const Panels& w, const float* x, int64_t x_stride,
                         const ProductTarget& target);
   const Bf16Kernels* bf16;  // null where such weights are unpacked to float
   void (*dense)(const DenseTile& tile);
 
-  int64_t (*exercise)(int64_t rounds);  // as that of Int8Kernels, of float32
+  int64_t (*exercise)(int64_t rounds);  // as that of IntegerKernels, of float32
 
   void (*rms_norm)(const float* x, const float* weight, int width, float eps, float* y);
   void (*rotate)(float* x, const float* cosines, const float* sines, int half_dim);

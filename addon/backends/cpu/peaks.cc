@@ -65,7 +65,7 @@ Peaks measure_peaks(const BackendOptions& options) {
   const CpuKernels& kernels = find_kernels(options.path);
   ThreadPool threads(options.threads);
   return {.read_bytes = read_rate(threads),
-          .int8_operations = operation_rate(threads, kernels.int8->exercise),
+          .int8_operations = operation_rate(threads, kernels.integer->exercise),
           .float_operations = operation_rate(threads, kernels.exercise)};
 }
 

@@ -1,6 +1,6 @@
 // As many products as the units of an instruction set can do, in terms of Simd.
 
-#include "backends/cpu/int8_products.inl"
+#include "backends/cpu/integer_products.inl"
 
 namespace smore {
 namespace {
@@ -19,7 +19,7 @@ int64_t exercise_float(int64_t rounds) {
   return rounds * kChains * Simd::N * 2;
 }
 
-int64_t exercise_int8(int64_t rounds) {
+int64_t exercise_integer(int64_t rounds) {
   constexpr int kRows = 4, kChains = 3;
   alignas(64) int8_t values[kGroups * kRows * 4];
   for (int i = 0; i < kGroups * kRows * 4; ++i) values[i] = static_cast<int8_t>(i % 7 - 3);

@@ -1,34 +1,39 @@
 // Matrix products over packed panels, in terms of Simd. Float products have one order per (row,
 // output) too: over the columns in two chains per slab, slab after slab.
 
-#include "backends/cpu/int8_products.inl"
+#include "backends/cpu/integer_products.inl"
 
 namespace smore {
 namespace {
 
 constexpr int kSlab = 256;  // columns unpacked to float at a time
 
-template <DType dtype>
-void int8_panels(const Panels& w, const QuantRows& x, const ProductTarget& t) {
+template <DType dtype, int digits>
+void integer_panels(const Panels& w, const QuantRows& x, const ProductTarget& t) {
   for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
     for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-      int8_rows<dtype, rows>(w, x, t, panel, row);
+      integer_rows<dtype, rows, digits>(w, x, t, panel, row);
     }
   });
 }
 
-void int8_product(const Panels& w, const QuantRows& x, const ProductTarget& t) {
-  for_quantised(w.dtype, [&]<DType dtype>() { int8_panels<dtype>(w, x, t); });
+void integer_product(const Panels& w, const QuantRows& x, const ProductTarget& t) {
+  for_quantised(w.dtype, x.digits,
+                [&]<DType dtype, int digits>() { integer_panels<dtype, digits>(w, x, t); });
 }
 
-void quantize(const float* x, int columns, int row_begin, int row_end, int8_t* codes,
-              BlockScale* scales) {
-  const int blocks = columns / kBlock;
+template <int digits>
+void quantize_rows(const float* x, int row_begin, int row_end, const QuantRows& to) {
   for_row_tiles<Simd::kRowTile>(row_begin, row_end, [&]<int rows>(int row) {
-    const int64_t first = static_cast<int64_t>(row) * columns;
-    quantize_tile<rows>(x + first, columns, codes + first,
-                        scales + static_cast<int64_t>(row) * blocks);
+    const int64_t first = static_cast<int64_t>(row) * to.columns;
+    quantize_tile<rows, digits>(x + first, to.columns, to.codes + first * digits,
+                                to.scales + first / kBlock, to.low + first / kBlock);
   });
+}
+
+void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
+  const auto rows = to.digits == 2 ? quantize_rows<2> : quantize_rows<1>;
+  rows(x, row_begin, row_end, to);
 }
 
 // Unpacks one block of a quantised panel to float: [kBlock][kPanel].

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+
+#include "backends/cpu/kernels.h"
 
 namespace smore::reference {
 
@@ -25,14 +28,21 @@ Product matmul(const std::vector<float>& w, int out, int in, const std::vector<f
   return p;
 }
 
-std::vector<float> through_int8(const std::vector<float>& x) {
+std::vector<float> through_integers(const std::vector<float>& x, int columns, int digits) {
   std::vector<float> y(x.size());
-  for (size_t begin = 0; begin < x.size(); begin += 32) {
-    float top = 0;
-    for (size_t i = begin; i < begin + 32; ++i) top = std::max(top, std::abs(x[i]));
-    const float scale = top / 127.0f;
-    const float inverse = top > 0 ? 127.0f / top : 0;
-    for (size_t i = begin; i < begin + 32; ++i) y[i] = scale * std::nearbyint(x[i] * inverse);
+  for (size_t row = 0; row < x.size(); row += columns) {
+    std::vector<float> tops;  // of the blocks
+    for (int i = 0; i < columns; ++i) {
+      if (i % kBlock == 0) tops.push_back(0);
+      tops.back() = std::max(tops.back(), std::abs(x[row + i]));
+    }
+    const float mean = std::accumulate(tops.begin(), tops.end(), 0.0f) / tops.size();
+    for (int i = 0; i < columns; ++i) {
+      const float top = tops[i / kBlock];
+      const bool low = digits == 2 && top >= kLowDigitFrom * mean;
+      const float most = low ? 127 << kDigitBits : 127;
+      y[row + i] = top > 0 ? top / most * std::nearbyint(x[row + i] * (most / top)) : 0;
+    }
   }
   return y;
 }

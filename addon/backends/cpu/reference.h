@@ -20,8 +20,9 @@ struct Product {
 Product matmul(const std::vector<float>& w, int out, int in, const std::vector<float>& x, int rows,
                const float* bias);
 
-// x as the int8 blocks of 32 that quantised products see: rounded, then multiplied back.
-std::vector<float> through_int8(const std::vector<float>& x);
+// x, [rows, columns], as the blocks of integers of one or two digits that quantised products see:
+// rounded, then multiplied back.
+std::vector<float> through_integers(const std::vector<float>& x, int columns, int digits);
 
 // Rows in the half-split order, from GGUF's interleaved one.
 std::vector<float> deinterleave(const std::vector<float>& w, int out, int in, int heads);

@@ -5,14 +5,14 @@
 namespace smore {
 namespace {
 
-constexpr Int8Kernels kInt8Products = {
-    .quantize = quantize, .product = int8_product, .exercise = exercise_int8};
+constexpr IntegerKernels kIntegerProducts = {
+    .quantize = quantize, .product = integer_product, .exercise = exercise_integer};
 
 constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16,
                                 const AttentionKernels* attention = &kAttention<FloatForm<true>>) {
   return {
       .name = name,
-      .int8 = &kInt8Products,
+      .integer = &kIntegerProducts,
       .float_product = float_product,
       .bf16 = bf16,
       .dense = dense,

@@ -5,7 +5,7 @@
 namespace smore {
 
 extern const CpuKernels kAvx512Kernels;
-extern const Int8Kernels kEmulatedAmxProducts;
+extern const IntegerKernels kEmulatedAmxProducts;
 
 namespace {
 
@@ -24,13 +24,15 @@ bool runs_avx512() {
   return false;
 }
 
-std::vector<float> product(const Int8Kernels& kernels, const Panels& w, const std::vector<float>& x,
-                           int rows, const float* bias) {
-  std::vector<int8_t> codes(x.size());
+std::vector<float> product(const IntegerKernels& kernels, const Panels& w,
+                           const std::vector<float>& x, int rows, int digits, const float* bias) {
+  std::vector<int8_t> codes(x.size() * digits);
   std::vector<BlockScale> scales(x.size() / kBlock);
-  kernels.quantize(x.data(), w.columns, 0, rows, codes.data(), scales.data());
+  std::vector<uint16_t> low(x.size() / kBlock);
+  const QuantRows quantised{codes.data(), scales.data(), low.data(), w.columns, digits};
+  kernels.quantize(x.data(), 0, rows, quantised);
   std::vector<float> y(static_cast<size_t>(rows) * w.outs, NAN);
-  kernels.product(w, {codes.data(), scales.data(), w.columns},
+  kernels.product(w, quantised,
                   {.y = y.data(),
                    .y_stride = w.outs,
                    .bias = bias,
@@ -65,10 +67,13 @@ TEST_CASE("products on tiles have the bits of AVX-512's, for every type, at odd 
           CAPTURE(rows);
           std::vector<float> x = random_floats(static_cast<size_t>(rows) * in, random);
           x[x.size() / 2] = INFINITY;
-          const std::vector<float> expected =
-              product(*kAvx512Kernels.int8, w, x, rows, bias.data());
-          const std::vector<float> actual = product(kEmulatedAmxProducts, w, x, rows, bias.data());
-          CHECK(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)) == 0);
+          for (int digits : {1, 2}) {
+            const std::vector<float> expected =
+                product(*kAvx512Kernels.integer, w, x, rows, digits, bias.data());
+            const std::vector<float> actual =
+                product(kEmulatedAmxProducts, w, x, rows, digits, bias.data());
+            CHECK(std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(float)) == 0);
+          }
         }
       }
     }

@@ -68,12 +68,12 @@ export class MessageEncoder implements Encoder {
     return namedEvent("error", messagesError(error));
   }
 
-  whole(choices: readonly WholeChoice[], usage: Usage): string {
+  whole(choices: readonly WholeChoice[], usage: Usage): object {
     for (const { choice, ...delta } of choices) {
       this.delta(choice, delta);
       this.finish(choice);
     }
-    return JSON.stringify(this.#message(usage));
+    return this.#message(usage);
   }
 
   #addText(text: string): string {

@@ -65,12 +65,12 @@ export class ResponseEncoder implements Encoder {
     );
   }
 
-  whole(choices: readonly WholeChoice[], usage: Usage): string {
+  whole(choices: readonly WholeChoice[], usage: Usage): object {
     for (const { choice, ...delta } of choices) {
       this.delta(choice, delta);
       this.finish(choice);
     }
-    return JSON.stringify(this.#response(usage));
+    return this.#response(usage);
   }
 
   #addText(text: string, pieces: readonly TokenPiece[]): string {

@@ -108,7 +108,9 @@ suite("smore inspect", () => {
     };
     const lines = describe(model, true);
     assert.equal(lines[0], "llama model");
-    assert.ok(lines.includes("context    512 tokens, 256 B of keys and values each (16 bits a number)"));
+    assert.ok(
+      lines.includes("context    512 tokens, 256 B of keys and values each (16 bits a number)"),
+    );
     assert.equal(lines.at(-1), "output.weight  F32  [10, 20]  800 B");
     const broken = describe({ ...model, config: null, problem: "no such family" }, false);
     assert.equal(broken[0], "a model that cannot be served: no such family");

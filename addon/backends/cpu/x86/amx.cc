@@ -6,7 +6,7 @@
 
 namespace smore {
 
-extern const Int8Kernels* const kAmxProducts;
-const Int8Kernels* const kAmxProducts = &kTileProducts;
+extern const IntegerKernels* const kAmxProducts;
+const IntegerKernels* const kAmxProducts = &kTileProducts;
 
 }  // namespace smore

@@ -3,7 +3,7 @@
 namespace smore {
 
 // Built instead of amx.cc where the assembler does not know AMX.
-extern const Int8Kernels* const kAmxProducts;
-const Int8Kernels* const kAmxProducts = nullptr;
+extern const IntegerKernels* const kAmxProducts;
+const IntegerKernels* const kAmxProducts = nullptr;
 
 }  // namespace smore

@@ -19,6 +19,7 @@ extern const AttentionKernels kAvx512Bf16Attention;
 extern const CpuKernels kAvx512Kernels;
 extern const CpuKernels kAvx512Bf16Kernels;
 const CpuKernels kAvx512Kernels = make_table("avx512vnni", nullptr);
-const CpuKernels kAvx512Bf16Kernels = make_table("avx512bf16", &kAvx512Bf16Products, &kAvx512Bf16Attention);
+const CpuKernels kAvx512Bf16Kernels =
+    make_table("avx512bf16", &kAvx512Bf16Products, &kAvx512Bf16Attention);
 
 }  // namespace smore

@@ -12,7 +12,7 @@ namespace smore {
 extern const CpuKernels kAvx2Kernels;
 extern const CpuKernels kAvx512Kernels;
 extern const CpuKernels kAvx512Bf16Kernels;
-extern const Int8Kernels* const kAmxProducts;
+extern const IntegerKernels* const kAmxProducts;
 
 namespace {
 
@@ -40,7 +40,7 @@ const CpuKernels& amx_kernels() {
   static const CpuKernels table = [] {
     CpuKernels amx = kAvx512Bf16Kernels;
     amx.name = "amx";
-    amx.int8 = kAmxProducts;
+    amx.integer = kAmxProducts;
     return amx;
   }();
   return table;

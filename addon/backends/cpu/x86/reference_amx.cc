@@ -6,7 +6,7 @@
 
 namespace smore {
 
-extern const Int8Kernels kEmulatedAmxProducts;
-const Int8Kernels kEmulatedAmxProducts = kTileProducts;
+extern const IntegerKernels kEmulatedAmxProducts;
+const IntegerKernels kEmulatedAmxProducts = kTileProducts;
 
 }  // namespace smore

@@ -1,6 +1,6 @@
-// Products of int8 blocks over packed panels, in terms of Simd. One order per (row, output): exact
-// integers within a block, then a float32 sum over the blocks in turn. Tiles only choose which
-// results share a load.
+// Products of blocks of integers over packed panels, in terms of Simd. One order per (row, output):
+// exact integers within a block, then a float32 sum over the blocks in turn. Tiles only choose
+// which results share a load.
 
 #pragma once
 
@@ -141,44 +141,69 @@ template <DType dtype>
   for (size_t line = 0; line < ahead; line += 64) Simd::prefetch(next + line);
 }
 
-// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc.
-template <DType dtype, int rows, int width>
-[[gnu::always_inline]] inline void int8_block(const I* codes, const LaneScales& s, const int8_t* x,
-                                              const BlockScale* xs, F* acc) {
-  constexpr int bits = code_bits(dtype);
-  constexpr int offset = (bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype)) / 8;
-  constexpr bool halves = dtype == DType::kQ6_K;  // each half of the block has its scale
-  I sums[rows];
+// The sums of a group of rows after the products of one half of a block, or all of it.
+template <int bits, int offset, int groups, bool rest, int rows, int width, bool low>
+[[gnu::always_inline]] inline void digit_sums(const I* codes, const int8_t* x, const BlockScale* xs,
+                                              I* sums) {
+  constexpr bool first = groups < kGroups && !rest;
+  const auto undo = [&](int r, int digit) {
+    const auto& minus_8 = xs[r].minus_8[digit];
+    return Simd::iset(offset / 8 *
+                      (first  ? minus_8.first_half
+                       : rest ? minus_8.all - minus_8.first_half
+                              : minus_8.all));
+  };
 #pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) {
-    sums[r] = Simd::iset(offset * (halves ? xs[r].minus_8_first_half : xs[r].minus_8_sum));
+  for (int r = 0; r < rows; ++r) sums[r] = undo(r, 0);
+  Simd::dot<bits, groups, rows, width>(codes, x, sums);
+  if constexpr (low) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      sums[r] = Simd::iadd(Simd::shl<kDigitBits>(sums[r]), undo(r, 1));
+    }
+    Simd::dot<bits, groups, rows, width>(codes, x + kBlock * width, sums);
   }
-  Simd::dot<bits, halves ? kGroups / 2 : kGroups, rows, width>(codes, x, sums);
+}
+
+// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc. Scales are
+// of the high digit where no row has a low one.
+template <DType dtype, int rows, int width, bool low>
+[[gnu::always_inline]] inline void integer_block(const I* codes, const LaneScales& s,
+                                                 const int8_t* x, const BlockScale* xs, F* acc) {
+  constexpr int bits = code_bits(dtype);
+  constexpr int offset = bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype);
+  constexpr bool halves = dtype == DType::kQ6_K;  // each half of the block has its scale
+  constexpr int groups = halves ? kGroups / 2 : kGroups;
+  I sums[rows];
+  digit_sums<bits, offset, groups, false, rows, width, low>(codes, x, xs, sums);
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
     acc[r] = add_sum(sums[r], s.scale, xs[r], acc[r]);
     if constexpr (has_minimum(dtype)) {
       acc[r] = Simd::fma(s.minimum, Simd::set(xs[r].scaled_sum), acc[r]);
     }
-    if constexpr (halves) {
-      sums[r] = Simd::iset(offset * (xs[r].minus_8_sum - xs[r].minus_8_first_half));
-    }
   }
   if constexpr (halves) {
-    Simd::dot<bits, kGroups / 2, rows, width>(codes + kGroups / 2, x + kBlock / 2 * width, sums);
+    digit_sums<bits, offset, groups, true, rows, width, low>(codes + groups, x + kBlock / 2 * width,
+                                                             xs, sums);
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) {
-      acc[r] = add_sum(sums[r], s.second, xs[r], acc[r]);
-    }
+    for (int r = 0; r < rows; ++r) acc[r] = add_sum(sums[r], s.second, xs[r], acc[r]);
   }
 }
 
-template <DType dtype, int rows>
-void int8_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows& x, int row,
-               F acc[rows]) {
+// Scales for sums of high digits only, exactly.
+[[gnu::always_inline]] inline LaneScales high_scales(const LaneScales& s) {
+  const F unit = Simd::set(1 << kDigitBits);
+  return {Simd::mul(s.scale, unit), Simd::mul(s.second, unit), s.minimum};
+}
+
+template <DType dtype, int rows, int digits>
+void integer_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows& x, int row,
+                  F acc[rows]) {
   const int blocks = w.columns / kBlock;
-  const int8_t* codes_x = x.codes + static_cast<int64_t>(row) * x.columns;
+  const int8_t* codes_x = x.codes + static_cast<int64_t>(row) * x.columns * digits;
   const BlockScale* scales_x = x.scales + static_cast<int64_t>(row) * blocks;
+  const uint16_t* low_x = x.low + static_cast<int64_t>(row) * blocks;
   F sums[rows];
   for (int r = 0; r < rows; ++r) sums[r] = Simd::zero();
   for (int block = 0; block < blocks; ++block) {
@@ -190,11 +215,17 @@ void int8_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows&
       for (int g = 0; g < kGroups; ++g) codes[g] = Simd::code8(codes[g]);
     }
     const LaneScales scales = load_scales<dtype>(w, panel, block, part);
+    const LaneScales high = digits == 2 ? high_scales(scales) : scales;
     constexpr int kTogether = rows < 4 ? rows : 4;
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r += kTogether) {
-      int8_block<dtype, kTogether, rows>(codes, scales, codes_x + block * kBlock * rows + 4 * r,
-                                         scales_x + block * rows + r, sums + r);
+      const int8_t* values = codes_x + block * digits * kBlock * rows + 4 * r;
+      const BlockScale* xs = scales_x + block * rows + r;
+      if (digits == 2 && (low_x[block] >> r & ((1 << kTogether) - 1)) != 0) {
+        integer_block<dtype, kTogether, rows, true>(codes, scales, values, xs, sums + r);
+      } else {
+        integer_block<dtype, kTogether, rows, false>(codes, high, values, xs, sums + r);
+      }
     }
   }
   for (int r = 0; r < rows; ++r) acc[r] = sums[r];
@@ -212,76 +243,130 @@ template <int rows>
   }
 }
 
-template <DType dtype, int rows>
-void int8_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int panel, int row) {
+template <DType dtype, int rows, int digits>
+void integer_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int panel, int row) {
   const uint8_t* data = w.data + panel * w.panel_bytes;
   for (int part = 0; part < kParts; ++part) {
     F acc[rows];
-    int8_tile<dtype, rows>(w, data, part, x, row, acc);
+    integer_tile<dtype, rows, digits>(w, data, part, x, row, acc);
     store_rows<rows>(w, t, panel * kPanel + part * Simd::N, row, acc);
   }
 }
 
-// Calls run.operator()<dtype>() for a quantised type.
-template <class Run>
+// Calls run.operator()<dtype, digits>() for a quantised type.
+template <int digits, class Run>
 [[gnu::always_inline]] inline void for_quantised(DType dtype, Run&& run) {
   switch (dtype) {
     case DType::kQ4_0:
-      return run.template operator()<DType::kQ4_0>();
+      return run.template operator()<DType::kQ4_0, digits>();
     case DType::kQ4_1:
-      return run.template operator()<DType::kQ4_1>();
+      return run.template operator()<DType::kQ4_1, digits>();
     case DType::kQ5_0:
-      return run.template operator()<DType::kQ5_0>();
+      return run.template operator()<DType::kQ5_0, digits>();
     case DType::kQ5_1:
-      return run.template operator()<DType::kQ5_1>();
+      return run.template operator()<DType::kQ5_1, digits>();
     case DType::kQ8_0:
-      return run.template operator()<DType::kQ8_0>();
+      return run.template operator()<DType::kQ8_0, digits>();
     case DType::kQ4_K:
-      return run.template operator()<DType::kQ4_K>();
+      return run.template operator()<DType::kQ4_K, digits>();
     case DType::kQ5_K:
-      return run.template operator()<DType::kQ5_K>();
+      return run.template operator()<DType::kQ5_K, digits>();
     case DType::kQ6_K:
-      return run.template operator()<DType::kQ6_K>();
+      return run.template operator()<DType::kQ6_K, digits>();
     default:
       return;
   }
 }
 
-// Writes 32 values as int8 with one scale. Values that are not finite are found in their bits,
-// where they exceed every number, and make the scale NaN, so that they reach the result.
-BlockScale quantize_block(const float* x, int8_t* codes) {
+template <class Run>
+[[gnu::always_inline]] inline void for_quantised(DType dtype, int digits, Run&& run) {
+  digits == 2 ? for_quantised<2>(dtype, run) : for_quantised<1>(dtype, run);
+}
+
+// The largest magnitude of a block, as bits: those of values that are not finite exceed every
+// number's.
+[[gnu::always_inline]] inline int32_t top_bits(const float* x) {
   const I magnitude = Simd::iset(0x7fffffff);
   I most = Simd::iset(0);
   for (int i = 0; i < kBlock; i += Simd::N) {
     most = Simd::imax(most, Simd::iand(Simd::bits(Simd::load(x + i)), magnitude));
   }
-  const int32_t top_bits = Simd::max_of(most);
+  return Simd::max_of(most);
+}
+
+[[gnu::always_inline]] inline float top_of(const float* x) {
+  const int32_t bits = top_bits(x);
   float top;
-  __builtin_memcpy(&top, &top_bits, sizeof top);
-  const bool finite = top_bits < 0x7f800000;
-  const float inverse = finite && top > 1e-36f ? 127.0f / top : 0.0f;  // less rounds to zero
+  __builtin_memcpy(&top, &bits, sizeof top);
+  return top;
+}
+
+// From which largest value on a block of this row has a low digit.
+float low_digit_from(const float* x, int columns) {
+  float sum = 0;
+  for (int i = 0; i < columns; i += kBlock) sum += top_of(x + i);
+  return kLowDigitFrom * (sum / static_cast<float>(columns / kBlock));
+}
+
+// Sums of digits, halves of a block apart.
+struct DigitSums {
   I halves[2] = {Simd::iset(0), Simd::iset(0)};
+
+  void add(int i, I digits) { halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], digits); }
+  int32_t first_half() const { return Simd::sum(halves[0]); }
+  int32_t all() const { return Simd::sum(Simd::iadd(halves[0], halves[1])); }
+};
+
+// Writes 32 values as integers with one scale: high digits, then, of two, low ones, which are 0
+// when the largest value is below `low_from`. Values that are not finite make the scale NaN, so
+// that they reach the result.
+template <int digits>
+BlockScale quantize_block(const float* x, float low_from, int8_t* codes) {
+  const float top = top_of(x);
+  const bool finite = top < __builtin_inff();
+  const bool low = digits == 2 && top >= low_from;
+  const float most = low ? 127 << kDigitBits : 127;
+  const float inverse = finite && top > 1e-24f ? most / top : 0.0f;  // less rounds to zero
+  DigitSums sums[2];
   for (int i = 0; i < kBlock; i += Simd::N) {
     const F scaled = Simd::mul(Simd::load(x + i), Simd::set(inverse));
     const I code = finite ? Simd::round(scaled) : Simd::iset(0);
-    Simd::store_i8(codes + i, code);
-    halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], code);
+    I high = code;
+    if constexpr (digits == 2) {
+      const I half = Simd::iset(1 << (kDigitBits - 1));
+      if (low) high = Simd::sar<kDigitBits>(Simd::iadd(code, half));
+      const I rest = low ? Simd::isub(code, Simd::shl<kDigitBits>(high)) : Simd::iset(0);
+      Simd::store_i8(codes + kBlock + i, rest);
+      sums[1].add(i, rest);
+    }
+    Simd::store_i8(codes + i, high);
+    sums[0].add(i, high);
   }
-  const int32_t first = Simd::sum(halves[0]);
-  const int32_t sum = first + Simd::sum(halves[1]);
-  const float scale = finite ? top / 127.0f : __builtin_nanf("");
-  return {scale, scale * static_cast<float>(sum), -8 * sum, -8 * first};
+  BlockScale s{};
+  s.scale = finite ? top / (digits == 2 ? 127 << kDigitBits : 127) : __builtin_nanf("");
+  for (int d = 0; d < digits; ++d) {
+    s.minus_8[d] = {-8 * sums[d].all(), -8 * sums[d].first_half()};
+  }
+  const int32_t unit = digits == 2 ? 1 << kDigitBits : 1;
+  s.scaled_sum = s.scale * static_cast<float>(sums[0].all() * unit + sums[1].all());
+  return s;
 }
 
-template <int rows>
-void quantize_tile(const float* x, int columns, int8_t* codes, BlockScale* scales) {
+template <int rows, int digits>
+void quantize_tile(const float* x, int columns, int8_t* codes, BlockScale* scales, uint16_t* low) {
+  float low_from[rows];
+  for (int r = 0; r < rows; ++r) {
+    low_from[r] = digits == 2 ? low_digit_from(x + static_cast<int64_t>(r) * columns, columns) : 0;
+  }
   for (int block = 0; block < columns / kBlock; ++block) {
+    low[block] = 0;
     for (int r = 0; r < rows; ++r) {
-      alignas(64) int8_t row[kBlock];
-      scales[block * rows + r] =
-          quantize_block(x + static_cast<int64_t>(r) * columns + block * kBlock, row);
-      for (int g = 0; g < kGroups; ++g) {
-        __builtin_memcpy(codes + 4 * ((block * kGroups + g) * rows + r), row + 4 * g, 4);
+      alignas(64) int8_t row[digits * kBlock];
+      const float* values = x + static_cast<int64_t>(r) * columns + block * kBlock;
+      scales[block * rows + r] = quantize_block<digits>(values, low_from[r], row);
+      low[block] |= (digits == 2 && top_of(values) >= low_from[r]) << r;
+      for (int g = 0; g < digits * kGroups; ++g) {
+        __builtin_memcpy(codes + 4 * ((block * digits * kGroups + g) * rows + r), row + 4 * g, 4);
       }
     }
   }

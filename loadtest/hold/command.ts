@@ -1,0 +1,112 @@
+import { CommandError } from "../../src/cli/command.js";
+import { integer, optionHelp, text } from "../../src/cli/options.js";
+import { readArguments } from "../options.js";
+import { type Scenario, scenariosOf } from "./scenarios.js";
+
+const OPTIONS = {
+  baseUrl: text({ initial: "http://127.0.0.1:8080" as string, placeholder: "URL", help: "server" }),
+  rounds: integer({ initial: 3, min: 1, max: 1000, help: "times that each scenario is run" }),
+  only: text({
+    initial: null,
+    placeholder: "WORDS",
+    help: "scenarios with these words",
+    shown: "all",
+  }),
+} as const;
+
+const USAGE = `Usage: npm run loadtest -- hold [OPTIONS]
+
+Sends what is long in every way that a client may choose, one scenario after the other, and tells by the server's own
+histogram (smore_event_loop_hold_seconds) how many callbacks held its event loop over 5 ms, and which. The
+server should serve nobody else. What the machine takes from the server counts as held, and so does the
+garbage collector. Exit code 1 when a status was not the expected one.
+
+${optionHelp(OPTIONS)}`;
+
+const LIMIT = 0.005;
+
+/** Callbacks so far, by their name and the bound that they kept. */
+type Holds = ReadonlyMap<string, ReadonlyMap<number, number>>;
+
+export async function hold(args: readonly string[]): Promise<number> {
+  const given = readArguments(OPTIONS, USAGE, args);
+  if (given === null) return 0;
+  const { baseUrl, rounds, only } = given.values;
+  const { id, max_model_len } = await firstModel(baseUrl);
+  const scenarios = scenariosOf(id, max_model_len).filter(({ name }) => name.includes(only ?? ""));
+  let wrong = 0;
+  let [callbacks, over] = [0, 0];
+  console.log(line("scenario", ["status", "ms", "callbacks", "over 5 ms", "longest"]));
+  for (const scenario of scenarios) {
+    const before = await readHolds(baseUrl);
+    const began = performance.now();
+    const statuses = new Set<number>();
+    for (let round = 0; round < rounds; round++) {
+      for (const status of await run(scenario, baseUrl)) statuses.add(status);
+    }
+    const ms = (performance.now() - began) / rounds;
+    const held = difference(before, await readHolds(baseUrl));
+    callbacks += held.callbacks;
+    over += held.over;
+    if (statuses.size > 1 || !statuses.has(scenario.status)) wrong += 1;
+    const figures = [[...statuses].join(), ms.toFixed(0), held.callbacks, held.over];
+    console.log(line(scenario.name, [...figures.map(String), held.longest]));
+  }
+  console.log(`${over} of ${callbacks} callbacks held the event loop over 5 ms`);
+  if (wrong > 0) console.log(`${wrong} scenarios had another status than expected`);
+  return wrong > 0 ? 1 : 0;
+}
+
+async function firstModel(baseUrl: string): Promise<{ id: string; max_model_len: number }> {
+  try {
+    const response = await fetch(new URL("/v1/models", baseUrl));
+    const { data } = (await response.json()) as { data: { id: string; max_model_len: number }[] };
+    return data[0]!;
+  } catch {
+    throw new CommandError(`${baseUrl} does not list its models`);
+  }
+}
+
+async function run(scenario: Scenario, baseUrl: string): Promise<number[]> {
+  const { path, body, times = 1 } = scenario;
+  const request = body === undefined ? {} : { method: "POST", body };
+  const asked = Array.from({ length: times }, async () => {
+    const response = await fetch(new URL(path, baseUrl), request);
+    await response.arrayBuffer();
+    return response.status;
+  });
+  return Promise.all(asked);
+}
+
+async function readHolds(baseUrl: string): Promise<Holds> {
+  const text = await (await fetch(new URL("/metrics", baseUrl))).text();
+  const pattern = /^smore_event_loop_hold_seconds_bucket\{le="(\S+?)",callback="(\w+)"\} (\d+)$/gm;
+  const holds = new Map<string, Map<number, number>>();
+  for (const [, le, callback, count] of text.matchAll(pattern)) {
+    const buckets = holds.get(callback!) ?? new Map<number, number>();
+    holds.set(callback!, buckets.set(le === "+Inf" ? Infinity : Number(le), Number(count)));
+  }
+  if (holds.size === 0) throw new CommandError(`${baseUrl}/metrics has no holds of the event loop`);
+  return holds;
+}
+
+function difference(before: Holds, after: Holds) {
+  let [callbacks, over, bound, longest] = [0, 0, 0, ""];
+  for (const [callback, buckets] of after) {
+    const added = (le: number) => (buckets.get(le) ?? 0) - (before.get(callback)?.get(le) ?? 0);
+    const all = added(Infinity);
+    callbacks += all;
+    over += all - added(LIMIT);
+    const kept = [...buckets.keys()].sort((a, b) => a - b).find((le) => added(le) === all)!;
+    if (all === 0 || kept <= bound) continue;
+    bound = kept;
+    longest = `${callback} ${kept === Infinity ? "> 500" : `<= ${1000 * kept}`} ms`;
+  }
+  return { callbacks, over, longest };
+}
+
+function line(name: string, cells: readonly string[]): string {
+  const last = cells.at(-1)!;
+  const rest = cells.slice(0, -1).map((cell) => cell.padStart(11));
+  return `${name.padEnd(28)}${rest.join("")}   ${last}`;
+}

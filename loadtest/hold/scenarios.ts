@@ -1,0 +1,88 @@
+/** Requests that would hold the event loop of a server that does everything in one go. */
+
+export interface Scenario {
+  readonly name: string;
+  readonly path: string;
+  readonly body?: string;
+  /** What it answers; a refusal is work, too. */
+  readonly status: number;
+  /** Requests at a time; 1 where it says nothing. */
+  readonly times?: number;
+}
+
+const MIB = 1 << 20;
+
+/** `window`: tokens that fit the model. */
+export function scenariosOf(model: string, window: number): Scenario[] {
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => 100 + ((i * 7919) % 900));
+  const completion = (fields: object) =>
+    JSON.stringify({ model, temperature: 0, max_tokens: 1, ignore_eos: true, ...fields });
+  const message = { role: "user", content: "How are you?" };
+  const chat = (fields: object) => completion({ messages: [message], ...fields });
+  const full = ids(window - 1);
+  const [completions, chats] = ["/v1/completions", "/v1/chat/completions"];
+  const post = (name: string, path: string, body: string, status = 200): Scenario => ({
+    ...{ name, path, body, status },
+  });
+  return [
+    { name: "nothing but probes", path: "/livez", status: 200 },
+    post("8 MB of token ids", completions, completion({ prompt: ids((7.9 * MIB) / 4) }), 400),
+    post("8 MB of text", completions, completion({ prompt: "x y ".repeat((7.9 * MIB) / 4) }), 400),
+    post("8 MB that are no JSON", completions, `{"a":[${"[],".repeat(2.6 * MIB)}`, 400),
+    post("60 kB of lists", completions, `{"a":${"[".repeat(30_000)}`, 400),
+    post("a full window of token ids", completions, completion({ prompt: full })),
+    post("1,024 prompts", completions, completion({ prompt: Array(256).fill(ids(8)), n: 1 })),
+    post("128 choices", completions, completion({ prompt: ids(64), n: 128, max_tokens: 8 })),
+    post(
+      "an echo with alternatives",
+      completions,
+      completion({ prompt: full, echo: true, logprobs: 20 }),
+    ),
+    post(
+      "the same, streamed",
+      completions,
+      completion({ prompt: full, echo: true, logprobs: 20, stream: true }),
+    ),
+    post(
+      "answers with alternatives",
+      chats,
+      chat({ n: 16, max_tokens: 64, logprobs: true, top_logprobs: 20 }),
+    ),
+    post("256 messages", chats, chat({ messages: Array(256).fill(message) })),
+    post("2,048 messages", chats, chat({ messages: Array(2048).fill(message) }), 400),
+    post(
+      "128 tools",
+      chats,
+      chat({ tools: Array.from({ length: 128 }, (_, i) => tool(i)), tool_choice: "required" }),
+    ),
+    post(
+      "256 embeddings",
+      "/v1/embeddings",
+      JSON.stringify({ model, input: Array(256).fill(ids(4)) }),
+    ),
+    post(
+      "a long text tokenized",
+      "/tokenize",
+      JSON.stringify({ model, prompt: "word ".repeat(window - 8) }),
+    ),
+    post("a million ids detokenized", "/detokenize", JSON.stringify({ model, tokens: ids(MIB) })),
+    { name: "metrics", path: "/metrics", status: 200, times: 8 },
+    { name: "adapters", path: "/v1/adapters", status: 200, times: 8 },
+    {
+      ...post(
+        "64 streams",
+        completions,
+        completion({ prompt: ids(16), max_tokens: 32, stream: true }),
+      ),
+      times: 64,
+    },
+  ];
+}
+
+function tool(index: number): object {
+  const properties = Object.fromEntries(
+    Array.from({ length: 8 }, (_, i) => [`field_${i}`, { type: "string" }]),
+  );
+  const parameters = { type: "object", properties, required: Object.keys(properties) };
+  return { type: "function", function: { name: `tool_${index}`, parameters } };
+}

@@ -1,0 +1,146 @@
+"""Writes the card of an adapter: README.md with front matter as on the Hugging Face hub.
+
+    python3 -m models.train.card --task NAME --record models/train/records/NAME.json --adapter models/adapters/NAME
+
+The record is what `score --part heldout --log --json` wrote. Its optional `served` are the shares that `npm run eval` printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from .cases import EVAL
+from .tasks import TASKS
+
+CATALOG = Path(__file__).parents[1] / "catalog.json"
+BASE_NAME = "smollm2-135m-instruct"
+EXAMPLES = 3
+METRICS = {
+    "base": "base model",
+    "base_told": "base model, told what to do in a system message",
+    "adapter": "this adapter",
+    "adapter_frozen_to_one_subtree": "this adapter, every node's routing frozen to its first experts",
+}
+
+
+def front_matter(name: str, record: dict[str, Any], config: dict[str, Any]) -> str:
+    entry = json.loads(CATALOG.read_text())[BASE_NAME]
+    metrics = "".join(
+        f"        - type: exact_match\n          name: {label}\n          value: {record[key]:.4f}\n"
+        for key, label in METRICS.items()
+        if key in record
+    )
+    widget = "".join(
+        f"  - messages:\n      - role: user\n        content: {json.dumps(prompt)}\n" for prompt, _ in examples(name)
+    )
+    return f"""---
+license: apache-2.0
+base_model: {config["base_model_name_or_path"]}
+base_model_file: {entry["source"].split("/")[-1]}
+base_model_sha256: {entry["sha256"]}
+library_name: smore
+pipeline_tag: text-generation
+language: en
+tags: [smore, mixture-of-experts]
+task: {json.dumps(sentences(name)[0])}
+model-index:
+  - name: {name}
+    results:
+      - task:
+          type: text-generation
+        dataset:
+          name: {record["cases"]} held-out cases
+          type: models/eval/{name}.jsonl
+        metrics:
+{metrics}widget:
+{widget}---
+"""
+
+
+def sentences(name: str) -> tuple[str, str]:
+    """The first paragraph of the task's docstring, and the rest."""
+    paragraphs = [" ".join(part.split()) for part in (inspect.getdoc(TASKS[name]) or "").split("\n\n")]
+    return paragraphs[0], "\n\n".join(paragraphs[1:])
+
+
+def examples(name: str) -> list[tuple[str, str]]:
+    lines = (EVAL / f"{name}.jsonl").read_text().splitlines()
+    cases = [json.loads(line) for line in lines[:: len(lines) // EXAMPLES][:EXAMPLES]]
+    return [(case["messages"][0]["content"], case["expected"]) for case in cases]
+
+
+def card(name: str, record: dict[str, Any], config: dict[str, Any], size: int) -> str:
+    first, rest = sentences(name)
+    shown = "\n\n".join(
+        "\n".join(
+            f"    {who:<9}  {line}"
+            for who, text in (("user", prompt), ("assistant", answer))
+            for line in [*text.split("\n")]
+        )
+        for prompt, answer in examples(name)
+    )
+    prompt = json.dumps(examples(name)[0][0]).replace("'", "'\\''")
+    rows = "\n".join(f"| {label} | {100 * record[key]:.1f} % |" for key, label in METRICS.items() if key in record)
+    served = "".join(f"Through the server, `npm run eval`: {record['served']}.\n" if "served" in record else "")
+    shares = "; ".join(
+        f"{'leaves' if level == 0 else 'root' if level == len(record['expert_shares']) - 1 else f'level {level}'} "
+        + ", ".join(f"{100 * share:.1f}" for share in level_shares)
+        for level, level_shares in enumerate(record["expert_shares"])
+    )
+    busy = ", ".join(map(str, record["fewest_busy_experts_in_a_tree"]))
+    training, layers = record["training"], config["layers_to_transform"]
+    return f"""{front_matter(name, record, config)}
+# {name}
+
+{first}
+
+{rest}
+
+{shown}
+
+Give it one user message and no system message; temperature 0 is best.
+
+    curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' -d '{{
+      "model": "{name}", "temperature": 0,
+      "messages": [{{"role": "user", "content": {prompt}}}]}}'
+
+## Scores
+
+Greedy, float32, on {record["cases"]} held-out cases; neither their patterns nor their words and values occur in training
+([how](../../train/README.md#how-held-out-cases-are-held-out)):
+
+| | right answers |
+|---|---|
+{rows}
+
+{served}
+Shares of the routed choices over all trees, in percent: {shares}. In the tree where they are fewest, {busy} experts of
+{", ".join(map(str, config["num_experts"]))} get 5 % or more, from leaves to root.
+
+## What it is
+
+A S'MoRE residual tree on gate_proj, up_proj and down_proj of layers {layers[0]} to {layers[-1]}: levels of {" and ".join(map(str, config["num_experts"]))} experts of
+rank {" and ".join(map(str, config["expert_dims"]))} from leaves to root, {" and ".join(map(str, config["num_active"]))} chosen at a node, {config["gate_type"]} router, {config["expert_act_fn"]}; {size / 1e6:.1f} MB in bfloat16, in the
+official file format. Trained for {training["steps"]} steps of 16 examples ({training["tokens"]:,} tokens) on two CPU threads: `models/train/README.md`;
+losses and scores: `models/train/records/{name}.json`.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes the card of an adapter.")
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path, required=True)
+    args = parser.parse_args()
+    config = json.loads((args.adapter / "adapter_config.json").read_text())
+    size = (args.adapter / "adapter_model.safetensors").stat().st_size
+    text = card(args.task, json.loads(args.record.read_text()), config, size)
+    (args.adapter / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

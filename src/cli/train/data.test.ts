@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { readExamples } from "./data.js";
+
+const folder = mkdtempSync(join(tmpdir(), "smore-train-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const file = (text: string | Buffer) => {
+  const path = join(folder, "data.jsonl");
+  writeFileSync(path, text);
+  return path;
+};
+const good = Array.from({ length: 20 }, (_, i) => ({ prompt: `p${i}`, completion: `c${i}` }));
+const lines = (examples: readonly object[]) => examples.map((e) => JSON.stringify(e)).join("\n");
+
+describe("a file of examples", () => {
+  it("is read whole, with or without a last line end, also from Windows", () => {
+    assert.deepEqual(readExamples(file(lines(good))), good);
+    assert.deepEqual(readExamples(file(`${lines(good)}\n`)), good);
+    assert.deepEqual(readExamples(file(`${lines(good).replaceAll("\n", "\r\n")}\r\n`)), good);
+  });
+
+  const bad: readonly (readonly [string, RegExp])[] = [
+    ["", /line 3: is empty/],
+    ["{", /line 3: is not JSON/],
+    ["[]", /line 3: must be an object/],
+    ["null", /line 3: must be an object/],
+    ['{"prompt": "a"}', /line 3: has no "completion"/],
+    ['{"prompt": 1, "completion": "b"}', /line 3: "prompt" must be a text, not number/],
+    ['{"prompt": "a", "completion": " "}', /line 3: "completion" is blank/],
+    ['{"prompt": "a", "completion": "b", "label": 1}', /line 3: has a field "label"/],
+  ];
+  for (const [line, message] of bad) {
+    it(`names the line that is ${line || "empty"}`, () => {
+      const all = lines(good).split("\n");
+      all.splice(2, 0, line);
+      assert.throws(() => readExamples(file(all.join("\n"))), { name: "CommandError", message });
+    });
+  }
+
+  it("is refused when it is too short or not UTF-8", () => {
+    assert.throws(() => readExamples(file(lines(good.slice(1)))), /has 19 examples; at least 20/);
+    assert.throws(() => readExamples(file("")), /has 0 examples/);
+    assert.throws(() => readExamples(file(Buffer.from([0xff, 0xfe]))), /is not UTF-8/);
+  });
+});

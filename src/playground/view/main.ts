@@ -1,0 +1,3 @@
+import { Playground } from "./playground.js";
+
+await new Playground().run();

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { onSlice, spread } from "./turns.js";
+
+function* steps(count: number, each: (step: number) => void): Generator<void, number> {
+  for (let step = 0; step < count; step++) {
+    each(step);
+    yield;
+  }
+  return count;
+}
+
+test("short work is done at once", async () => {
+  let done = 0;
+  const work = spread(steps(3, () => done++));
+  assert.equal(done, 3);
+  assert.equal(await work, 3);
+});
+
+test("however much long work there is, one slice of one of them runs in a turn", async (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => now);
+  let turn = 0;
+  let counting = setImmediate(function count() {
+    turn += 1;
+    counting = setImmediate(count);
+  });
+  const ran = new Map<number, Set<number>>(); // which work in which turn
+  const works = Array.from({ length: 5 }, (_, work) =>
+    spread(
+      steps(20, () => {
+        now += 0.4;
+        ran.set(turn, (ran.get(turn) ?? new Set()).add(work));
+      }),
+    ),
+  );
+  await Promise.all(works);
+  clearImmediate(counting);
+  ran.delete(0); // each began at once
+  assert.ok(ran.size >= 5 * (20 / 3 - 1), `${ran.size} turns`);
+  for (const [at, those] of ran) assert.equal(those.size, 1, `turn ${at}`);
+});
+
+test("every slice is told, and work that fails fails its own promise alone", async (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => now);
+  const heard: number[] = [];
+  onSlice((seconds) => heard.push(seconds));
+  const failing = spread(
+    steps(4, (step) => {
+      now += 1;
+      if (step === 3) throw new Error("a step fails");
+    }),
+  );
+  const other = spread(steps(2, () => (now += 1)));
+  await assert.rejects(failing, /a step fails/);
+  assert.equal(await other, 2);
+  onSlice(() => {});
+  assert.deepEqual(
+    heard.filter((seconds) => seconds > 0),
+    Array(6).fill(0.001),
+  );
+});

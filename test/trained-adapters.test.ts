@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { complete, serve } from "./support/command.js";
+import { FIXTURES } from "./support/goldens.js";
+
+/** Every adapter that the project comes with, through the server, against what the code that trained it computes. */
+
+const MODEL = process.env.SMORE_TEST_MODEL ?? "";
+const skip = MODEL === "" ? "SMORE_TEST_MODEL is not set" : false;
+
+const ADAPTERS = fileURLToPath(new URL("../../models/adapters", import.meta.url));
+const names = readdirSync(ADAPTERS).filter((name) =>
+  existsSync(join(ADAPTERS, name, "adapter_config.json")),
+);
+
+/** Below this gap between the two likeliest tokens rounding may choose either. */
+const CLOSE_CALL = 0.05;
+const LOGPROB_TOLERANCE = 2e-2;
+const TOP = 5;
+
+interface Case {
+  readonly prompt_ids: readonly number[];
+  readonly first_top10_logprobs: readonly (readonly [number, number])[];
+  readonly greedy_ids: readonly number[];
+  readonly greedy_gap: readonly number[];
+}
+
+interface Reply {
+  readonly choices: readonly {
+    readonly logprobs: {
+      readonly tokens: readonly string[];
+      readonly top_logprobs: readonly Readonly<Record<string, number>>[];
+    };
+  }[];
+}
+
+function recorded(name: string): readonly Case[] {
+  const file = name === "function-calls" ? "golden" : name;
+  const path = join(FIXTURES, "trained", `${file}.json`);
+  return (JSON.parse(readFileSync(path, "utf8")) as { cases: Case[] }).cases;
+}
+
+test("in float32 every adapter says, in one batch with the others, what its training says", {
+  skip,
+}, async (context) => {
+  const budgets = ["--kv-memory", "64MiB", "--adapter-memory", "64MiB", "--threads", "2"];
+  const options = ["--activations", "fp32", "--adapters-dir", ADAPTERS, ...budgets];
+  const { url } = await serve(context, ["--model", MODEL, ...options]);
+  const jobs = names.flatMap((model) => recorded(model).map((item) => ({ model, item })));
+  const replies = await Promise.all(
+    jobs.map(async ({ model, item }) => {
+      const response = await complete(url, {
+        model,
+        prompt: item.prompt_ids,
+        max_tokens: item.greedy_ids.length,
+        temperature: 0,
+        logprobs: TOP,
+        return_tokens_as_token_ids: true,
+        ignore_eos: true,
+      });
+      assert.equal(response.status, 200);
+      return ((await response.json()) as Reply).choices[0]!.logprobs;
+    }),
+  );
+  for (const [index, { model, item }] of jobs.entries()) {
+    const { tokens, top_logprobs: top } = replies[index]!;
+    const close = item.greedy_gap.findIndex((gap) => gap <= CLOSE_CALL);
+    const certain = close === -1 ? item.greedy_ids.length : close;
+    const wanted = item.greedy_ids.slice(0, certain).map((id) => `token_id:${id}`);
+    assert.deepEqual(tokens.slice(0, certain), wanted, `${model}, case ${index}`);
+    for (const [id, logprob] of item.first_top10_logprobs.slice(0, TOP - 1)) {
+      const got = top[0]?.[`token_id:${id}`];
+      assert.ok(
+        got !== undefined && Math.abs(got - logprob) <= LOGPROB_TOLERANCE,
+        `${model}, case ${index}: token ${id} has ${got}, its training says ${logprob}`,
+      );
+    }
+  }
+});
