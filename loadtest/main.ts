@@ -13,6 +13,8 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   http: async () => (await import("./http/command.js")).http,
   hold: async () => (await import("./hold/command.js")).hold,
   report: async () => (await import("./report/command.js")).report,
+  serving: async () => (await import("./serving/command.js")).serving,
+  compare: async () => (await import("./peer/compare.js")).compare,
   peer: async () => (await import("./peer/command.js")).peer,
 };
 
