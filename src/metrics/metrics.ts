@@ -2,6 +2,7 @@ import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
+import { AdapterUse } from "./adapter-use.js";
 import { createInstruments, showTotal } from "./instruments.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
 
@@ -38,6 +39,7 @@ const HOST = { tier: "host" };
 
 /** All metrics of one server. Building the text takes under a millisecond, so a scrape is never stale. */
 export class Metrics {
+  readonly adapterUse = new AdapterUse();
   readonly #modelRegistry = new Registry();
   readonly #serverRegistry = new Registry();
   readonly #model = createInstruments(MODEL_METRICS, this.#modelRegistry);
@@ -204,13 +206,17 @@ export class Metrics {
     this.#server.loraInfo.reset();
     this.#server.loraInfo.set(labels, this.#loraChanged);
 
-    this.#server.expertTokens.reset();
+    const { expertTokens, adapterRequests, adapterTokens } = this.#server;
+    for (const counter of [expertTokens, adapterRequests, adapterTokens]) counter.reset();
     for (const adapter of resident) {
       const name = source.adapters.nameOf(adapter);
       if (name === undefined) continue;
+      const { requests, tokens } = this.adapterUse.of(adapter);
+      adapterRequests.inc({ adapter: name }, requests);
+      adapterTokens.inc({ adapter: name }, tokens);
       source.engine.routing(adapter).forEach((experts, level) => {
         experts.forEach((tokens, expert) => {
-          this.#server.expertTokens.inc({ adapter: name, level, expert }, tokens);
+          expertTokens.inc({ adapter: name, level, expert }, tokens);
         });
       });
     }

@@ -23,9 +23,9 @@ export class RequestClock {
   }
 
   event(sequence: Sequence, event: GenerationEvent, now: number): void {
-    if (event.kind === "token") this.#token(now);
+    if (event.kind === "token") this.#token(sequence, now);
     if (event.kind === "finish") {
-      if (event.stopToken !== null) this.#token(now);
+      if (event.stopToken !== null) this.#token(sequence, now);
       this.ended(sequence, event.reason, now);
     }
     if (event.kind === "error") this.ended(sequence, "error", now);
@@ -47,6 +47,7 @@ export class RequestClock {
       prefill: first === null ? null : (first - admitted) / 1000,
       decode: first === null ? 0 : (this.#lastToken - first) / 1000,
     });
+    this.#metrics.adapterUse.ended(adaptersOf(sequence));
     sequence.request.origin?.ended({
       ...tokens,
       submitted: this.#submitted,
@@ -59,7 +60,8 @@ export class RequestClock {
     });
   }
 
-  #token(now: number): void {
+  #token(sequence: Sequence, now: number): void {
+    this.#metrics.adapterUse.token(adaptersOf(sequence));
     if (this.#firstToken === null) {
       this.#firstToken = now;
       this.#metrics.firstToken((now - this.#submitted) / 1000);
@@ -68,4 +70,8 @@ export class RequestClock {
     }
     this.#lastToken = now;
   }
+}
+
+function adaptersOf({ adapter }: Sequence): readonly number[] {
+  return adapter === 0 ? [] : [adapter];
 }

@@ -186,6 +186,16 @@ export const SERVER_METRICS = {
     "Tokens routed to each expert of the resident adapters, over all layers and linears.",
     ["adapter", "level", "expert"],
   ),
+  adapterRequests: counter(
+    "smore_adapter_requests_total",
+    "Requests that ended, by adapter. Adapters in memory alone have a series.",
+    ["adapter"],
+  ),
+  adapterTokens: counter(
+    "smore_adapter_generated_tokens_total",
+    "Tokens sampled, by adapter. Adapters in memory alone have a series.",
+    ["adapter"],
+  ),
   residentBytes: gauge("smore_adapter_resident_bytes", "Adapter memory in use.", ["tier"]),
   residentPages: gauge("smore_adapter_resident_pages", "Expert pages in memory.", ["tier"]),
   residentAdapters: gauge("smore_adapters_resident", "Adapters in memory.", ["tier"]),

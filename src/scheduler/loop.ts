@@ -151,6 +151,7 @@ export class EngineLoop implements Generator {
       this.#retired.delete(adapter);
       if (adapters.isKept(adapter)) this.#engine.releaseAdapter(adapter);
       adapters.forget(adapter);
+      this.#metrics.adapterUse.forget(adapter);
       this.#engine.unloadAdapter(adapter);
     }
   }
