@@ -55,6 +55,9 @@ once it is quiet, is within --growth percent of what it was after the warm-up. E
 
 ${optionHelp(OPTIONS)}`;
 
+/** So small that they are full after the warm-up: what the server may use is no growth. */
+const BUDGETS = ["--kv-memory", "32MiB", "--adapter-memory", "64MiB"];
+
 /** In which the server's memory is looked at, once nothing runs: it gives back what is free every 5 s. */
 const QUIET_MS = 7_000;
 const PROGRESS_MS = 10_000;
@@ -68,7 +71,7 @@ export async function soak(args: readonly string[]): Promise<number> {
   const model = values.model === null ? [] : ["--model", values.model];
   const serve = ["serve", ...model, "--threads", String(values.threads), "--log-level", "error"];
   const roots = ["--adapter-root", resolve(values.adapters)];
-  return withServer(SMORE, [...serve, ...roots], async (url) => {
+  return withServer(SMORE, [...serve, ...BUDGETS, ...roots], async (url) => {
     const report = await run(await Server.at(url), folders, values);
     if (values.output !== null) {
       const text = JSON.stringify({ ...circumstances(), ...report }, null, 2);
