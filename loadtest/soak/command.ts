@@ -7,7 +7,7 @@ import { integer, optionHelp, text, type Values } from "../../src/cli/options.js
 import { circumstances } from "../circumstances.js";
 import { seededRandom } from "../client/random.js";
 import { decimal, readArguments } from "../options.js";
-import { SMORE, withServer } from "../processes.js";
+import { type Program, SMORE, withServer } from "../processes.js";
 import { behave, comeAndGo, type Scene } from "./clients.js";
 import { type Adapter, Server } from "./server.js";
 
@@ -55,6 +55,9 @@ once it is quiet, is within --growth percent of what it was after the warm-up. E
 
 ${optionHelp(OPTIONS)}`;
 
+/** With a small young generation, whose size tells how busy a server was and not what it keeps. */
+const SERVER: Program = [SMORE[0], "--max-semi-space-size=1", ...SMORE.slice(1)];
+
 /** So small that they are full after the warm-up: what the server may use is no growth. */
 const BUDGETS = ["--kv-memory", "32MiB", "--adapter-memory", "64MiB"];
 
@@ -71,7 +74,7 @@ export async function soak(args: readonly string[]): Promise<number> {
   const model = values.model === null ? [] : ["--model", values.model];
   const serve = ["serve", ...model, "--threads", String(values.threads), "--log-level", "error"];
   const roots = ["--adapter-root", resolve(values.adapters)];
-  return withServer(SMORE, [...serve, ...BUDGETS, ...roots], async (url) => {
+  return withServer(SERVER, [...serve, ...BUDGETS, ...roots], async (url) => {
     const report = await run(await Server.at(url), folders, values);
     if (values.output !== null) {
       const text = JSON.stringify({ ...circumstances(), ...report }, null, 2);
