@@ -11,8 +11,11 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   adapters: async () => (await import("./adapters/command.js")).adapters,
   plots: async () => (await import("./plots/command.js")).plots,
   http: async () => (await import("./http/command.js")).http,
+  soak: async () => (await import("./soak/command.js")).soak,
   hold: async () => (await import("./hold/command.js")).hold,
   report: async () => (await import("./report/command.js")).report,
+  serving: async () => (await import("./serving/command.js")).serving,
+  compare: async () => (await import("./peer/compare.js")).compare,
   peer: async () => (await import("./peer/command.js")).peer,
 };
 

@@ -13,7 +13,7 @@ import {
   type Values,
 } from "./cli/options.js";
 import { ACTIVATIONS } from "./engine/native.js";
-import { LOG_LEVELS } from "./log.js";
+import { LOG_FORMATS, LOG_LEVELS } from "./log.js";
 import { DEFAULT_MODEL } from "./models/catalog.js";
 
 /** Options of everything that loads an engine. */
@@ -167,6 +167,24 @@ export const SERVE_OPTIONS = {
     help: "on SIGTERM, keep accepting for so long while /readyz says 503",
   }),
   logLevel: choice(LOG_LEVELS, { initial: "info", help: "least severe lines to log" }),
+  logFormat: choice(LOG_FORMATS, {
+    initial: "auto",
+    help: "a JSON object a line, or sentences; auto: sentences at a terminal",
+  }),
+  otlpEndpoint: text({
+    initial: null,
+    placeholder: "URL",
+    help: "send OpenTelemetry traces to this collector by OTLP over HTTP (JSON), at URL/v1/traces",
+    shown: "OTEL_EXPORTER_OTLP_ENDPOINT, else no traces",
+  }),
+  otlpSample: integer({
+    initial: 100,
+    min: 0,
+    max: 100,
+    placeholder: "PERCENT",
+    help: "share of the traces that begin here; callers decide about theirs",
+  }),
+  otlpSteps: toggle("record the engine's steps, too: many spans"),
 } as const;
 
 export interface AdapterSource {
@@ -190,8 +208,25 @@ export function readConfig(
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
   const { adapter, ...rest } = values;
-  return Object.freeze({ ...rest, adapters: parseAdapters(adapter, source("adapter")) });
+  const adapters = parseAdapters(adapter, source("adapter"));
+  const otlpEndpoint = collector(values.otlpEndpoint, source("otlpEndpoint"), environment);
+  return Object.freeze({ ...rest, adapters, otlpEndpoint });
 }
+
+/** Where traces go: `given`, else what the variable of every OpenTelemetry program says. */
+function collector(
+  given: string | null,
+  option: string,
+  { [OTLP_VARIABLE]: everywhere }: Readonly<Record<string, string | undefined>>,
+): string | null {
+  const url = given ?? (everywhere === "" ? undefined : everywhere);
+  if (url === undefined) return null;
+  if (URL.canParse(url) && /^https?:/.test(url)) return url.replace(/\/+$/, "");
+  const source = given === null ? OTLP_VARIABLE : option;
+  throw new UsageError(`${source} must be the http or https URL of a collector, not "${url}"`);
+}
+
+const OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
   if (maxBatchTokens >= maxBatch) return;

@@ -5,13 +5,17 @@ export type { Logger } from "pino";
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+export const LOG_FORMATS = ["auto", "json", "text"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 /**
  * Logs on standard error: standard output is for people's own use. Programs read one JSON object a
- * line, people at a terminal a sentence.
+ * line, people at a terminal a sentence; "auto" looks whether there is a terminal.
  */
-export function createLogger(level: LogLevel): Logger {
+export function createLogger(level: LogLevel, format: LogFormat = "auto"): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  if (!process.stderr.isTTY) return pino(options, pino.destination(2));
+  const json = format === "auto" ? !process.stderr.isTTY : format === "json";
+  if (json) return pino(options, pino.destination(2));
   return pino(options, { write: (line) => void process.stderr.write(sentence(line)) });
 }
 

@@ -7,11 +7,13 @@ import { promisify } from "node:util";
 import { EncoderThread } from "../src/encoders/encoder.js";
 import { fakeContext } from "../src/engine/fake.js";
 import { serve } from "./harness.js";
+import { fakeGrammars } from "./support/grammars.js";
 
 const ENCODER = fileURLToPath(new URL("../../test/fixtures/encoder", import.meta.url));
 
+const document = readFileSync(new URL("../../docs/api.md", import.meta.url), "utf8");
+
 function blocks(language: string): string[] {
-  const document = readFileSync(new URL("../../docs/api.md", import.meta.url), "utf8");
   const fence = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms");
   return [...document.matchAll(fence)].map((match) => match[1] as string);
 }
@@ -31,7 +33,10 @@ async function serveDocumented(t: TestContext): Promise<string> {
   };
   const { url } = await serve(t, {
     context: (generator) => {
-      const context = fakeContext(generator, { encoder });
+      const plain = fakeContext(generator, { maxModelLen: 4096 });
+      const grammars = fakeGrammars(plain);
+      t.after(() => grammars.close());
+      const context = { ...plain, encoder, grammars };
       const base = { ...context.models.base, name: "smollm2-135m-instruct" };
       const models = { ...context.models, base, find: () => base };
       return { ...context, models };
@@ -39,6 +44,11 @@ async function serveDocumented(t: TestContext): Promise<string> {
   });
   return url;
 }
+
+test("docs/api.md shows nothing that is not run below", () => {
+  const languages = new Set([...document.matchAll(/^```(\w+)/gm)].map((match) => match[1]));
+  assert.deepEqual([...languages].sort(), ["js", "sh"]);
+});
 
 test("the requests in docs/api.md are answered", async (t) => {
   const url = await serveDocumented(t);
@@ -55,7 +65,7 @@ test("the requests in docs/api.md are answered", async (t) => {
 test("the programs in docs/api.md run as they stand", async (t) => {
   const url = await serveDocumented(t);
   const programs = blocks("js");
-  assert.equal(programs.length, 5);
+  assert.equal(programs.length, 7);
   for (const [i, program] of programs.entries()) {
     const file = fileURLToPath(new URL(`api-docs-${i}.mjs`, import.meta.url));
     const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";

@@ -88,7 +88,7 @@ test("a wrong parameter is named, with what would be right", async (t) => {
     [completion, { stream_options: {} }, "stream_options", /only allowed when stream is true/],
     [completion, { seed: 0.5 }, "seed", /an integer/],
     [completion, { presence_penalty: 3 }, "presence_penalty", /from -2 to 2/],
-    [completion, { repetition_penalty: 0 }, "repetition_penalty", /above 0/],
+    [completion, { repetition_penalty: 0 }, "repetition_penalty", /from 0.01 to 100/],
     [completion, { logit_bias: { "999": 1 } }, "logit_bias", /from 0 to 257/],
     [completion, { logit_bias: { "1": 101 } }, "logit_bias.1", /from -100 to 100/],
     [completion, { logit_bias: [] }, "logit_bias", /an object/],
@@ -186,10 +186,13 @@ test("what is not served is refused by name unless it changes nothing", async (t
 test("unknown fields are accepted and logged once", async (t) => {
   const { url, logged } = await serve(t);
   const body = { model: "fake", prompt: "x", frobnicate: 1, user: "me", metadata: {} };
-  for (let i = 0; i < 3; i++) assert.equal((await post(`${url}/v1/completions`, body)).status, 200);
+  for (const id of ["first", "second", "third"]) {
+    const answer = await post(`${url}/v1/completions`, body, { "x-request-id": id });
+    assert.equal(answer.status, 200);
+  }
   assert.deepEqual(
     logged.map(({ fields }) => fields),
-    [{ field: "frobnicate" }],
+    [{ requestId: "first", field: "frobnicate" }],
   );
 });
 

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { payloads, post, until } from "./harness.js";
+import { serve as serveTiny, TINY } from "./support/command.js";
 import { serveWithGrammars } from "./support/grammars.js";
 import { mutated } from "./support/mutations.js";
 
@@ -151,21 +153,27 @@ function checkStream(route: string, text: string): void {
   }
 }
 
+/** Checks an answer of any status that a client can be to blame for; returns the status. */
+async function checkAnswer(url: string, route: string, body: unknown): Promise<number> {
+  const response = await post(`${url}${route}`, body);
+  const { status } = response;
+  const text = await response.text();
+  const shown = `${route} ${JSON.stringify(body)}: ${status} ${text.slice(0, 300)}`;
+  assert.ok(status === 200 || (status >= 400 && status < 500), shown);
+  const type = response.headers.get("content-type") ?? "";
+  if (status !== 200) checkError(route, text);
+  else if (type === "text/event-stream") checkStream(route, text);
+  else assert.equal(typeof JSON.parse(text), "object", shown);
+  return status;
+}
+
 test("every body that was right until it changed gets a well-formed answer, and none is a fault", async (t) => {
   const { url, generator, logged } = await serveWithGrammars(t, { reply: () => "Hé {x}" });
   const statuses = new Map<number, number>();
   await fc.assert(
     fc.asyncProperty(mutated(BODIES), async ([route, body]) => {
-      const response = await post(`${url}${route}`, body);
-      const { status } = response;
-      const text = await response.text();
-      const shown = `${route} ${JSON.stringify(body)}: ${status} ${text.slice(0, 300)}`;
-      assert.ok(status === 200 || (status >= 400 && status < 500), shown);
+      const status = await checkAnswer(url, route, body);
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
-      const type = response.headers.get("content-type") ?? "";
-      if (status !== 200) checkError(route, text);
-      else if (type === "text/event-stream") checkStream(route, text);
-      else assert.equal(typeof JSON.parse(text), "object", shown);
     }),
     { numRuns: 1500 },
   );
@@ -175,4 +183,30 @@ test("every body that was right until it changed gets a well-formed answer, and 
   await until(() => generator.running === 0, "nothing runs on");
   const faults = logged.filter(({ message }) => !message.includes("field that is unknown"));
   assert.deepEqual(faults, []);
+});
+
+test("the engine takes whatever sampling a body may ask for", async (t) => {
+  const { url, child } = await serveTiny(t, ["--adapters-dir", join(TINY, "adapters")]);
+  const ids = { model: "tiny", max_tokens: 8, prompt: [1, 2, 3, 4] };
+  const bodies: readonly (readonly [route: string, body: object])[] = [
+    ["/v1/completions", { ...ids, ...sampling, stop: undefined, ignore_eos: true }],
+    ["/v1/completions", { ...ids, prompt: [[1, 2], [3]], echo: true, logprobs: 3, n: 2 }],
+    ["/v1/completions", { ...ids, model: "smore-noisy", best_of: 2, logprobs: 0, stream: false }],
+    ["/v1/completions", { ...ids, model: "lora", stream: true, priority: 3, seed: -1 }],
+    ["/v1/embeddings", { model: "lora", input: [[1, 2], [3]], dimensions: 4 }],
+  ];
+  const alone = async () => {
+    const response = await post(`${url}/v1/completions`, { ...ids, temperature: 0 });
+    const { choices } = (await response.json()) as { choices: object[] };
+    return choices;
+  };
+  const before = await alone();
+  await fc.assert(
+    fc.asyncProperty(mutated(bodies), async ([route, body]) => {
+      await checkAnswer(url, route, body);
+    }),
+    { numRuns: 250 },
+  );
+  assert.deepEqual(await alone(), before);
+  assert.equal(child.exitCode, null);
 });

@@ -40,6 +40,7 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     lifecycle: () => lifecycle,
     held: () => {},
     refused: () => {},
+    tracing: () => null,
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
     pages: null,

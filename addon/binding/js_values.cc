@@ -137,6 +137,7 @@ Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info) {
       .set("kind", info.kind)
       .number("parameters", static_cast<double>(info.parameters))
       .number("bytes", static_cast<double>(info.bytes))
+      .number("trunkBytes", static_cast<double>(info.trunk_bytes))
       .number("sites", info.sites)
       .number("pages", info.pages)
       .number("levels", info.levels)

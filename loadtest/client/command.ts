@@ -94,9 +94,13 @@ async function warmUp(
 }
 
 /** The model to ask for, once the server lists its models. */
-async function readyModel(
-  { baseUrl, model, readyCheckTimeoutSec }: ClientOptions,
-  headers: Readonly<Record<string, string>>,
+export async function readyModel(
+  {
+    baseUrl,
+    model = null,
+    readyCheckTimeoutSec = 0,
+  }: Pick<ClientOptions, "baseUrl"> & Partial<ClientOptions>,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   const deadline = performance.now() + readyCheckTimeoutSec * 1000;
   for (;;) {

@@ -29,13 +29,18 @@ export async function readCounters(
   return response.ok ? parseCounters(await response.text()) : null;
 }
 
-/** From Prometheus' text format; the series of one name are added up. */
-export function parseCounters(text: string): ServerCounters | null {
+/** From Prometheus' text format: the series of each name, added up. */
+export function metricSums(text: string): Map<string, number> {
   const sums = new Map<string, number>();
   for (const line of text.split("\n")) {
     const [, name, value] = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)/.exec(line) ?? [];
     if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
   }
+  return sums;
+}
+
+export function parseCounters(text: string): ServerCounters | null {
+  const sums = metricSums(text);
   if (!Object.values(NAMES).every((name) => sums.has(name))) return null;
   const read = (key: keyof typeof NAMES) => sums.get(NAMES[key])!;
   return {

@@ -26,8 +26,8 @@ export function scenariosOf(model: string, window: number): Scenario[] {
   });
   return [
     { name: "nothing but probes", path: "/livez", status: 200 },
-    post("8 MB of token ids", completions, completion({ prompt: ids((7.9 * MIB) / 4) }), 400),
-    post("8 MB of text", completions, completion({ prompt: "x y ".repeat((7.9 * MIB) / 4) }), 400),
+    post("8 MB of token ids", completions, completion({ prompt: ids((7.8 * MIB) / 4) }), 400),
+    post("8 MB of text", completions, completion({ prompt: "x y ".repeat((7.8 * MIB) / 4) }), 400),
     post("8 MB that are no JSON", completions, `{"a":[${"[],".repeat(2.6 * MIB)}`, 400),
     post("60 kB of lists", completions, `{"a":${"[".repeat(30_000)}`, 400),
     post("a full window of token ids", completions, completion({ prompt: full })),
@@ -48,12 +48,26 @@ export function scenariosOf(model: string, window: number): Scenario[] {
       chats,
       chat({ n: 16, max_tokens: 64, logprobs: true, top_logprobs: 20 }),
     ),
+    post(
+      "a response with alternatives",
+      "/v1/responses",
+      JSON.stringify({
+        ...{
+          model,
+          input: "Tell a story.",
+          max_output_tokens: 1000,
+          top_logprobs: 20,
+          stream: true,
+        },
+        include: ["message.output_text.logprobs"],
+      }),
+    ),
     post("256 messages", chats, chat({ messages: Array(256).fill(message) })),
     post("2,048 messages", chats, chat({ messages: Array(2048).fill(message) }), 400),
     post(
-      "128 tools",
+      "32 tools",
       chats,
-      chat({ tools: Array.from({ length: 128 }, (_, i) => tool(i)), tool_choice: "required" }),
+      chat({ tools: Array.from({ length: 32 }, (_, i) => tool(i)), tool_choice: "required" }),
     ),
     post(
       "256 embeddings",
@@ -65,7 +79,7 @@ export function scenariosOf(model: string, window: number): Scenario[] {
       "/tokenize",
       JSON.stringify({ model, prompt: "word ".repeat(window - 8) }),
     ),
-    post("a million ids detokenized", "/detokenize", JSON.stringify({ model, tokens: ids(MIB) })),
+    post("250,000 ids detokenized", "/detokenize", JSON.stringify({ model, tokens: ids(250_000) })),
     { name: "metrics", path: "/metrics", status: 200, times: 8 },
     { name: "adapters", path: "/v1/adapters", status: 200, times: 8 },
     {

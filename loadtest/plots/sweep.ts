@@ -24,60 +24,59 @@ const ADAPTER_COUNTS = [1, 4, 16, 64, 256];
 export const MOST_ADAPTERS = ADAPTER_COUNTS.at(-1)!;
 const MIXED_ADAPTERS = 16;
 const STREAMS = 16;
-const REQUESTS_PER_STREAM = 4;
+const REQUESTS_PER_STREAM = 2;
 const LEAST_REQUESTS = 8;
-const REQUESTS_OF_A_MIX = 128; // enough to meet the rare adapters too
+const REQUESTS_OF_A_MIX = 80; // enough to meet rare adapters too
+
+/** One point of a series, and the load that measures it. */
+interface Point {
+  readonly series: string;
+  readonly x: number;
+  readonly load: Partial<ClientOptions>;
+}
 
 /** Tokens per second against the number of streams: on the base, on one adapter, on 16 of them. */
 export async function sweepStreams(bench: Bench, adapters: readonly Adapter[]): Promise<Series[]> {
   const held = adapters.slice(0, MIXED_ADAPTERS);
   const names = held.map(({ name }) => name);
-  return serving(bench, held, async (baseUrl) => {
-    const kinds = [
-      { name: "base", modules: [] },
-      { name: "one adapter", modules: names.slice(0, 1) },
-      { name: `${held.length} adapters in turn`, modules: names },
-    ];
-    const series: Series[] = [];
-    for (const { name, modules } of kinds) {
-      const points: [number, number][] = [];
-      for (const streams of STREAM_COUNTS) {
-        const options = {
-          baseUrl,
-          loraModules: modules,
-          loraAssignment: "round-robin",
-          maxConcurrency: streams,
-          numPrompts: Math.max(LEAST_REQUESTS, streams * REQUESTS_PER_STREAM),
-        } as const;
-        points.push([streams, await best(bench, `${name}, ${streams} streams`, options)]);
-      }
-      series.push({ name, points });
-    }
-    return series;
-  });
+  const kinds = [
+    { series: "base", loraModules: [] },
+    { series: "one adapter", loraModules: names.slice(0, 1) },
+    { series: `${held.length} adapters in turn`, loraModules: names },
+  ];
+  const points = kinds.flatMap(({ series, loraModules }) =>
+    STREAM_COUNTS.map((streams) => ({
+      series,
+      x: streams,
+      load: {
+        loraModules,
+        loraAssignment: "round-robin" as const,
+        maxConcurrency: streams,
+        numPrompts: Math.max(LEAST_REQUESTS, streams * REQUESTS_PER_STREAM),
+      },
+    })),
+  );
+  return seriesOf(await serving(bench, held, (baseUrl) => measure(bench, baseUrl, points)));
 }
 
 /** Tokens per second of 16 streams against the number of adapters that a server has registered. */
 export async function sweepAdapters(bench: Bench, adapters: readonly Adapter[]): Promise<Series[]> {
-  const base: [number, number][] = [];
-  const mix: [number, number][] = [];
+  const measured: (readonly [Point, number])[] = [];
   for (const count of ADAPTER_COUNTS) {
     const held = adapters.slice(0, count);
-    await serving(bench, held, async (baseUrl) => {
-      const options = { baseUrl, maxConcurrency: STREAMS, numPrompts: REQUESTS_OF_A_MIX };
-      const zipf = {
-        ...options,
-        loraModules: held.map(({ name }) => name),
-        loraAssignment: "zipf",
-      } as const;
-      base.push([count, await best(bench, `base, ${count} registered`, options)]);
-      mix.push([count, await best(bench, `Zipf(1) mix, ${count} registered`, zipf)]);
-    });
+    const load = { maxConcurrency: STREAMS, numPrompts: REQUESTS_OF_A_MIX };
+    const zipf = {
+      ...load,
+      loraModules: held.map(({ name }) => name),
+      loraAssignment: "zipf" as const,
+    };
+    const points = [
+      { series: "base, beside them", x: count, load },
+      { series: "Zipf(1) mix of them", x: count, load: zipf },
+    ];
+    measured.push(...(await serving(bench, held, (baseUrl) => measure(bench, baseUrl, points))));
   }
-  return [
-    { name: "base, beside them", points: base },
-    { name: "Zipf(1) mix of them", points: mix },
-  ];
+  return seriesOf(measured);
 }
 
 function serving<Value>(
@@ -97,20 +96,40 @@ function serving<Value>(
   );
 }
 
-async function best(bench: Bench, what: string, changes: Partial<ClientOptions>): Promise<number> {
-  const options = {
-    ...optionDefaults(CLIENT_OPTIONS),
-    ignoreEos: true,
-    numWarmups: STREAMS,
-    ...changes,
-  };
-  let most = 0;
+/** Goes through all points once a round, so that a machine that changes its pace favours none. */
+async function measure(
+  bench: Bench,
+  baseUrl: string,
+  points: readonly Point[],
+): Promise<(readonly [Point, number])[]> {
+  const best = new Map<Point, number>(points.map((point) => [point, 0]));
   for (let round = 0; round < bench.rounds; round++) {
-    const seed = 1000 * options.maxConcurrency + round; // prompts that the server has not seen
-    const { result, block } = await loadTest({ ...options, seed });
-    if (result.failed > 0) throw new CommandError(`${what}:\n${block}`);
-    most = Math.max(most, result.output_throughput);
+    for (const point of points) {
+      const options = {
+        ...optionDefaults(CLIENT_OPTIONS),
+        baseUrl,
+        ignoreEos: true,
+        ...point.load,
+        numWarmups: round === 0 ? STREAMS : 0,
+        seed: 1000 * point.x + round, // prompts that the server has not seen
+      };
+      const { result, block } = await loadTest(options);
+      if (result.failed > 0) throw new CommandError(`${point.series}, ${point.x}:\n${block}`);
+      best.set(point, Math.max(best.get(point)!, result.output_throughput));
+    }
   }
-  bench.report(`${what}: ${most.toFixed(1)} tokens/s`);
-  return most;
+  for (const [{ series, x }, most] of best) {
+    bench.report(`${series}, ${x}: ${most.toFixed(1)} tokens/s`);
+  }
+  return [...best];
+}
+
+function seriesOf(measured: readonly (readonly [Point, number])[]): Series[] {
+  const names = new Set(measured.map(([{ series }]) => series));
+  return [...names].map((name) => ({
+    name,
+    points: measured
+      .filter(([{ series }]) => series === name)
+      .map(([{ x }, value]): [number, number] => [x, value]),
+  }));
 }

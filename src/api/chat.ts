@@ -30,6 +30,7 @@ import { parseTools, type ToolUse, toolGrammar } from "./tools.js";
 
 export const chat: Endpoint = {
   idPrefix: "chatcmpl-",
+  operation: "chat",
   framing: "data",
   parse: parseChat,
   encoder: (job, envelope, names) => new ChatEncoder(job, envelope, names),

@@ -34,6 +34,7 @@ type RawPrompt = string | RawIds;
 
 export const completions: Endpoint = {
   idPrefix: "cmpl-",
+  operation: "text_completion",
   framing: "data",
   parse: parseCompletion,
   encoder: (job, envelope, names) => new CompletionEncoder(job, envelope, names),

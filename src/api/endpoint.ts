@@ -11,6 +11,8 @@ import { Fields, type JsonObject } from "./schema.js";
 /** An endpoint that generates: how its body is read and how its answers look. */
 export interface Endpoint<J extends Job = Job> {
   readonly idPrefix: string;
+  /** What traces call it. */
+  readonly operation: "chat" | "text_completion";
   /** Chunks are the data of events that [DONE] ends, or whole events with names. */
   readonly framing: "data" | "named";
   /** Throws ApiError. `alwaysStreams`: the transport streams whatever the body says. */

@@ -23,7 +23,7 @@ function finite(logprob: number): number {
   return Math.max(logprob, LOWEST);
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** How logprobs name tokens. A token that is no whole text is named by its bytes, as OpenAI does. */
 export class TokenNames {

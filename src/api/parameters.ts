@@ -70,7 +70,7 @@ function parseSampling(fields: Fields, context: ApiContext): Omit<SamplingParams
     minP: fields.number("min_p", { min: 0, max: 1 }) ?? 0,
     presencePenalty: fields.number("presence_penalty", { min: -2, max: 2 }) ?? 0,
     frequencyPenalty: fields.number("frequency_penalty", { min: -2, max: 2 }) ?? 0,
-    repetitionPenalty: fields.number("repetition_penalty", { above: 0, max: 100 }) ?? 1,
+    repetitionPenalty: fields.number("repetition_penalty", { min: 0.01, max: 100 }) ?? 1,
     logitBias: parseLogitBias(fields, context),
   };
 }

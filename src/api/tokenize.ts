@@ -1,4 +1,5 @@
 import { ApiError } from "../errors.js";
+import { MOST_ITEMS } from "../json/read.js";
 import { lazyList } from "../json/write.js";
 import { spread } from "../turns.js";
 import { parseEnding, render } from "./chat.js";
@@ -12,7 +13,7 @@ import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 
 type UnknownFields = (names: readonly string[]) => void;
 
-const MAX_TOKENS = 1 << 20;
+const MAX_TOKENS = MOST_ITEMS;
 const WHOLE = { skipSpecialTokens: false };
 
 export async function tokenize(

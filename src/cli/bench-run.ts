@@ -1,4 +1,10 @@
-import { type NativeEngine, STATS, type StatName, type StepArrays } from "../engine/native.js";
+import {
+  type NativeAdapterInfo,
+  type NativeEngine,
+  STATS,
+  type StatName,
+  type StepArrays,
+} from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import { type GenerateRequest, GREEDY } from "../scheduler/request.js";
 import { Scheduler } from "../scheduler/scheduler.js";
@@ -24,6 +30,7 @@ export interface BenchResult {
   readonly steps: number;
   readonly rowsPerStep: number;
   readonly basePassesPerStep: number;
+  readonly adapterBytesPerStep: number; // trunks, and as many pages as steps used
   readonly stages: readonly StageResult[];
 }
 
@@ -37,12 +44,15 @@ const SHORT_PROMPT = 16;
 /** Runs workloads on the engine by the scheduler that the server uses, without text or network. */
 export class EngineBench {
   readonly #engine: NativeEngine;
+  readonly #adapters: ReadonlyMap<number, NativeAdapterInfo>;
   readonly #batches: readonly { readonly arrays: StepArrays; readonly number: number }[];
   #turn = 0;
   #seed = 1;
 
-  constructor(engine: NativeEngine) {
+  /** Adapters that workloads may name, by their handles. */
+  constructor(engine: NativeEngine, adapters: ReadonlyMap<number, NativeAdapterInfo>) {
     this.#engine = engine;
+    this.#adapters = adapters;
     this.#batches = [0, 1].map(() => {
       const arrays = allocateStepArrays(engine.info.limits);
       return { arrays, number: engine.createBatch(arrays) };
@@ -73,18 +83,33 @@ export class EngineBench {
     const generated = streams * (workload.tokens + 1) - done;
     const tokens = workload.tokens > 0 ? generated : length * streams;
     const steps = count("steps");
+    const distinct = new Set(workload.adapters.filter((adapter) => adapter !== 0));
+    const pageUses = (count("expertHits") + count("expertMisses")) / steps;
     return {
       name: workload.name,
       streams,
-      distinctAdapters: new Set(workload.adapters.filter((adapter) => adapter !== 0)).size,
+      distinctAdapters: distinct.size,
       tokensPerSecond: tokens / seconds,
       stepMilliseconds: (1000 * seconds) / steps,
       weightGigabytesPerSecond: (count("basePasses") * weightBytes) / seconds / 1e9,
       steps,
       rowsPerStep: count("rows") / steps,
       basePassesPerStep: count("basePasses") / steps,
+      adapterBytesPerStep: this.#adapterBytes([...distinct], pageUses),
       stages: stages.read(steps),
     };
+  }
+
+  /** Pages count with their mean size. */
+  #adapterBytes(handles: readonly number[], pageUses: number): number {
+    let [trunks, pageBytes, pages] = [0, 0, 0];
+    for (const handle of handles) {
+      const info = this.#adapters.get(handle)!;
+      trunks += info.trunkBytes;
+      pageBytes += info.bytes - info.trunkBytes;
+      pages += info.pages;
+    }
+    return trunks + (pages > 0 ? (pageUses * pageBytes) / pages : 0);
   }
 
   async #pin(scheduler: Scheduler, adapters: readonly number[]): Promise<void> {

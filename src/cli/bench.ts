@@ -1,7 +1,8 @@
 import { availableParallelism, cpus } from "node:os";
 import { checkBatch, ENGINE_OPTIONS } from "../config.js";
-import type { NativeEngine, Peaks } from "../engine/native.js";
+import type { NativeAdapterInfo, NativeEngine, Peaks } from "../engine/native.js";
 import { resolveModel } from "../models/resolve.js";
+import { adapterCosts, costTable } from "./bench-adapters.js";
 import { type BenchResult, EngineBench, type Workload } from "./bench-run.js";
 import { peaksLine, stageTable } from "./bench-stages.js";
 import type { Command } from "./command.js";
@@ -57,34 +58,48 @@ export const command: Command = {
       throw new UsageError(`--prompt and --tokens must fit the model's ${most} positions`);
     }
     const adapters = await registerAdapters(engine, values.adapter, values.copies);
-    const bench = new EngineBench(engine);
-    const workloads = workloadsOf(adapters, values.prompt, values.tokens, values.maxBatch);
+    const bench = new EngineBench(engine, adapters);
+    const handles = [...adapters.keys()];
+    const workloads = workloadsOf(handles, values.prompt, values.tokens, values.maxBatch);
     await bench.run({ name: "warm-up", adapters: [0], prompt: 16, tokens: 8 });
     if (!values.json) terminal.print(`${peaksLine(peaks)}\n${header(name, engine)}`);
-    const results: BenchResult[] = [];
-    for (const workload of workloads) {
-      const result = await best(bench, workload, values.repeat);
-      results.push(result);
-      if (values.json) continue;
-      terminal.print(row(result));
-      if (values.stages) terminal.print(stageTable(result.stages, peaks));
+    const results = await bestOf(bench, workloads, values.repeat);
+    const costs = adapterCosts(results, peaks);
+    if (values.json) {
+      const { adapterDtype } = values;
+      const figures = {
+        ...report(name, engine, peaks),
+        adapterDtype,
+        results,
+        adapterCosts: costs,
+      };
+      terminal.print(JSON.stringify(figures, null, 2));
+    } else {
+      for (const result of results) {
+        terminal.print(row(result));
+        if (values.stages) terminal.print(stageTable(result.stages, peaks));
+      }
+      if (costs.length > 0) terminal.print(`\n${costTable(costs)}`);
     }
-    if (values.json) terminal.print(JSON.stringify(report(name, engine, peaks, results), null, 2));
     await engine.close();
     return 0;
   },
 };
 
+/** By their handles. */
 async function registerAdapters(
   engine: NativeEngine,
   folders: readonly string[],
   copies: number,
-): Promise<number[]> {
-  const handles: number[] = [];
+): Promise<Map<number, NativeAdapterInfo>> {
+  const adapters = new Map<number, NativeAdapterInfo>();
   for (let copy = 0; copy < copies; copy++) {
-    for (const folder of folders) handles.push((await engine.loadAdapter(folder)).handle);
+    for (const folder of folders) {
+      const info = await engine.loadAdapter(folder);
+      adapters.set(info.handle, info);
+    }
   }
-  return handles;
+  return adapters;
 }
 
 function workloadsOf(
@@ -135,13 +150,23 @@ function adapterCount(count: number): string {
   return count === 1 ? "1 adapter" : `${count} adapters`;
 }
 
-async function best(bench: EngineBench, workload: Workload, repeat: number): Promise<BenchResult> {
-  let result = await bench.run(workload);
-  for (let again = 1; again < repeat; again++) {
-    const next = await bench.run(workload);
-    if (next.tokensPerSecond > result.tokensPerSecond) result = next;
+/** Goes through all workloads each time, so that a machine that changes its pace favours none. */
+async function bestOf(
+  bench: EngineBench,
+  workloads: readonly Workload[],
+  repeat: number,
+): Promise<BenchResult[]> {
+  const best = new Map<Workload, BenchResult>();
+  for (let run = 0; run < repeat; run++) {
+    for (const workload of workloads) {
+      const result = await bench.run(workload);
+      const before = best.get(workload);
+      if (before === undefined || result.tokensPerSecond > before.tokensPerSecond) {
+        best.set(workload, result);
+      }
+    }
   }
-  return result;
+  return [...best.values()];
 }
 
 function header(name: string, { info }: NativeEngine): string {
@@ -165,18 +190,12 @@ function cell(text: string): string {
   return text.padStart(12);
 }
 
-function report(
-  model: string,
-  { info }: NativeEngine,
-  peaks: Peaks,
-  results: readonly BenchResult[],
-) {
+function report(model: string, { info }: NativeEngine, peaks: Peaks) {
   return {
     model,
     kernelPath: info.kernelPath,
     threads: info.threads,
     weightBytes: info.weightBytes,
     machine: { cpu: cpus()[0]?.model ?? "unknown", cpus: availableParallelism(), peaks },
-    results,
   };
 }

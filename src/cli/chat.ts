@@ -31,11 +31,10 @@ export const CHAT_OPTIONS = {
   }),
   system: text({ initial: null, placeholder: "TEXT", help: "system message", shown: "none" }),
   temperature: decimal({
-    initial: null,
+    initial: 0.7,
     min: 0,
     max: 2,
     help: "0 = always the likeliest token",
-    shown: "the server's",
   }),
   maxTokens: integer({
     initial: null,

@@ -24,6 +24,7 @@ import { AdapterRegistry } from "../models/adapters.js";
 import { DEFAULT_MODEL } from "../models/catalog.js";
 import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
+import type { Tracing } from "../telemetry/tracing.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
 import { onSlice } from "../turns.js";
@@ -32,6 +33,7 @@ import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine, native } from "./engine.js";
 import { optionHelp, UsageError, unknownVariables } from "./options.js";
+import { startTracing } from "./tracing.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
 
@@ -89,11 +91,12 @@ export class Service {
   readonly #server: Server;
   #lifecycle: Lifecycle = { phase: "loading", progress: 0, detail: "", context: null };
   #metrics: Metrics | null = null;
+  #tracing: Tracing | null = null;
 
   constructor(config: Config, host: ServiceHost) {
     this.#config = config;
     this.#host = host;
-    this.#log = createLogger(config.logLevel);
+    this.#log = createLogger(config.logLevel, config.logFormat);
     this.#tls = tlsFiles(config);
     this.#server = createServer({
       host: config.host,
@@ -111,6 +114,7 @@ export class Service {
       held: (callback, seconds) => this.#metrics?.held(callback, seconds),
       refused: (code) => this.#metrics?.refused(code),
       metricsText: () => this.#metrics?.text() ?? "",
+      tracing: () => this.#tracing,
       version: VERSION,
       pages: config.noPlayground ? null : PageFiles.read(),
       log: this.#log,
@@ -151,6 +155,7 @@ export class Service {
     await this.#server.drain();
     loop.drain();
     await running;
+    await this.#tracing?.close();
     await engine.close();
     await encoder?.close();
     context.grammars?.close();
@@ -209,6 +214,7 @@ export class Service {
     });
     this.#metrics = metrics;
     onSlice((seconds) => metrics.held("slice", seconds));
+    this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({
       engine,

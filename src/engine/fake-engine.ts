@@ -281,7 +281,16 @@ export class FakeEngine implements NativeEngine {
     await new Promise(setImmediate);
     if (folder === "broken") throw new Error("broken: no adapter_config.json");
     const handle = ++this.#adapters;
-    return { handle, kind: "fake", parameters: 1, bytes: 1, sites: 1, pages: 1, levels: 1 };
+    return {
+      handle,
+      kind: "fake",
+      parameters: 1,
+      bytes: 1,
+      trunkBytes: 0,
+      sites: 1,
+      pages: 1,
+      levels: 1,
+    };
   }
 
   async acquireAdapter(handle: number): Promise<boolean> {

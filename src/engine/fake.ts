@@ -179,7 +179,7 @@ const tokenizer: Tokenizer = {
 };
 
 function byteDecoder(): IncrementalDecoder {
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   return {
     push: (id) => (id < 256 ? decoder.decode(Uint8Array.of(id), { stream: true }) : ""),
     flush: () => decoder.decode(),

@@ -131,6 +131,7 @@ export interface NativeAdapterInfo {
   readonly kind: string; // "smore", "lora"
   readonly parameters: number;
   readonly bytes: number;
+  readonly trunkBytes: number; // of them, what every token needs
   readonly sites: number;
   readonly pages: number;
   readonly levels: number;

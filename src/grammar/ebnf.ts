@@ -13,6 +13,7 @@ export class GrammarWriter {
   /** Defines a rule of this name once; `body` is asked for the first time only. Returns the name. */
   shared(name: string, body: () => string): string {
     if (this.#bodies.has(name)) return name;
+    this.#refuseMore();
     this.#bodies.set(name, ""); // a recursive rule meets its own name
     this.#bodies.set(name, body());
     return name;
@@ -20,10 +21,14 @@ export class GrammarWriter {
 
   /** Defines a rule under a name of its own. */
   rule(body: string): string {
-    if (this.#bodies.size >= MAX_RULES) throw new RangeError("the grammar has too many rules");
+    this.#refuseMore();
     const name = `r${this.#bodies.size}`;
     this.#bodies.set(name, body);
     return name;
+  }
+
+  #refuseMore(): void {
+    if (this.#bodies.size >= MAX_RULES) throw new RangeError("the grammar has too many rules");
   }
 
   /** The whole grammar, which starts at `root`. */

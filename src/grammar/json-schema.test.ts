@@ -95,3 +95,15 @@ test("equal schemas give equal grammars, and rules are not repeated", () => {
   const names = grammar.split("\n").map((line) => line.split(" ::= ")[0]);
   assert.equal(new Set(names).size, names.length);
 });
+
+test("strings with bounds share their rules with all others that have as much left", () => {
+  const text = (minLength: number, maxLength?: number) =>
+    maxLength === undefined
+      ? { type: "string", minLength }
+      : { type: "string", minLength, maxLength };
+  const rules = (...fields: readonly object[]) =>
+    schemaToGrammar({ type: "object", properties: { ...fields } }).split("\n").length;
+  const more = rules(text(0, 40), text(0, 40), text(0, 30), text(2, 32)) - rules(text(0, 40));
+  assert.ok(more < 20, `${more} more rules`);
+  assert.match(refusal({ type: "string", minLength: 1e9 }), /too many rules/);
+});

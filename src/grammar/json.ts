@@ -60,16 +60,24 @@ const ESCAPE = `${BACKSLASH} ([bfnrt] | ${QUOTE} | ${BACKSLASH} | "/" | "u" ([0-
 /** What follows a string: lets the matcher settle tokens that reach over its end beforehand. */
 const FOLLOWING = "(=[,}\\]:])";
 
-/** A string of so many characters. Right recursion: its masks are made when the grammar is compiled. */
+/**
+ * A string of so many characters. Right recursion: its masks are made when the grammar is compiled. That
+ * is what compiling takes its time for, so what is left of one string is the same rule in all others.
+ */
 export function jsonString(writer: GrammarWriter, min = 0, max = Infinity): string {
   const character = (next: string) => `${characterClass(PLAIN)} ${next} | ${ESCAPE} ${next}`;
   const free = () =>
     writer.shared("chars", () => `(${QUOTE} | ${character("chars")}) ${FOLLOWING}`);
   if (min === 0 && max === Infinity) return writer.shared("string", () => `${QUOTE} ${free()}`);
-  let rest = max === Infinity ? free() : writer.rule(QUOTE);
+  let rest = max === Infinity ? free() : writer.shared("chars0to0", () => QUOTE);
   for (let length = max === Infinity ? min - 1 : max - 1; length >= 0; length--) {
-    const mayEnd = length >= min ? `${QUOTE} | ` : "";
-    rest = writer.rule(`(${mayEnd}${character(rest)}) ${FOLLOWING}`);
+    const [least, most] = [Math.max(min - length, 0), max - length];
+    const next = rest;
+    const mayEnd = least === 0 ? `${QUOTE} | ` : "";
+    rest = writer.shared(
+      `chars${least}to${most}`,
+      () => `(${mayEnd}${character(next)}) ${FOLLOWING}`,
+    );
   }
   return `${QUOTE} ${rest}`;
 }

@@ -13,7 +13,7 @@ export class CorsPolicy {
         ? []
         : [
             ["Access-Control-Allow-Origin", origin],
-            ["Access-Control-Expose-Headers", "X-Request-Id, Retry-After"],
+            ["Access-Control-Expose-Headers", "X-Request-Id, Retry-After, traceparent, tracestate"],
             ...(origin === "*" ? [] : [["Vary", "Origin"] as const]),
           ];
   }

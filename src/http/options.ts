@@ -1,5 +1,6 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ErrorCode } from "../errors.js";
+import type { Tracing } from "../telemetry/tracing.js";
 import type { ApiKey } from "./auth.js";
 import type { Held } from "./hold.js";
 import type { PageFiles } from "./page-files.js";
@@ -46,6 +47,8 @@ export interface ServerOptions {
   /** Hears of every request or generation that an error answered. */
   readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;
+  /** Null where no spans are recorded. */
+  readonly tracing: () => Tracing | null;
   readonly version: string;
   /** The playground page; null = none. */
   readonly pages: PageFiles | null;

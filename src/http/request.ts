@@ -2,6 +2,8 @@ import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import { ApiError, type ErrorCode, errorBody } from "../errors.js";
 import { jsonPieces } from "../json/write.js";
+import { RequestTrace } from "../telemetry/request-trace.js";
+import { readTraceContext, type SpanName } from "../telemetry/trace-context.js";
 import { ownTurn, spread } from "../turns.js";
 import type { Account } from "./account.js";
 import type { UwsRequest, UwsResponse } from "./uws.js";
@@ -36,7 +38,10 @@ export const JSON_TYPE = "application/json";
 export class Exchange {
   readonly method: string;
   readonly path: string;
-  readonly requestId: string;
+  /** The caller's span, where it sent one. */
+  readonly parent: SpanName | null;
+  /** Its id, and its place in a trace. */
+  readonly trace: RequestTrace;
   /** As the header has it; a WebSocket's sub-protocol may say it in its place. */
   authorization: string;
   /** X-Request-Timeout: seconds until the client gives up. */
@@ -74,10 +79,14 @@ export class Exchange {
     this.timeout = request.getHeader("x-request-timeout");
     this.knownVersion = request.getHeader("if-none-match");
     const given = request.getHeader("x-request-id");
-    this.requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
+    const requestId = REQUEST_ID.test(given) ? given : randomUUID().replaceAll("-", "");
+    const caller = request.getHeader("traceparent");
+    const state = caller === "" ? "" : request.getHeader("tracestate");
+    this.parent = readTraceContext(caller, state);
+    this.trace = new RequestTrace(requestId, this.parent);
     this.#announcedLength = Number(request.getHeader("content-length"));
     this.#response = response;
-    this.#headers = [["X-Request-Id", this.requestId], KEEP_ALIVE, ...headers];
+    this.#headers = [["X-Request-Id", requestId], KEEP_ALIVE, ...headers];
     this.#onClosed = onClosed;
     response.onAborted(() => {
       this.#close();
@@ -246,6 +255,7 @@ export class Exchange {
     this.#response.writeStatus(`${status} ${STATUS_CODES[status] ?? ""}`);
     for (const [name, value] of headers) this.#response.writeHeader(name, value);
     for (const [name, value] of this.#headers) this.#response.writeHeader(name, value);
+    for (const [name, value] of this.trace.headers) this.#response.writeHeader(name, value);
   }
 
   /** The caller has made the last write of a stream. */

@@ -4,8 +4,9 @@ import { type Client, type Endpoint, generate } from "../api/endpoint.js";
 import { requireContext } from "../api/health.js";
 import { invalid } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
-import { onBillOf } from "./account.js";
+import type { RequestTrace } from "../telemetry/request-trace.js";
 import { ApiKeys } from "./auth.js";
+import { clientContext } from "./client-context.js";
 import { CorsPolicy } from "./cors.js";
 import { timed } from "./hold.js";
 import { Listener } from "./listener.js";
@@ -52,9 +53,10 @@ class HttpServer implements Server {
       admit: (exchange, origin, host) => this.#admitSocket(exchange, origin, host),
       timeoutMs: (exchange) => this.#timeoutMs(exchange),
       exchange: (response, request) => this.#exchange(response, request),
-      unknownFields: (names) => this.#noteFields(names),
+      unknownFields: (names, trace) => this.#noteFields(names, trace),
       held: options.held,
       refused: options.refused,
+      tracing: options.tracing,
       log: options.log,
     });
     const { host, port, tls } = options;
@@ -95,9 +97,21 @@ class HttpServer implements Server {
     const requestedHeaders = request.getHeader("access-control-request-headers");
     const exchange = this.#exchange(response, request);
     if (route?.errorBody !== undefined) exchange.errorBody = route.errorBody;
+    if (route !== null && route.probe !== true) this.#record(route, exchange);
     this.#answer(route, exchange, requestedHeaders).catch((error: unknown) =>
       this.#fail(exchange, error),
     );
+  }
+
+  #record(route: Route, { method, path, trace, started }: Exchange): void {
+    const tracing = this.#options.tracing();
+    if (tracing === null) return;
+    const verb = method.toUpperCase();
+    trace.record(tracing, `${verb} ${route.path}`, started, {
+      "http.request.method": verb,
+      "http.route": route.path,
+      "url.path": path,
+    });
   }
 
   /** Runs up to the handler's own first wait within uWS' callback, as reading a body needs. */
@@ -134,15 +148,15 @@ class HttpServer implements Server {
     const { limits, held } = this.#options;
     const bytes = await exchange.body(limits);
     const body = await timed(held, "request", () => readBody(bytes));
-    const noteFields = (names: readonly string[]) => this.#noteFields(names);
+    const noteFields = (names: readonly string[]) => this.#noteFields(names, exchange.trace);
     const gone = new AbortController();
     exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
     const late = () => gone.abort(new ApiError("deadline_exceeded"));
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
       const { account } = exchange;
-      const billed = onBillOf(account, context);
-      const asked = () => command(body, billed, noteFields, gone.signal, account);
+      const own = clientContext(exchange, "embeddings", body, context);
+      const asked = () => command(body, own, noteFields, gone.signal, account);
       await exchange.answer(await timed(held, "request", asked));
     } finally {
       clearTimeout(deadline);
@@ -168,12 +182,12 @@ class HttpServer implements Server {
         fail: (error) => this.#fail(exchange, error),
       }),
       timeoutMs,
-      unknownFields: (names) => this.#noteFields(names),
+      unknownFields: (names) => this.#noteFields(names, exchange.trace),
       held,
     };
-    const id = endpoint.idPrefix + exchange.requestId;
-    const billed = onBillOf(exchange.account, context);
-    const run = await timed(held, "request", () => generate(endpoint, body, id, billed, client));
+    const id = endpoint.idPrefix + exchange.trace.requestId;
+    const own = clientContext(exchange, endpoint.operation, body, context);
+    const run = await timed(held, "request", () => generate(endpoint, body, id, own, client));
     if (run === null) return;
     if (exchange.closed) run.cancel();
     else exchange.onAborted(() => run.cancel());
@@ -204,12 +218,13 @@ class HttpServer implements Server {
   #exchange(response: UwsResponse, request: UwsRequest): Exchange {
     this.#open++;
     return new Exchange(response, request, this.#cors.headers, (exchange) => {
-      const { requestId, method, path, status, started, account, refusal } = exchange;
+      const { trace, method, path, status, started, account, refusal } = exchange;
       const ms = Math.round(performance.now() - started);
       const client = account?.name;
       if (refusal !== null) this.#options.refused(refusal);
-      const facts = { requestId, client, method, path, status, refusal: refusal ?? undefined, ms };
-      this.#options.log.debug(facts, "answered");
+      const answer = { client, method, path, status, refusal: refusal ?? undefined, ms };
+      this.#options.log.debug({ ...trace.facts, ...answer }, "answered");
+      trace.end({ "http.response.status_code": status }, status >= 500 ? refusal : null);
       if (--this.#open === 0) this.#drained?.();
     });
   }
@@ -221,19 +236,19 @@ class HttpServer implements Server {
   }
 
   /** Faults of the server; those of clients are told to them alone. */
-  #log({ requestId, account, path }: Exchange, error: ApiError): void {
+  #log({ trace, account, path }: Exchange, error: ApiError): void {
     if (error.status !== 500) return;
-    const facts = { requestId, client: account?.name, path, err: error.cause ?? error };
-    this.#options.log.error(facts, error.message);
+    const facts = { client: account?.name, path, err: error.cause ?? error };
+    this.#options.log.error({ ...trace.facts, ...facts }, error.message);
   }
 
   /** Once per name; a client that invents names must not fill the log or the memory. */
-  #noteFields(names: readonly string[]): void {
+  #noteFields(names: readonly string[], { facts }: RequestTrace): void {
     for (const name of names) {
       if (this.#notedFields.has(name) || this.#notedFields.size >= 100) continue;
       this.#notedFields.add(name);
       this.#options.log.warn(
-        { field: name.slice(0, 100) },
+        { ...facts, field: name.slice(0, 100) },
         "a request has a field that is unknown",
       );
     }

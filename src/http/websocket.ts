@@ -7,7 +7,10 @@ import type { ChunkSink } from "../api/outbox.js";
 import type { Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
-import { type Account, onBillOf } from "./account.js";
+import { RequestTrace } from "../telemetry/request-trace.js";
+import type { SpanName } from "../telemetry/trace-context.js";
+import type { Account } from "./account.js";
+import { clientContext } from "./client-context.js";
 import { timed } from "./hold.js";
 import type { Limits, Log, ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
@@ -40,9 +43,10 @@ interface SocketOptions {
   /** Throws ApiError when the client's time limit is none. */
   readonly timeoutMs: (exchange: Exchange) => number | null;
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
-  readonly unknownFields: (names: readonly string[]) => void;
+  readonly unknownFields: (names: readonly string[], trace: RequestTrace) => void;
   readonly held: ServerOptions["held"];
   readonly refused: ServerOptions["refused"];
+  readonly tracing: ServerOptions["tracing"];
   readonly log: Log;
 }
 
@@ -55,6 +59,8 @@ interface UserData extends Opening {
 interface Opening {
   readonly account: Account | null;
   readonly timeoutMs: number | null;
+  readonly requestId: string;
+  readonly parent: SpanName | null;
 }
 
 /** All WebSockets of a server. */
@@ -107,8 +113,10 @@ export class WebSocketEndpoint {
       refusal = known.message;
       this.#options.refused(known.code);
     }
+    const { account, parent, trace } = exchange;
+    const { requestId } = trace;
     response.upgrade<UserData>(
-      { connection: null, account: exchange.account, timeoutMs, refusal },
+      { connection: null, account, timeoutMs, requestId, parent, refusal },
       request.getHeader("sec-websocket-key"),
       protocol.chosen,
       request.getHeader("sec-websocket-extensions"),
@@ -249,23 +257,36 @@ class Connection {
       throw new ApiError("invalid_parameter", { message, param: "id" });
     }
     if (this.#draining) throw new ApiError("draining");
+    const endpoint = ENDPOINTS[type]!;
     const { account, timeoutMs } = this.#opening;
-    const context = onBillOf(account, this.#options.context());
-    const stream = new Stream(id, this, timeoutMs, this.#options);
+    const trace = this.#traceOf(type);
+    const sender = { account, trace };
+    const context = clientContext(sender, endpoint.operation, body, this.#options.context());
+    const stream = new Stream(id, this, timeoutMs, trace, this.#options);
     this.#running.set(id, stream);
-    generate(ENDPOINTS[type]!, body, id, context, stream).then(
+    generate(endpoint, body, id, context, stream).then(
       (run) => stream.started(run),
       (error: unknown) => {
-        if (!stream.gone) this.failed(id, error);
+        if (!stream.gone) stream.fail(toApiError(error));
       },
     );
+  }
+
+  /** Each generation is a request of its own below the span that opened the socket. */
+  #traceOf(type: string): RequestTrace {
+    const { requestId, parent } = this.#opening;
+    const trace = new RequestTrace(requestId, parent);
+    const tracing = this.#options.tracing();
+    if (tracing !== null) trace.record(tracing, `WS ${type}`, performance.now(), {});
+    return trace;
   }
 
   #sendError(id: ClientId | null, error: ApiError): void {
     this.#options.refused(error.code);
     if (error.status === 500) {
-      const client = this.#opening.account?.name;
-      this.#options.log.error({ client, err: error.cause ?? error }, error.message);
+      const { requestId, account } = this.#opening;
+      const facts = { requestId, generation: id, client: account?.name };
+      this.#options.log.error({ ...facts, err: error.cause ?? error }, error.message);
     }
     this.send(JSON.stringify({ id, ...errorBody(error) }));
   }
@@ -287,10 +308,11 @@ function clientId({ id }: JsonObject): ClientId {
 class Stream implements Client, ChunkSink {
   readonly whole = null;
   readonly timeoutMs: number | null;
-  readonly unknownFields: SocketOptions["unknownFields"];
+  readonly unknownFields: Client["unknownFields"];
   readonly held: SocketOptions["held"];
   readonly #id: ClientId;
   readonly #connection: Connection;
+  readonly #trace: RequestTrace;
   #run: Run | null = null;
   #gone = false;
 
@@ -298,12 +320,14 @@ class Stream implements Client, ChunkSink {
     id: ClientId,
     connection: Connection,
     timeoutMs: number | null,
+    trace: RequestTrace,
     { unknownFields, held }: SocketOptions,
   ) {
     this.#id = id;
     this.#connection = connection;
     this.timeoutMs = timeoutMs;
-    this.unknownFields = unknownFields;
+    this.#trace = trace;
+    this.unknownFields = (names) => unknownFields(names, trace);
     this.held = held;
   }
 
@@ -326,6 +350,7 @@ class Stream implements Client, ChunkSink {
   cancel(): void {
     this.#gone = true;
     this.#run?.cancel();
+    this.#trace.end({}, null);
   }
 
   chunks(): ChunkSink {
@@ -341,10 +366,12 @@ class Stream implements Client, ChunkSink {
   }
 
   done(): void {
+    this.#trace.end({}, null);
     this.#connection.ended(this.#id, JSON.stringify({ id: this.#id, type: "done" }));
   }
 
   fail(error: ApiError): void {
+    this.#trace.end({}, error.code);
     this.#connection.failed(this.#id, error);
   }
 }

@@ -6,7 +6,7 @@
 /** Bytes that are read between two places where the work may pause. */
 const BYTES_PER_STEP = 8 << 10;
 /** Of a list: larger ones grow by copies that take milliseconds. */
-export const MOST_ITEMS = 1 << 20;
+export const MOST_ITEMS = 1 << 18;
 /** Texts (names included), lists and objects together: what the garbage collector has to move one by one. */
 export const MOST_VALUES = 1 << 16;
 export const MOST_LEVELS = 1 << 10;

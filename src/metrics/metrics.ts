@@ -2,6 +2,7 @@ import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
+import { AdapterUse } from "./adapter-use.js";
 import { createInstruments, showTotal } from "./instruments.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
 
@@ -38,17 +39,20 @@ const HOST = { tier: "host" };
 
 /** All metrics of one server. Building the text takes under a millisecond, so a scrape is never stale. */
 export class Metrics {
+  readonly adapterUse = new AdapterUse();
   readonly #modelRegistry = new Registry();
   readonly #serverRegistry = new Registry();
   readonly #model = createInstruments(MODEL_METRICS, this.#modelRegistry);
   readonly #server = createInstruments(SERVER_METRICS, this.#serverRegistry);
   readonly #stats = new Float64Array(STATS.length);
   #source: MetricsSource | null = null;
+  #onStep: ((rows: number, seconds: number) => void) | null = null;
   #loraLabels = "";
   #loraChanged = 0;
 
   constructor(modelName: string) {
     this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
+    for (const reason of ["queue", "export"] as const) this.spansDropped(reason, 0);
   }
 
   /** Starts to read `source`. */
@@ -57,6 +61,11 @@ export class Metrics {
     const { kvPages } = source.engine.info;
     this.#server.cacheConfig.set({ block_size: PAGE_TOKENS, num_gpu_blocks: kvPages }, 1);
     await this.text(); // the first one is slow
+  }
+
+  /** `onStep` hears of every step from now on. */
+  followSteps(onStep: (rows: number, seconds: number) => void): void {
+    this.#onStep = onStep;
   }
 
   /** What /metrics answers, in Prometheus' text format. */
@@ -80,9 +89,18 @@ export class Metrics {
     this.#server.refusals.inc({ reason: code });
   }
 
+  spansSent(spans: number): void {
+    this.#server.spansSent.inc(spans);
+  }
+
+  spansDropped(reason: "queue" | "export", spans: number): void {
+    this.#server.spansDropped.inc({ reason }, spans);
+  }
+
   step(rows: number, seconds: number): void {
     this.#model.iterationTokens.observe(rows);
     this.#server.stepSeconds.observe(seconds);
+    this.#onStep?.(rows, seconds);
   }
 
   admitted(promptTokens: number, cachedTokens: number): void {
@@ -188,13 +206,17 @@ export class Metrics {
     this.#server.loraInfo.reset();
     this.#server.loraInfo.set(labels, this.#loraChanged);
 
-    this.#server.expertTokens.reset();
+    const { expertTokens, adapterRequests, adapterTokens } = this.#server;
+    for (const counter of [expertTokens, adapterRequests, adapterTokens]) counter.reset();
     for (const adapter of resident) {
       const name = source.adapters.nameOf(adapter);
       if (name === undefined) continue;
+      const { requests, tokens } = this.adapterUse.of(adapter);
+      adapterRequests.inc({ adapter: name }, requests);
+      adapterTokens.inc({ adapter: name }, tokens);
       source.engine.routing(adapter).forEach((experts, level) => {
         experts.forEach((tokens, expert) => {
-          this.#server.expertTokens.inc({ adapter: name, level, expert }, tokens);
+          expertTokens.inc({ adapter: name, level, expert }, tokens);
         });
       });
     }

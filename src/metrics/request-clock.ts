@@ -23,9 +23,9 @@ export class RequestClock {
   }
 
   event(sequence: Sequence, event: GenerationEvent, now: number): void {
-    if (event.kind === "token") this.#token(now);
+    if (event.kind === "token") this.#token(sequence, now);
     if (event.kind === "finish") {
-      if (event.stopToken !== null) this.#token(now);
+      if (event.stopToken !== null) this.#token(sequence, now);
       this.ended(sequence, event.reason, now);
     }
     if (event.kind === "error") this.ended(sequence, "error", now);
@@ -34,19 +34,34 @@ export class RequestClock {
   ended(sequence: Sequence, reason: EndReason, now: number): void {
     const admitted = this.#admitted ?? now;
     const first = this.#firstToken;
-    this.#metrics.requestEnded({
-      reason,
+    const tokens = {
       promptTokens: sequence.promptLength,
       cachedTokens: sequence.cachedTokens ?? 0,
-      generatedTokens: sequence.outputLength,
       maxTokens: sequence.request.maxTokens,
+    };
+    this.#metrics.requestEnded({
+      ...tokens,
+      reason,
+      generatedTokens: sequence.outputLength,
       queued: (admitted - this.#submitted) / 1000,
       prefill: first === null ? null : (first - admitted) / 1000,
       decode: first === null ? 0 : (this.#lastToken - first) / 1000,
     });
+    this.#metrics.adapterUse.ended(adaptersOf(sequence));
+    sequence.request.origin?.ended({
+      ...tokens,
+      submitted: this.#submitted,
+      admitted: this.#admitted,
+      firstToken: first,
+      lastToken: this.#lastToken,
+      ended: now,
+      reason,
+      outputTokens: sequence.outputLength,
+    });
   }
 
-  #token(now: number): void {
+  #token(sequence: Sequence, now: number): void {
+    this.#metrics.adapterUse.token(adaptersOf(sequence));
     if (this.#firstToken === null) {
       this.#firstToken = now;
       this.#metrics.firstToken((now - this.#submitted) / 1000);
@@ -55,4 +70,8 @@ export class RequestClock {
     }
     this.#lastToken = now;
   }
+}
+
+function adaptersOf({ adapter }: Sequence): readonly number[] {
+  return adapter === 0 ? [] : [adapter];
 }

@@ -136,6 +136,12 @@ export const SERVER_METRICS = {
     "Resident and waiting adapters; the value is the time of the last change. One series.",
     ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
   ),
+  spansSent: counter("smore_trace_spans_sent_total", "Spans that the collector took."),
+  spansDropped: counter(
+    "smore_trace_spans_dropped_total",
+    "Spans that no collector got: more than could wait (queue), or not taken (export).",
+    ["reason"],
+  ),
   refusals: counter(
     "smore_requests_refused_total",
     "Requests and generations that an error answered, by its code.",
@@ -179,6 +185,16 @@ export const SERVER_METRICS = {
     "smore_expert_tokens_total",
     "Tokens routed to each expert of the resident adapters, over all layers and linears.",
     ["adapter", "level", "expert"],
+  ),
+  adapterRequests: counter(
+    "smore_adapter_requests_total",
+    "Requests that ended, by adapter. Adapters in memory alone have a series.",
+    ["adapter"],
+  ),
+  adapterTokens: counter(
+    "smore_adapter_generated_tokens_total",
+    "Tokens sampled, by adapter. Adapters in memory alone have a series.",
+    ["adapter"],
   ),
   residentBytes: gauge("smore_adapter_resident_bytes", "Adapter memory in use.", ["tier"]),
   residentPages: gauge("smore_adapter_resident_pages", "Expert pages in memory.", ["tier"]),

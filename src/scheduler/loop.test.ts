@@ -148,14 +148,17 @@ test("a page that cannot be read fails its requests; the log says once which fil
   const fault = "/adapters/a1/adapter_model.safetensors: cannot be read";
   const { loop, engine } = await start(context, { faults: new Map([[1, fault]]) }, 100, log);
   await engine.loadAdapter("a1");
-  const jobs = [{ adapter: 1 }, { adapter: 1 }, {}].map((job) => collect(loop, job));
+  const origin = { requestId: "two-choices", ended: () => {} };
+  const faulty = { adapter: 1, origin };
+  const jobs = [faulty, faulty, {}].map((job) => collect(loop, job));
   const [first, second, base] = await Promise.all(jobs.map(({ done }) => done));
   const message = "The adapter could not be used.";
   for (const events of [first, second]) {
     assert.deepEqual(events, [{ kind: "error", code: "adapter_failed", message }]);
   }
   assert.equal(tokensOf(base!).length, 8);
-  assert.deepEqual(logged, [{ adapter: 1, code: "adapter_failed", fault }]);
+  const requestIds = ["two-choices"];
+  assert.deepEqual(logged, [{ adapter: 1, code: "adapter_failed", fault, requestIds }]);
 });
 
 test("an adapter that never fits fails instead of waiting for ever", async (context) => {
@@ -239,6 +242,25 @@ test("slow callbacks are spread over turns of the event loop", async (context) =
   counting = false;
   assert.equal(Math.max(...turns.values()), 2, "the second goes over 2 ms");
   assert.equal(turns.size, 8, "16 callbacks");
+});
+
+test("a mask that comes late is waited for, also by a request whose whole prompt is cached", async (context) => {
+  const { loop, engine } = await start(context);
+  const prompt = Array.from({ length: 33 }, (_, i) => 1 + (i % 9)); // all but the last token in pages
+  await collect(loop, { prompt, maxTokens: 2 }).done;
+  let allow = () => {};
+  const made = new Promise<void>((resolve) => {
+    allow = resolve;
+  });
+  const mask = { bits: null as Uint32Array | null, failure: null, made, accept: () => {} };
+  const finished = new Promise<GenerationEvent>((resolve) => {
+    loop.submit({ ...requestOf({ ...plain, prompt, maxTokens: 1 }), mask, onEvent: resolve });
+  });
+  while (loop.scheduler.running.length === 0) await new Promise(setImmediate);
+  assert.equal(loop.scheduler.running[0]?.cachedTokens, 32);
+  mask.bits = new Uint32Array(Math.ceil(engine.info.vocab / 32)).fill(0xffffffff);
+  allow();
+  assert.equal((await finished).kind, "token");
 });
 
 test("draining finishes what runs and refuses what comes", async (context) => {

@@ -151,6 +151,7 @@ export class EngineLoop implements Generator {
       this.#retired.delete(adapter);
       if (adapters.isKept(adapter)) this.#engine.releaseAdapter(adapter);
       adapters.forget(adapter);
+      this.#metrics.adapterUse.forget(adapter);
       this.#engine.unloadAdapter(adapter);
     }
   }
@@ -191,7 +192,6 @@ export class EngineLoop implements Generator {
       });
       await Promise.race([Promise.all(made), late]);
       clearTimeout(timer);
-      for (const mask of made) void mask.then(() => this.#awake());
     }
     await this.#emit(this.scheduler.failMasks(), performance.now());
   }
@@ -224,22 +224,28 @@ export class EngineLoop implements Generator {
     this.#metrics.step(step.work.rows, seconds);
     this.scheduler.pace.observe(step.work, seconds);
     this.#lastLanding = landed;
-    if (error !== null) this.#log.error({ err: error, rows: step.work.rows }, "a step failed");
     const events =
       error === null ? this.scheduler.commit(step) : this.scheduler.fail(step, error.message);
+    if (error !== null) {
+      const facts = { err: error, rows: step.work.rows, requestIds: requestIds(events) };
+      this.#log.error(facts, "a step failed");
+    }
     if (error === null) this.#logFaults(events);
     await this.#emit(events, landed);
   }
 
   /** Once per adapter, with what clients must not see: the engine's reason and its paths. */
   #logFaults(events: readonly SequenceEvent[]): void {
+    const failed = events.filter(({ event }) => event.kind === "error");
     const told = new Set<number>();
-    for (const { sequence, event } of events) {
+    for (const { sequence, event } of failed) {
       const { adapter } = sequence;
       if (event.kind !== "error" || told.has(adapter)) continue;
       told.add(adapter);
+      const affected = failed.filter((other) => other.sequence.adapter === adapter);
       const fault = adapter === 0 ? "" : this.#engine.adapterPlace(adapter).fault;
-      this.#log.error({ adapter, code: event.code, fault }, "a step failed some of its requests");
+      const facts = { adapter, code: event.code, fault, requestIds: requestIds(affected) };
+      this.#log.error(facts, "a step failed some of its requests");
     }
   }
 
@@ -259,7 +265,9 @@ export class EngineLoop implements Generator {
       try {
         sequence.request.onEvent(event);
       } catch (error) {
-        this.#log.error({ err: error }, "an event callback threw; its request is cancelled");
+        const requestId = sequence.request.origin?.requestId;
+        const facts = { requestId, err: error };
+        this.#log.error(facts, "an event callback threw; its request is cancelled");
         this.#cancel(sequence, "abort");
       }
     }
@@ -297,16 +305,19 @@ export class EngineLoop implements Generator {
     this.#patience.loadEnded(adapter);
     if (refusal !== null) {
       const { code, message, cause } = refusal;
-      this.#log.error({ adapter, err: cause ?? refusal }, "an adapter could not be made resident");
       const events = this.scheduler.failAdapter(adapter, code, message);
+      const facts = { adapter, err: cause ?? refusal, requestIds: requestIds(events) };
+      this.#log.error(facts, "an adapter could not be made resident");
       await this.#emit(events, performance.now());
     }
     this.#awake();
   }
 
+  /** Until there is something to plan; a mask may be all that a sequence waits for, also one just let in. */
   #sleep(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
+      for (const { made } of this.scheduler.masksInWork()) void made.then(() => this.#awake());
     });
   }
 
@@ -317,4 +328,10 @@ export class EngineLoop implements Generator {
     this.#wake = null;
     setImmediate(wake);
   }
+}
+
+/** Of those whose clients named or were given one, each once: several generations may be one request's. */
+function requestIds(events: readonly SequenceEvent[]): string[] {
+  const ids = events.flatMap(({ sequence }) => sequence.request.origin?.requestId ?? []);
+  return [...new Set(ids)];
 }

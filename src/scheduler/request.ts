@@ -28,6 +28,27 @@ export const GREEDY: SamplingParams = {
   logitBias: new Map(),
 };
 
+/** How a generation went. Times are milliseconds of performance.now(); null: it did not get so far. */
+export interface GenerationLife {
+  readonly submitted: number;
+  readonly admitted: number | null;
+  readonly firstToken: number | null;
+  readonly lastToken: number; // of no meaning without a first one
+  readonly ended: number;
+  readonly reason: FinishReason | "error";
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+  readonly maxTokens: number;
+}
+
+/** Who asked for it: for the log and the trace. */
+export interface Origin {
+  readonly requestId: string;
+  /** Called once, when it has ended or was cancelled. */
+  ended(life: GenerationLife): void;
+}
+
 export interface GenerateRequest {
   readonly prompt: readonly number[]; // never empty
   readonly adapter: number; // engine handle, 0 = base
@@ -40,6 +61,7 @@ export interface GenerateRequest {
   readonly promptLogprobs: number | null; // for echo
   readonly pooled: boolean; // the mean of the prompt's hidden states is wanted; then maxTokens is 0
   readonly mask: TokenMask | null; // of the grammar that its tokens follow
+  readonly origin?: Origin; // absent where no client asked
   /** Called on the event loop, in order; must not throw. */
   readonly onEvent: (event: GenerationEvent) => void;
 }

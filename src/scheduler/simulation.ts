@@ -1,7 +1,7 @@
 import { allowedToken, digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
 import type { StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
-import { type GenerateRequest, type GenerationEvent, GREEDY } from "./request.js";
+import { type GenerateRequest, type GenerationEvent, GREEDY, type Origin } from "./request.js";
 import { Scheduler } from "./scheduler.js";
 import { hasPenalties, type Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
@@ -29,6 +29,7 @@ export interface Job {
   readonly ignoreEos: boolean;
   readonly promptLogprobs: boolean;
   readonly pooled?: boolean;
+  readonly origin?: Origin;
 }
 
 export interface Outcome {
@@ -54,6 +55,7 @@ export function requestOf(job: Job): GenerateRequest {
     promptLogprobs: job.promptLogprobs ? 1 : null,
     pooled: job.pooled ?? false,
     mask: job.masked === true ? new LateMask() : null,
+    ...(job.origin === undefined ? {} : { origin: job.origin }),
     onEvent: () => {},
   };
 }

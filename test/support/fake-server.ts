@@ -21,6 +21,7 @@ const server = createServer({
   lifecycle: () => lifecycle,
   held: () => {},
   refused: () => {},
+  tracing: () => null,
   metricsText: () => "",
   version: "0",
   pages: null,

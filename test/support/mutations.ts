@@ -13,7 +13,25 @@ interface Change {
 }
 
 const ODD_VALUES = fc.constantFrom<Json>(
-  ...[null, true, false, 0, -0, 1, -1, 1.5, 2 ** 31, 2 ** 53, 1e300, "", " ", "fake", "tuned"],
+  ...[
+    null,
+    true,
+    false,
+    0,
+    -0,
+    1,
+    -1,
+    1.5,
+    2 ** 31,
+    2 ** 53,
+    1e300,
+    1e-40,
+    5e-324,
+    "",
+    " ",
+    "fake",
+    "tuned",
+  ],
   ...["\ud800", "\u0000", "<|257|>", "auto", "none", "required", "function", "text", "user"],
   ...["#", "root ::= root", '{"type":"object"}', "(a", "../..", [], {}, [[]], [{}], ["a", 1]],
   ...[{ __proto__: null, type: "function" }, { $ref: "#" }, { type: "json_schema" }],

@@ -8,6 +8,7 @@ import { FIELD_NAMES, parseConversation, parseMessageOrder } from "./input.js";
 /** POST /v1/messages: Anthropic's API of conversations. */
 export const messages: Endpoint = {
   idPrefix: "msg_",
+  operation: "chat",
   framing: "named",
   async parse(fields, context, alwaysStreams, admit) {
     const chat = parseMessageOrder(fields);

@@ -12,6 +12,7 @@ export interface ResponseJob extends Job {
 
 export const responses: Endpoint<ResponseJob> = {
   idPrefix: "resp_",
+  operation: "chat",
   framing: "named",
   async parse(fields, context, alwaysStreams, admit) {
     const { chat, repeated } = parseResponseOrder(fields);

@@ -3,8 +3,8 @@ import type { Server } from "../../client/server.js";
 
 /** What is asked for beside the messages. */
 export interface Sampling {
-  readonly temperature: number | null; // null = the server's own
-  readonly maxTokens: number | null;
+  readonly temperature: number;
+  readonly maxTokens: number | null; // null = as far as the context goes
 }
 
 /** How an answer went. */
@@ -85,7 +85,7 @@ export class Conversation {
     return {
       model: this.model,
       messages: [...system, ...this.#messages, asked],
-      ...(temperature === null ? {} : { temperature }),
+      temperature,
       ...(maxTokens === null ? {} : { max_tokens: maxTokens }),
     };
   }

@@ -1,0 +1,119 @@
+import { CommandError } from "../../src/cli/command.js";
+import { readyModel } from "../client/command.js";
+
+/** Log probabilities of the likeliest first tokens of an answer, by their ids: some have the same text. */
+export type FirstTokens = ReadonlyMap<number, number>;
+
+/** What one side said to the prompts. */
+export interface Answers {
+  readonly first: readonly FirstTokens[];
+  readonly greedy: readonly string[];
+}
+
+/** How far two sides agree. */
+export interface Agreement {
+  readonly compared: number; // log probabilities of the peer's likeliest tokens
+  readonly missing: number; // of them not among ours
+  readonly rms: number;
+  readonly most: number;
+  readonly answers: number;
+  readonly same: number; // answers of the same text
+  readonly commonShare: number; // of an answer's text, mean, until the first difference
+}
+
+const COMPARED_TOKENS = 5;
+const ASKED_TOKENS = 10; // so that a close call at the fifth place is still found
+
+interface Completion {
+  readonly choices: readonly {
+    readonly text: string;
+    readonly logprobs?: Logprobs | null;
+  }[];
+}
+
+/** As OpenAI's completions have them, with "token_id:N" as names, or as llama.cpp gives them there. */
+interface Logprobs {
+  readonly top_logprobs?: readonly Readonly<Record<string, number>>[];
+  readonly content?: readonly {
+    readonly top_logprobs: readonly { readonly id: number; readonly logprob: number }[];
+  }[];
+}
+
+/** Asks a server of OpenAI's API for the likeliest first tokens and for greedy answers. */
+export async function askAll(
+  baseUrl: string,
+  firstPrompts: readonly string[],
+  greedyPrompts: readonly string[],
+  tokens: number,
+): Promise<Answers> {
+  const model = await readyModel({ baseUrl });
+  const first: FirstTokens[] = [];
+  for (const prompt of firstPrompts) {
+    const question = {
+      model,
+      prompt,
+      max_tokens: 1,
+      logprobs: ASKED_TOKENS,
+      return_tokens_as_token_ids: true,
+    };
+    first.push(firstTokens(await ask(baseUrl, question)));
+  }
+  const greedy: string[] = [];
+  for (const prompt of greedyPrompts) {
+    greedy.push((await ask(baseUrl, { model, prompt, max_tokens: tokens })).choices[0]!.text);
+  }
+  return { first, greedy };
+}
+
+async function ask(baseUrl: string, question: object): Promise<Completion> {
+  const response = await fetch(new URL("/v1/completions", baseUrl), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ temperature: 0, ...question }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new CommandError(`${baseUrl}: ${text.slice(0, 300)}`);
+  return JSON.parse(text) as Completion;
+}
+
+/** Likeliest first. */
+export function firstTokens({ choices }: Completion): FirstTokens {
+  const logprobs = choices[0]?.logprobs;
+  const byName = Object.entries(logprobs?.top_logprobs?.[0] ?? {});
+  const pairs: (readonly [number, number])[] =
+    logprobs?.content?.[0]?.top_logprobs.map(({ id, logprob }) => [id, logprob] as const) ??
+    byName.map(([name, logprob]) => [Number(name.replace("token_id:", "")), logprob] as const);
+  if (pairs.length === 0) throw new CommandError("the answer has no log probabilities");
+  return new Map(pairs.sort((a, b) => b[1] - a[1]));
+}
+
+/** Both sides must have answered the same prompts. */
+export function compareAnswers(own: Answers, peer: Answers): Agreement {
+  const differences: number[] = [];
+  let missing = 0;
+  for (const [index, tokens] of peer.first.entries()) {
+    for (const [token, logprob] of [...tokens].slice(0, COMPARED_TOKENS)) {
+      const ours = own.first[index]!.get(token);
+      if (ours === undefined) missing++;
+      else differences.push(Math.abs(ours - logprob));
+    }
+  }
+  const squares = differences.reduce((sum, each) => sum + each * each, 0);
+  const shares = peer.greedy.map((text, index) => commonShare(text, own.greedy[index]!));
+  return {
+    compared: differences.length,
+    missing,
+    rms: Math.sqrt(squares / differences.length),
+    most: Math.max(...differences),
+    answers: shares.length,
+    same: shares.filter((share) => share === 1).length,
+    commonShare: shares.reduce((sum, share) => sum + share, 0) / shares.length,
+  };
+}
+
+function commonShare(a: string, b: string): number {
+  const longest = Math.max(a.length, b.length);
+  let same = 0;
+  while (same < longest && a[same] === b[same]) same++;
+  return longest === 0 ? 1 : same / longest;
+}

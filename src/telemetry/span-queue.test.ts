@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
+import type { ReadableSpan } from "@opentelemetry/sdk-trace";
+import { BATCH, MOST_WAITING, SpanQueue } from "./span-queue.js";
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** A queue before a collector that answers when it is told to. */
+function queueBeforeCollector() {
+  const messages: ReadableSpan[][] = [];
+  const counts = { sent: 0, queue: 0, export: 0, held: 0, closed: 0 };
+  const warnings: string[] = [];
+  let answer: ((result: ExportResult) => void) | null = null;
+  const queue = new SpanQueue({
+    exporter: {
+      export(spans, done) {
+        assert.equal(answer, null, "one message at a time");
+        messages.push(spans);
+        answer = done;
+      },
+      async shutdown() {
+        counts.closed += 1;
+      },
+    },
+    sent: (spans) => {
+      counts.sent += spans;
+    },
+    dropped: (reason, spans) => {
+      counts[reason] += spans;
+    },
+    held: () => {
+      counts.held += 1;
+    },
+    log: { warn: (_, message) => warnings.push(message) },
+  });
+  const collectorAnswers = async (code: ExportResultCode) => {
+    const done = answer;
+    answer = null;
+    assert.ok(done, "the collector was asked");
+    done({ code });
+    await turn();
+    await turn();
+  };
+  const end = (spans: number) => {
+    for (let span = 0; span < spans; span++) queue.onEnd({ name: String(span) } as ReadableSpan);
+  };
+  return { queue, messages, counts, warnings, collectorAnswers, end };
+}
+
+test("a message holds at most a batch, and the next one waits for the answer", async () => {
+  const { messages, counts, collectorAnswers, end } = queueBeforeCollector();
+  end(2 * BATCH + 1);
+  assert.equal(messages.length, 0, "nothing is encoded in the callback that ended a span");
+  await turn();
+  assert.deepEqual(
+    messages.map(({ length }) => length),
+    [BATCH],
+  );
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  assert.deepEqual(
+    messages.map(({ length }) => length),
+    [BATCH, BATCH],
+    "what is left waits for more",
+  );
+  assert.deepEqual([counts.sent, counts.queue, counts.export], [2 * BATCH, 0, 0]);
+  assert.equal(counts.held, messages.length, "each message's time on the event loop is observed");
+});
+
+test("what is more than can wait is dropped and counted", async () => {
+  const { counts, collectorAnswers, end, messages } = queueBeforeCollector();
+  end(MOST_WAITING + 10);
+  assert.equal(counts.queue, 10);
+  await turn();
+  end(BATCH);
+  assert.equal(counts.queue, 10, "a message in flight made room");
+  end(1);
+  assert.equal(counts.queue, 11);
+  assert.equal(messages.length, 1);
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  assert.equal(messages.length, 2);
+});
+
+test("a collector that does not take spans is told of once, until it takes some again", async () => {
+  const { counts, warnings, collectorAnswers, end } = queueBeforeCollector();
+  const { FAILED, SUCCESS } = ExportResultCode;
+  end(5 * BATCH);
+  await turn();
+  for (const code of [FAILED, FAILED, SUCCESS, FAILED, FAILED]) await collectorAnswers(code);
+  assert.deepEqual([counts.sent, counts.export, counts.queue], [BATCH, 4 * BATCH, 0]);
+  assert.deepEqual(warnings, ["traces cannot be sent", "traces cannot be sent"]);
+});
+
+test("closing sends what waits", async () => {
+  const { queue, messages, counts, collectorAnswers, end } = queueBeforeCollector();
+  end(3);
+  const closed = queue.close();
+  await turn();
+  assert.deepEqual(
+    messages.map(({ length }) => length),
+    [3],
+  );
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  await closed;
+  assert.deepEqual([counts.sent, counts.queue, counts.closed], [3, 0, 1]);
+});
+
+test("closing does not wait for a collector that is silent", async () => {
+  const { queue, counts, end } = queueBeforeCollector();
+  end(BATCH + 3);
+  await turn();
+  await queue.close();
+  assert.deepEqual([counts.sent, counts.queue, counts.closed], [0, 3, 0]);
+});
