@@ -123,6 +123,12 @@ test("the port stays open while certificates change", async (t) => {
   }
 });
 
+test("a port that another server has is not shared with it", async (t) => {
+  const tls = fixture("first");
+  const { port } = await serve(t, { options: { tls } });
+  await assert.rejects(serve(t, { options: { tls, port } }), /: the port is in use$/);
+});
+
 test("a pair that cannot be used is refused by a line that names the file, and the old one stays", async (t) => {
   const { server, port } = await serve(t, { options: { tls: fixture("first") } });
   const files = writableFiles(t, "second");

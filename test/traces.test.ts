@@ -144,14 +144,16 @@ test("a WebSocket's generations, refusals and steps are traced too, and what wai
   await once(child, "exit");
   const requests = spans.filter(({ name }) => name === "WS completion");
   assert.deepEqual(
-    requests.map(({ parentSpanId, status }) => [parentSpanId, status.code === ERROR]),
+    requests.map((span) => [span.parentSpanId, attributesOf(span)["error.type"]]),
     [
-      [CALLER, false],
-      [CALLER, true],
+      [CALLER, undefined],
+      [CALLER, "model_not_found"],
     ],
   );
-  const refused = requests.find(({ status }) => status.code === ERROR);
-  assert.equal(attributesOf(refused!)["error.type"], "model_not_found");
+  assert.ok(
+    requests.every(({ status }) => status.code !== ERROR),
+    "a client's fault is none of the server's",
+  );
   assert.equal(spans.filter(({ name }) => name === "text_completion tiny").length, 1);
   const steps = spans.filter(({ name }) => name === "step");
   assert.ok(steps.length > 0 && steps.every(({ traceId }) => traceId !== TRACE));
@@ -185,6 +187,22 @@ test("a collector that is gone hurts nobody: its spans are counted, and a line t
   child.kill("SIGTERM");
   assert.deepEqual(await once(child, "exit"), [0, null]);
   assert.match(output(), /"reason":"[^"]*ECONNREFUSED[^"]*","msg":"traces cannot be sent"/);
+});
+
+test("what the server could not do in time is a failed span", async (t) => {
+  const { url: endpoint, spans } = await collector(t);
+  const { child, url } = await serve(t, ["--otlp-endpoint", endpoint]);
+  const late = await complete(
+    url,
+    { model: "tiny", prompt: [1], max_tokens: 255, n: 50, stream: true },
+    { "x-request-timeout": "0.05" },
+  );
+  assert.match(await late.text(), /deadline_exceeded/);
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  const [request] = spans.filter(({ name }) => name === "POST /v1/completions");
+  assert.equal(request?.status.code, ERROR);
+  assert.equal(attributesOf(request)["error.type"], "deadline_exceeded");
 });
 
 test("a caller that does not want a trace recorded gets none, and still its own trace back", async (t) => {

@@ -224,7 +224,7 @@ class HttpServer implements Server {
       if (refusal !== null) this.#options.refused(refusal);
       const answer = { client, method, path, status, refusal: refusal ?? undefined, ms };
       this.#options.log.debug({ ...trace.facts, ...answer }, "answered");
-      trace.end({ "http.response.status_code": status }, status >= 500 ? refusal : null);
+      trace.end({ "http.response.status_code": status }, refusal);
       if (--this.#open === 0) this.#drained?.();
     });
   }

@@ -57,12 +57,9 @@ export function startTracing({ endpoint, sampled, version, ...rest }: TracingOpt
       name: nameOf(span.spanContext()),
       begin: (below, since, more = {}) =>
         begin(below, since, SpanKind.INTERNAL, more, trace.setSpan(ROOT_CONTEXT, span)),
-      end(to, more = {}, failed = null) {
+      end(to, more = {}, failed = false) {
         span.setAttributes(copied(more));
-        if (failed !== null) {
-          span.setAttribute("error.type", failed);
-          span.setStatus({ code: SpanStatusCode.ERROR });
-        }
+        if (failed) span.setStatus({ code: SpanStatusCode.ERROR });
         span.end(epoch(to));
       },
     };

@@ -1,3 +1,4 @@
+import { ERRORS, type ErrorCode } from "../errors.js";
 import type { Generator, Origin } from "../scheduler/request.js";
 import { type SpanName, traceparent, unrecordedChild } from "./trace-context.js";
 import {
@@ -68,9 +69,11 @@ export class RequestTrace {
     };
   }
 
-  /** `failed`: the code of the error that answered it. */
-  end(attributes: Attributes, failed: string | null): void {
-    this.#span?.end(performance.now(), attributes, failed);
+  /** `refusal`: the error that answered it. Those that are the client's fault are no failures of the span. */
+  end(attributes: Attributes, refusal: ErrorCode | null): void {
+    const told = refusal === null ? attributes : { ...attributes, "error.type": refusal };
+    const failed = refusal !== null && ERRORS[refusal].status >= 500;
+    this.#span?.end(performance.now(), told, failed);
     this.#span = null;
   }
 }

@@ -10,8 +10,7 @@ export interface OpenSpan {
   readonly name: SpanName;
   /** Begins a span below it. */
   begin(what: string, from: number, attributes?: Attributes): OpenSpan;
-  /** `failed`: the code of the error that ended it. */
-  end(to: number, attributes?: Attributes, failed?: string | null): void;
+  end(to: number, attributes?: Attributes, failed?: boolean): void;
 }
 
 export interface Tracing {
@@ -38,7 +37,6 @@ export function recordGeneration(
   life: GenerationLife,
 ): void {
   const { submitted, admitted, firstToken, lastToken, ended } = life;
-  const failed = life.reason === "error" ? "generation_failed" : null;
   const who = adapter === null ? {} : { "smore.adapter": adapter };
   const span = request.begin(`${kind} ${model}`, submitted, {
     "gen_ai.operation.name": kind,
@@ -64,5 +62,5 @@ export function recordGeneration(
     "gen_ai.usage.output_tokens": life.outputTokens,
     "gen_ai.response.finish_reasons": [life.reason],
   };
-  span.end(ended, usage, failed);
+  span.end(ended, usage, life.reason === "error");
 }
