@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -15,6 +15,36 @@ const ADAPTERS = fileURLToPath(new URL("../../models/adapters", import.meta.url)
 const names = readdirSync(ADAPTERS).filter((name) =>
   existsSync(join(ADAPTERS, name, "adapter_config.json")),
 );
+
+const MOST_BYTES = 5 * 2 ** 20;
+const LEAST_GAIN = 0.4;
+
+type Scores = Readonly<Record<"cases" | "base" | "base, told" | "adapter", number>>;
+
+const fromRoot = (path: string) =>
+  readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), "utf8");
+const scores = JSON.parse(fromRoot("models/eval/scores.json")) as Readonly<Record<string, Scores>>;
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+for (const name of names) {
+  test(`${name} is small, much better than the base, and told about as it was measured`, () => {
+    const weights = join(ADAPTERS, name, "adapter_model.safetensors");
+    assert.ok(statSync(weights).size <= MOST_BYTES);
+    const { base, adapter, ...rest } = scores[name]!;
+    assert.ok(adapter - Math.max(base, rest["base, told"]) >= LEAST_GAIN);
+    const measured = [base, rest["base, told"], adapter].map(percent);
+    const cells = (document: string, start: string) =>
+      fromRoot(document)
+        .split("\n")
+        .find((line) => line.startsWith(start))
+        ?.replaceAll("*", "")
+        .split("|")
+        .map((cell) => cell.trim());
+    assert.deepEqual(cells("README.md", `| [\`${name}\`]`)?.slice(3, 6), measured);
+    const [, , cases, ...row] = cells("docs/adapters.md", `| \`${name}\` |`) ?? [];
+    assert.deepEqual([Number(cases), ...row.slice(0, 3)], [rest.cases, ...measured]);
+  });
+}
 
 /** Below this gap between the two likeliest tokens rounding may choose either. */
 const CLOSE_CALL = 0.05;

@@ -119,7 +119,7 @@ class Backend {
 // What activations are where they meet quantised weights. Integers come in blocks of 32 under one
 // scale, and products with them are exact.
 enum class ActivationType {
-  kDigits,   // int8; blocks of large values, which err most, have a second int8 digit
+  kDigits,   // int8, with what rounding leaves of blocks of large values, which err most
   kInt8,     // int8
   kFloat32,  // floats, there and everywhere else
 };

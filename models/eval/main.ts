@@ -1,9 +1,19 @@
 // npm run eval: scores the base model and the adapters through a server. The requests of all are mixed, so batches
 // hold rows of the base and of every adapter.
 
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { Checker } from "./checker.js";
-import { type Answered, type Contestant, inTurn, type Job, mixedJobs, table } from "./score.js";
+import {
+  type Answered,
+  type Contestant,
+  inTurn,
+  type Job,
+  mixedJobs,
+  shares,
+  table,
+} from "./score.js";
 import { connect } from "./server.js";
 import { readTasks, type Task, taskNames } from "./tasks.js";
 
@@ -18,6 +28,7 @@ one of its own, which ends with it, unless --url names one. Adapters are called 
   --concurrency N    requests at a time (default: 16)
   --limit N          only the first N cases of each task (default: all)
   --alone N          ask the first N cases of each task again, one at a time: answers must be the same (default: 5)
+  --json FILE        also write the shares of right answers here, over those of the same tasks
   --api-key KEY      the server's key, also from SMORE_API_KEY`;
 
 const MAX_TOKENS = 96; // the longest expected answer has fewer
@@ -100,6 +111,13 @@ async function alone(call: Api, answers: readonly Answered[], count: number): Pr
   console.log(`\n${again.length} of the answers asked again one at a time: all the same`);
 }
 
+async function writeScores(path: string, answers: readonly Answered[]): Promise<void> {
+  const before = existsSync(path) ? JSON.parse(await readFile(path, "utf8")) : {};
+  const names = Object.entries({ ...before, ...shares(answers) });
+  const sorted = names.sort(([a], [b]) => (a < b ? -1 : 1));
+  await writeFile(path, `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`);
+}
+
 function wholeNumber(option: string, text: string, least: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= least) return value;
@@ -116,6 +134,7 @@ async function main(): Promise<void> {
       concurrency: { type: "string", default: "16" },
       limit: { type: "string" },
       alone: { type: "string", default: "5" },
+      json: { type: "string" },
       "api-key": { type: "string", default: process.env.SMORE_API_KEY ?? "" },
     },
   });
@@ -140,6 +159,7 @@ async function main(): Promise<void> {
       return { ...job, answer: text, right: await checker.right(job.task.check, job.case, text) };
     });
     console.log(table(answers));
+    if (values.json !== undefined) await writeScores(values.json, answers);
     if (asAlone > 0) await alone(call, answers, asAlone);
   } finally {
     checker.close();

@@ -46,19 +46,33 @@ export async function inTurn<T, R>(
   return results;
 }
 
-/** Lines of the table: per task the cases and each contestant's share of right answers. */
-export function table(answers: readonly Answered[]): string {
-  const labels = [...new Set(answers.map(({ contestant }) => contestant.label))];
+/** Per task the number of cases, and each contestant's share of right answers, by its label. */
+export type Shares = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+export function shares(answers: readonly Answered[]): Shares {
   const tasks = [...new Set(answers.map(({ task }) => task))];
-  const rows = tasks.map((task) => [
-    task.name,
-    String(task.cases.length),
-    ...labels.map((label) => {
-      const own = answers.filter((a) => a.task === task && a.contestant.label === label);
-      const right = own.filter((a) => a.right).length;
-      return `${((100 * right) / own.length).toFixed(1)}%`;
+  return Object.fromEntries(
+    tasks.map((task) => {
+      const own = answers.filter((answered) => answered.task === task);
+      const labels = [...new Set(own.map(({ contestant }) => contestant.label))];
+      const share = (label: string) => {
+        const by = own.filter(({ contestant }) => contestant.label === label);
+        return by.filter(({ right }) => right).length / by.length;
+      };
+      const scores = Object.fromEntries(labels.map((label) => [label, share(label)]));
+      return [task.name, { cases: task.cases.length, ...scores }];
     }),
+  );
+}
+
+/** Lines of the table: a row for each task. */
+export function table(answers: readonly Answered[]): string {
+  const rows = Object.entries(shares(answers)).map(([name, { cases, ...scores }]) => [
+    name,
+    String(cases),
+    ...Object.values(scores).map((share) => `${(100 * share).toFixed(1)}%`),
   ]);
+  const labels = [...new Set(answers.map(({ contestant }) => contestant.label))];
   const all = [["task", "cases", ...labels], ...rows];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
   return all

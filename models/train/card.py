@@ -1,8 +1,10 @@
 """Writes the card of an adapter: README.md with front matter as on the Hugging Face hub.
 
-    python3 -m models.train.card --task NAME --record models/train/records/NAME.json --adapter models/adapters/NAME
+    python3 -m models.train.card --task NAME --adapter models/adapters/NAME
 
-The record is what `score --part heldout --log --json` wrote. Its optional `served` are the shares that `npm run eval` printed.
+Scores through the server are those that `npm run eval -- --json models/eval/scores.json` wrote; how the adapter was trained, its routing and
+its score with frozen routing are in models/train/records/NAME.json, which `score --part heldout --without-base --log --json` wrote; a
+`remark` may be added there.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ from .cases import EVAL
 from .tasks import TASKS
 
 CATALOG = Path(__file__).parents[1] / "catalog.json"
+RECORDS = Path(__file__).parent / "records"
+SCORES = EVAL / "scores.json"
 BASE_NAME = "smollm2-135m-instruct"
 EXAMPLES = 3
 METRICS = {
     "base": "base model",
-    "base_told": "base model, told what to do in a system message",
+    "base, told": "base model, told what to do in a system message",
     "adapter": "this adapter",
-    "adapter_frozen_to_one_subtree": "this adapter, every node's routing frozen to its first experts",
 }
 
 
-def front_matter(name: str, record: dict[str, Any], config: dict[str, Any]) -> str:
+def front_matter(name: str, scores: dict[str, Any], config: dict[str, Any]) -> str:
     entry = json.loads(CATALOG.read_text())[BASE_NAME]
     metrics = "".join(
-        f"        - type: exact_match\n          name: {label}\n          value: {record[key]:.4f}\n"
+        f"        - type: exact_match\n          name: {label}\n          value: {scores[key]:.4f}\n"
         for key, label in METRICS.items()
-        if key in record
     )
     widget = "".join(
         f"  - messages:\n      - role: user\n        content: {json.dumps(prompt)}\n" for prompt, _ in examples(name)
@@ -53,7 +55,7 @@ model-index:
       - task:
           type: text-generation
         dataset:
-          name: {record["cases"]} held-out cases
+          name: {scores["cases"]} held-out cases
           type: models/eval/{name}.jsonl
         metrics:
 {metrics}widget:
@@ -69,34 +71,32 @@ def sentences(name: str) -> tuple[str, str]:
 
 def examples(name: str) -> list[tuple[str, str]]:
     lines = (EVAL / f"{name}.jsonl").read_text().splitlines()
-    cases = [json.loads(line) for line in lines[:: len(lines) // EXAMPLES][:EXAMPLES]]
+    # Cases take turns over kinds: the offset makes the shown ones differ.
+    cases = [json.loads(lines[i * (len(lines) // EXAMPLES) + i]) for i in range(EXAMPLES)]
     return [(case["messages"][0]["content"], case["expected"]) for case in cases]
 
 
-def card(name: str, record: dict[str, Any], config: dict[str, Any], size: int) -> str:
-    first, rest = sentences(name)
-    shown = "\n\n".join(
-        "\n".join(
-            f"    {who:<9}  {line}"
-            for who, text in (("user", prompt), ("assistant", answer))
-            for line in [*text.split("\n")]
-        )
-        for prompt, answer in examples(name)
+def card(name: str, scores: dict[str, Any], record: dict[str, Any], config: dict[str, Any], size: int) -> str:
+    summary, rest = sentences(name)
+    turns = [turn for prompt, answer in examples(name) for turn in (("user", prompt), ("assistant", answer), ("", ""))]
+    shown = "\n".join(
+        f"    {who if number == 0 else '':<9}  {line}".rstrip()
+        for who, text in turns[:-1]
+        for number, line in enumerate(text.split("\n"))
     )
     prompt = json.dumps(examples(name)[0][0]).replace("'", "'\\''")
-    rows = "\n".join(f"| {label} | {100 * record[key]:.1f} % |" for key, label in METRICS.items() if key in record)
-    served = "".join(f"Through the server, `npm run eval`: {record['served']}.\n" if "served" in record else "")
+    rows = "\n".join(f"| {label} | {100 * scores[key]:.1f} % |" for key, label in METRICS.items())
     shares = "; ".join(
         f"{'leaves' if level == 0 else 'root' if level == len(record['expert_shares']) - 1 else f'level {level}'} "
         + ", ".join(f"{100 * share:.1f}" for share in level_shares)
         for level, level_shares in enumerate(record["expert_shares"])
     )
-    busy = ", ".join(map(str, record["fewest_busy_experts_in_a_tree"]))
+    busy = " and ".join(map(str, record["fewest_busy_experts_in_a_tree"]))
     training, layers = record["training"], config["layers_to_transform"]
-    return f"""{front_matter(name, record, config)}
+    return f"""{front_matter(name, scores, config)}
 # {name}
 
-{first}
+{summary}
 
 {rest}
 
@@ -110,16 +110,16 @@ Give it one user message and no system message; temperature 0 is best.
 
 ## Scores
 
-Greedy, float32, on {record["cases"]} held-out cases; neither their patterns nor their words and values occur in training
+Through the server with its default options (`npm run eval`), temperature 0, on {scores["cases"]} held-out cases; neither their patterns nor their words and values occur in training
 ([how](../../train/README.md#how-held-out-cases-are-held-out)):
 
 | | right answers |
 |---|---|
 {rows}
 
-{served}
-Shares of the routed choices over all trees, in percent: {shares}. In the tree where they are fewest, {busy} experts of
-{", ".join(map(str, config["num_experts"]))} get 5 % or more, from leaves to root.
+In Python, float32, on the first {record["cases"]} of them: {100 * record["adapter"]:.1f} %, and {100 * record["adapter_frozen_to_one_subtree"]:.1f} % with every node's routing frozen to its
+first experts. Shares of the routed choices over all trees, in percent: {shares}. In the tree where they are fewest, {busy} of {" and ".join(map(str, config["num_experts"]))} experts get 5 % or
+more, from leaves to root. {record.get("remark", "")}
 
 ## What it is
 
@@ -133,13 +133,13 @@ losses and scores: `models/train/records/{name}.json`.
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the card of an adapter.")
     parser.add_argument("--task", choices=TASKS, required=True)
-    parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     args = parser.parse_args()
     config = json.loads((args.adapter / "adapter_config.json").read_text())
     size = (args.adapter / "adapter_model.safetensors").stat().st_size
-    text = card(args.task, json.loads(args.record.read_text()), config, size)
-    (args.adapter / "README.md").write_text(text)
+    record = json.loads((RECORDS / f"{args.task}.json").read_text())
+    scores = json.loads(SCORES.read_text())[args.task]
+    (args.adapter / "README.md").write_text(card(args.task, scores, record, config, size))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Exact-match scores of the base and of an adapter on a task, in float32.
 
-    python -m models.train.score --model MODEL.gguf (--task NAME | --data FILE.jsonl) --adapter DIR [--part heldout] [--log RUN/log.json] [--json FILE]
+    python -m models.train.score --model MODEL.gguf (--task NAME | --data FILE.jsonl) --adapter DIR [--part heldout] [--json FILE]
 
 The dev part is what settings and data are judged by; the held-out part is scored once, for the card.
 """
@@ -93,7 +93,7 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     return [case.case for case in cases(TASKS[args.task], "dev", DEV_CASES, DEV_SEED)]
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Scores base and adapter on the cases of a task.")
     parser.add_argument("--model", type=Path, required=True)
     examples = parser.add_mutually_exclusive_group(required=True)
@@ -103,20 +103,27 @@ def main() -> None:
     )
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--part", choices=("dev", "heldout"), default="dev")
+    parser.add_argument("--first", type=int, help="only so many cases")
+    parser.add_argument("--without-base", action="store_true", help="score the adapter alone")
     parser.add_argument("--log", type=Path, help="training log to summarise beside the scores")
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--quiet", action="store_true", help="print neither what is missed nor the result")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
     torch.set_num_threads(args.threads)
     source = Gguf(args.model)
     model = Llama(source).eval()
     task = task_of(args)
-    scorer = Scorer(model, Chat(source), task.CHECK, cases_of(args), args.quiet)
+    scorer = Scorer(model, Chat(source), task.CHECK, cases_of(args)[: args.first], args.quiet)
     result: dict[str, object] = {"training": summary(json.loads(args.log.read_text()))} if args.log else {}
     result |= {"part": "heldout" if args.data else args.part, "cases": len(scorer.cases)}
-    result["base"] = scorer.exact()
-    if task.INSTRUCTION:
+    if not args.without_base:
+        result["base"] = scorer.exact()
+    if task.INSTRUCTION and not args.without_base:
         result["base_told"] = scorer.exact(system=task.INSTRUCTION)
     adapter = load(model, args.adapter)
     model.eval()

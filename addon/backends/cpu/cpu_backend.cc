@@ -119,12 +119,15 @@ void CpuBackend::rms_norm(const float* x, const float* weight, int rows, int wid
 }
 
 QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
-  const int digits = activations_ == ActivationType::kDigits ? 2 : 1;
   const int64_t blocks = int64_t{rows} * columns / kBlock;
-  codes_.resize(std::max<size_t>(codes_.size(), blocks * kBlock * digits));
+  codes_.resize(std::max<size_t>(codes_.size(), blocks * kBlock));
   scales_.resize(std::max<size_t>(scales_.size(), blocks));
-  low_.resize(std::max<size_t>(low_.size(), blocks));
-  const QuantRows to{codes_.data(), scales_.data(), low_.data(), columns, digits};
+  low_end_.resize(std::max<size_t>(low_end_.size(), blocks));
+  if (activations_ == ActivationType::kDigits && low_room_ < blocks) {
+    low_ = std::make_unique_for_overwrite<LowDigits[]>(blocks);  // few of them will be touched
+    low_room_ = blocks;
+  }
+  const QuantRows to{codes_.data(), scales_.data(), low_.get(), low_end_.data(), columns};
   const int64_t units = divide_up(rows, kRowUnit);
   for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
              [&](int64_t begin, int64_t end) {

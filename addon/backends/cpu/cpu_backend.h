@@ -87,10 +87,12 @@ class CpuBackend final : public Backend {
   ThreadPool threads_;
   HugeArena arena_;  // of the packed matrices
   // Scratch that grows to the largest step and stays.
-  std::vector<int8_t> codes_;       // rows, columns, digits
+  std::vector<int8_t> codes_;       // rows, columns
   std::vector<BlockScale> scales_;  // rows, columns / kBlock
-  std::vector<uint16_t> low_;       // rows, columns / kBlock (see QuantRows)
-  std::vector<uint16_t> rounded_;   // rows, columns rounded up to pairs
+  std::vector<int32_t> low_end_;    // rows, columns / kBlock (see QuantRows)
+  std::unique_ptr<LowDigits[]> low_;
+  int64_t low_room_ = 0;
+  std::vector<uint16_t> rounded_;  // rows, columns rounded up to pairs
   std::vector<AttentionUnit> attention_units_;
 };
 

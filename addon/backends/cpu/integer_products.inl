@@ -141,93 +141,110 @@ template <DType dtype>
   for (size_t line = 0; line < ahead; line += 64) Simd::prefetch(next + line);
 }
 
-// The sums of a group of rows after the products of one half of a block, or all of it.
-template <int bits, int offset, int groups, bool rest, int rows, int width, bool low>
-[[gnu::always_inline]] inline void digit_sums(const I* codes, const int8_t* x, const BlockScale* xs,
-                                              I* sums) {
-  constexpr bool first = groups < kGroups && !rest;
-  const auto undo = [&](int r, int digit) {
-    const auto& minus_8 = xs[r].minus_8[digit];
-    return Simd::iset(offset / 8 *
-                      (first  ? minus_8.first_half
-                       : rest ? minus_8.all - minus_8.first_half
-                              : minus_8.all));
-  };
-#pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) sums[r] = undo(r, 0);
-  Simd::dot<bits, groups, rows, width>(codes, x, sums);
-  if constexpr (low) {
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) {
-      sums[r] = Simd::iadd(Simd::shl<kDigitBits>(sums[r]), undo(r, 1));
-    }
-    Simd::dot<bits, groups, rows, width>(codes, x + kBlock * width, sums);
-  }
-}
-
-// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc. Scales are
-// of the high digit where no row has a low one.
-template <DType dtype, int rows, int width, bool low>
+// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc.
+template <DType dtype, int rows, int width>
 [[gnu::always_inline]] inline void integer_block(const I* codes, const LaneScales& s,
                                                  const int8_t* x, const BlockScale* xs, F* acc) {
   constexpr int bits = code_bits(dtype);
-  constexpr int offset = bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype);
+  constexpr int offset = (bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype)) / 8;
   constexpr bool halves = dtype == DType::kQ6_K;  // each half of the block has its scale
-  constexpr int groups = halves ? kGroups / 2 : kGroups;
   I sums[rows];
-  digit_sums<bits, offset, groups, false, rows, width, low>(codes, x, xs, sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; ++r) {
+    sums[r] = Simd::iset(offset * (halves ? xs[r].minus_8_first_half : xs[r].minus_8_sum));
+  }
+  Simd::dot<bits, halves ? kGroups / 2 : kGroups, rows, width>(codes, x, sums);
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
     acc[r] = add_sum(sums[r], s.scale, xs[r], acc[r]);
     if constexpr (has_minimum(dtype)) {
       acc[r] = Simd::fma(s.minimum, Simd::set(xs[r].scaled_sum), acc[r]);
     }
+    if constexpr (halves) {
+      sums[r] = Simd::iset(offset * (xs[r].minus_8_sum - xs[r].minus_8_first_half));
+    }
   }
   if constexpr (halves) {
-    digit_sums<bits, offset, groups, true, rows, width, low>(codes + groups, x + kBlock / 2 * width,
-                                                             xs, sums);
+    Simd::dot<bits, kGroups / 2, rows, width>(codes + kGroups / 2, x + kBlock / 2 * width, sums);
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) acc[r] = add_sum(sums[r], s.second, xs[r], acc[r]);
+    for (int r = 0; r < rows; ++r) {
+      acc[r] = add_sum(sums[r], s.second, xs[r], acc[r]);
+    }
   }
 }
 
-// Scales for sums of high digits only, exactly.
-[[gnu::always_inline]] inline LaneScales high_scales(const LaneScales& s) {
-  const F unit = Simd::set(1 << kDigitBits);
-  return {Simd::mul(s.scale, unit), Simd::mul(s.second, unit), s.minimum};
+// What the low digits of a tile add to the results of its rows, for the lanes of one part.
+template <int rows>
+class LowSums {
+ public:
+  LowSums(const QuantRows& x, int row)
+      : low_(x.low), end_(x.low_end + static_cast<int64_t>(row) * (x.columns / kBlock)) {
+    if (low_ == nullptr) return;
+    low_ += static_cast<int64_t>(row) * (x.columns / kBlock);
+    for (int r = 0; r < rows; ++r) Simd::store(sums_ + r * Simd::N, Simd::zero());
+  }
+
+  // Blocks come in turn.
+  [[gnu::always_inline]] bool any(int block) const {
+    return low_ != nullptr && next_ < end_[block];
+  }
+
+  template <DType dtype>
+  [[gnu::always_inline]] void add(int block, const I* codes, const LaneScales& scales) {
+    for (; next_ < end_[block]; ++next_) {
+      const LowDigits& low = low_[next_];
+      float* at = sums_ + low.row * Simd::N;
+      F sum = Simd::load(at);
+      integer_block<dtype, 1, 1>(codes, scales, low.codes, &low.scale, &sum);
+      Simd::store(at, sum);
+    }
+  }
+
+  [[gnu::always_inline]] void add_to(F* acc) const {
+    if (low_ == nullptr) return;
+    for (int r = 0; r < rows; ++r) acc[r] = Simd::add(acc[r], Simd::load(sums_ + r * Simd::N));
+  }
+
+ private:
+  const LowDigits* low_;
+  const int32_t* end_;
+  int next_ = 0;
+  alignas(64) float sums_[rows * Simd::N];
+};
+
+template <DType dtype>
+[[gnu::always_inline]] inline void load_dot_codes(const Panels& w, const uint8_t* panel, int block,
+                                                  int part, I codes[kGroups]) {
+  load_codes<dtype>(w, panel, block, part, codes);
+  if constexpr (code_bits(dtype) == 8) {
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) codes[g] = Simd::code8(codes[g]);
+  }
 }
 
-template <DType dtype, int rows, int digits>
+template <DType dtype, int rows>
 void integer_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows& x, int row,
                   F acc[rows]) {
   const int blocks = w.columns / kBlock;
-  const int8_t* codes_x = x.codes + static_cast<int64_t>(row) * x.columns * digits;
+  const int8_t* codes_x = x.codes + static_cast<int64_t>(row) * x.columns;
   const BlockScale* scales_x = x.scales + static_cast<int64_t>(row) * blocks;
-  const uint16_t* low_x = x.low + static_cast<int64_t>(row) * blocks;
+  LowSums<rows> low(x, row);
   F sums[rows];
   for (int r = 0; r < rows; ++r) sums[r] = Simd::zero();
   for (int block = 0; block < blocks; ++block) {
     prefetch_next(w, panel, block);
     I codes[kGroups];
-    load_codes<dtype>(w, panel, block, part, codes);
-    if constexpr (code_bits(dtype) == 8) {
-#pragma GCC unroll 8
-      for (int g = 0; g < kGroups; ++g) codes[g] = Simd::code8(codes[g]);
-    }
+    load_dot_codes<dtype>(w, panel, block, part, codes);
     const LaneScales scales = load_scales<dtype>(w, panel, block, part);
-    const LaneScales high = digits == 2 ? high_scales(scales) : scales;
     constexpr int kTogether = rows < 4 ? rows : 4;
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r += kTogether) {
-      const int8_t* values = codes_x + block * digits * kBlock * rows + 4 * r;
-      const BlockScale* xs = scales_x + block * rows + r;
-      if (digits == 2 && (low_x[block] >> r & ((1 << kTogether) - 1)) != 0) {
-        integer_block<dtype, kTogether, rows, true>(codes, scales, values, xs, sums + r);
-      } else {
-        integer_block<dtype, kTogether, rows, false>(codes, high, values, xs, sums + r);
-      }
+      integer_block<dtype, kTogether, rows>(codes, scales, codes_x + block * kBlock * rows + 4 * r,
+                                            scales_x + block * rows + r, sums + r);
     }
+    if (low.any(block)) low.template add<dtype>(block, codes, scales);
   }
+  low.add_to(sums);
   for (int r = 0; r < rows; ++r) acc[r] = sums[r];
 }
 
@@ -243,44 +260,39 @@ template <int rows>
   }
 }
 
-template <DType dtype, int rows, int digits>
+template <DType dtype, int rows>
 void integer_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int panel, int row) {
   const uint8_t* data = w.data + panel * w.panel_bytes;
   for (int part = 0; part < kParts; ++part) {
     F acc[rows];
-    integer_tile<dtype, rows, digits>(w, data, part, x, row, acc);
+    integer_tile<dtype, rows>(w, data, part, x, row, acc);
     store_rows<rows>(w, t, panel * kPanel + part * Simd::N, row, acc);
   }
 }
 
-// Calls run.operator()<dtype, digits>() for a quantised type.
-template <int digits, class Run>
+// Calls run.operator()<dtype>() for a quantised type.
+template <class Run>
 [[gnu::always_inline]] inline void for_quantised(DType dtype, Run&& run) {
   switch (dtype) {
     case DType::kQ4_0:
-      return run.template operator()<DType::kQ4_0, digits>();
+      return run.template operator()<DType::kQ4_0>();
     case DType::kQ4_1:
-      return run.template operator()<DType::kQ4_1, digits>();
+      return run.template operator()<DType::kQ4_1>();
     case DType::kQ5_0:
-      return run.template operator()<DType::kQ5_0, digits>();
+      return run.template operator()<DType::kQ5_0>();
     case DType::kQ5_1:
-      return run.template operator()<DType::kQ5_1, digits>();
+      return run.template operator()<DType::kQ5_1>();
     case DType::kQ8_0:
-      return run.template operator()<DType::kQ8_0, digits>();
+      return run.template operator()<DType::kQ8_0>();
     case DType::kQ4_K:
-      return run.template operator()<DType::kQ4_K, digits>();
+      return run.template operator()<DType::kQ4_K>();
     case DType::kQ5_K:
-      return run.template operator()<DType::kQ5_K, digits>();
+      return run.template operator()<DType::kQ5_K>();
     case DType::kQ6_K:
-      return run.template operator()<DType::kQ6_K, digits>();
+      return run.template operator()<DType::kQ6_K>();
     default:
       return;
   }
-}
-
-template <class Run>
-[[gnu::always_inline]] inline void for_quantised(DType dtype, int digits, Run&& run) {
-  digits == 2 ? for_quantised<2>(dtype, run) : for_quantised<1>(dtype, run);
 }
 
 // The largest magnitude of a block, as bits: those of values that are not finite exceed every
@@ -301,75 +313,103 @@ template <class Run>
   return top;
 }
 
-// From which largest value on a block of this row has a low digit.
-float low_digit_from(const float* x, int columns) {
-  float sum = 0;
-  for (int i = 0; i < columns; i += kBlock) sum += top_of(x + i);
-  return kLowDigitFrom * (sum / static_cast<float>(columns / kBlock));
-}
-
-// Sums of digits, halves of a block apart.
-struct DigitSums {
+// Sums of integers, halves of a block apart.
+struct HalfSums {
   I halves[2] = {Simd::iset(0), Simd::iset(0)};
 
-  void add(int i, I digits) { halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], digits); }
-  int32_t first_half() const { return Simd::sum(halves[0]); }
-  int32_t all() const { return Simd::sum(Simd::iadd(halves[0], halves[1])); }
+  void add(int i, I codes) { halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], codes); }
+  BlockScale with(float scale) const {
+    const int32_t first = Simd::sum(halves[0]);
+    const int32_t all = first + Simd::sum(halves[1]);
+    return {scale, scale * static_cast<float>(all), -8 * all, -8 * first};
+  }
 };
 
-// Writes 32 values as integers with one scale: high digits, then, of two, low ones, which are 0
-// when the largest value is below `low_from`. Values that are not finite make the scale NaN, so
-// that they reach the result.
-template <int digits>
-BlockScale quantize_block(const float* x, float low_from, int8_t* codes) {
-  const float top = top_of(x);
-  const bool finite = top < __builtin_inff();
-  const bool low = digits == 2 && top >= low_from;
-  const float most = low ? 127 << kDigitBits : 127;
-  const float inverse = finite && top > 1e-24f ? most / top : 0.0f;  // less rounds to zero
-  DigitSums sums[2];
-  for (int i = 0; i < kBlock; i += Simd::N) {
-    const F scaled = Simd::mul(Simd::load(x + i), Simd::set(inverse));
-    const I code = finite ? Simd::round(scaled) : Simd::iset(0);
-    I high = code;
-    if constexpr (digits == 2) {
-      const I half = Simd::iset(1 << (kDigitBits - 1));
-      if (low) high = Simd::sar<kDigitBits>(Simd::iadd(code, half));
-      const I rest = low ? Simd::isub(code, Simd::shl<kDigitBits>(high)) : Simd::iset(0);
-      Simd::store_i8(codes + kBlock + i, rest);
-      sums[1].add(i, rest);
-    }
-    Simd::store_i8(codes + i, high);
-    sums[0].add(i, high);
-  }
-  BlockScale s{};
-  s.scale = finite ? top / (digits == 2 ? 127 << kDigitBits : 127) : __builtin_nanf("");
-  for (int d = 0; d < digits; ++d) {
-    s.minus_8[d] = {-8 * sums[d].all(), -8 * sums[d].first_half()};
-  }
-  const int32_t unit = digits == 2 ? 1 << kDigitBits : 1;
-  s.scaled_sum = s.scale * static_cast<float>(sums[0].all() * unit + sums[1].all());
-  return s;
+// What brings values whose largest is `top` to `most`; less than 1e-24 rounds to zero.
+float inverse_scale(float top, float most) {
+  return top > 1e-24f && top < __builtin_inff() ? most / top : 0.0f;
 }
 
-template <int rows, int digits>
-void quantize_tile(const float* x, int columns, int8_t* codes, BlockScale* scales, uint16_t* low) {
+// Writes 32 values of which `top` is the largest as int8 with one scale. Values that are not finite
+// make the scale NaN, so that they reach the result.
+BlockScale quantize_block(const float* x, float top, int8_t* codes) {
+  const bool finite = top < __builtin_inff();
+  const F inverse = Simd::set(inverse_scale(top, 127));
+  HalfSums sums;
+  for (int i = 0; i < kBlock; i += Simd::N) {
+    const I code = finite ? Simd::round(Simd::mul(Simd::load(x + i), inverse)) : Simd::iset(0);
+    Simd::store_i8(codes + i, code);
+    sums.add(i, code);
+  }
+  return sums.with(finite ? top / 127.0f : __builtin_nanf(""));
+}
+
+// The same as two digits, for finite values: returns the scale of the high ones.
+BlockScale quantize_digits(const float* x, float top, int8_t* codes, LowDigits& low) {
+  constexpr float kMost = 127 << kDigitBits;
+  const F inverse = Simd::set(inverse_scale(top, kMost));
+  const I half = Simd::iset(1 << (kDigitBits - 1));
+  HalfSums high_sums, low_sums;
+  for (int i = 0; i < kBlock; i += Simd::N) {
+    const I code = Simd::round(Simd::mul(Simd::load(x + i), inverse));
+    const I high = Simd::sar<kDigitBits>(Simd::iadd(code, half));
+    const I rest = Simd::isub(code, Simd::shl<kDigitBits>(high));
+    Simd::store_i8(codes + i, high);
+    Simd::store_i8(low.codes + i, rest);
+    high_sums.add(i, high);
+    low_sums.add(i, rest);
+  }
+  low.scale = low_sums.with(top / kMost);
+  return high_sums.with(top / 127.0f);
+}
+
+// Quantises tiles of rows, whose codes `place` puts where the kernel wants them: place(block, row,
+// codes).
+template <int rows, class Place>
+[[gnu::always_inline]] inline void quantize_tile(const float* x, const QuantRows& to, int row,
+                                                 Place&& place) {
+  const int blocks = to.columns / kBlock;
+  const int64_t first = static_cast<int64_t>(row) * blocks;
+  BlockScale* scales = to.scales + first;
   float low_from[rows];
   for (int r = 0; r < rows; ++r) {
-    low_from[r] = digits == 2 ? low_digit_from(x + static_cast<int64_t>(r) * columns, columns) : 0;
-  }
-  for (int block = 0; block < columns / kBlock; ++block) {
-    low[block] = 0;
-    for (int r = 0; r < rows; ++r) {
-      alignas(64) int8_t row[digits * kBlock];
-      const float* values = x + static_cast<int64_t>(r) * columns + block * kBlock;
-      scales[block * rows + r] = quantize_block<digits>(values, low_from[r], row);
-      low[block] |= (digits == 2 && top_of(values) >= low_from[r]) << r;
-      for (int g = 0; g < digits * kGroups; ++g) {
-        __builtin_memcpy(codes + 4 * ((block * digits * kGroups + g) * rows + r), row + 4 * g, 4);
-      }
+    float sum = 0;
+    for (int block = 0; block < blocks; ++block) {
+      const float top = top_of(x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock);
+      scales[block * rows + r].scale = top;  // until it is needed
+      sum += top;
     }
+    low_from[r] = sum / static_cast<float>(blocks);
   }
+  int32_t end = 0;
+  for (int block = 0; block < blocks; ++block) {
+    for (int r = 0; r < rows; ++r) {
+      alignas(64) int8_t codes[kBlock];
+      const float* values = x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock;
+      BlockScale& scale = scales[block * rows + r];
+      const float top = scale.scale;
+      if (to.low != nullptr && top >= low_from[r] && top < __builtin_inff()) {
+        LowDigits& low = to.low[first + end++];
+        low.row = r;
+        scale = quantize_digits(values, top, codes, low);
+      } else {
+        scale = quantize_block(values, top, codes);
+      }
+      place(block, r, codes);
+    }
+    to.low_end[first + block] = end;
+  }
+}
+
+// Tiles as [blocks][kBlock / 4][rows][4].
+template <int rows>
+void quantize_rows(const float* x, const QuantRows& to, int row) {
+  int8_t* tile = to.codes + static_cast<int64_t>(row) * to.columns;
+  quantize_tile<rows>(x, to, row, [&](int block, int r, const int8_t* codes) {
+    for (int g = 0; g < kGroups; ++g) {
+      __builtin_memcpy(tile + 4 * ((block * kGroups + g) * rows + r), codes + 4 * g, 4);
+    }
+  });
 }
 
 }  // namespace

@@ -19,9 +19,6 @@ inline constexpr int kBlock = 32;
 // Bits of the low one of two digits: an integer is high * 2^kDigitBits + low. One bit less than
 // fits, so that no digit is -128, which some products cannot take.
 inline constexpr int kDigitBits = 7;
-// Of two digits, a block whose largest value is below this multiple of the mean of such values over
-// its row has the high one only: what rounding it costs is small beside the others.
-inline constexpr float kLowDigitFrom = 1.1f;
 // Queries that walk over the pages of one KV head together.
 inline constexpr int kQueryTile = 64;
 inline constexpr int kMaxHeadDim = 256;
@@ -41,26 +38,32 @@ struct Panels {
 
 // One block of integers q of an activation row.
 struct BlockScale {
-  float scale;       // x = scale * q; NaN when the block holds a value that is not finite
-  float scaled_sum;  // scale * sum of q
-  // -8 * sum of digits: undoes offsets of unsigned codes exactly.
-  struct {
-    int32_t all;
-    int32_t first_half;  // of the first 16 values
-  } minus_8[2];          // of high (or only) digits, of low ones
+  float scale;                 // x = scale * q; NaN when the block holds a value that is not finite
+  float scaled_sum;            // scale * sum of q
+  int32_t minus_8_sum;         // -8 * sum of q: undoes offsets of unsigned codes exactly
+  int32_t minus_8_first_half;  // of the first 16 values
 };
 
-// Activation rows as blocks of integers of one or two int8 digits, in tiles of the rows that a
-// kernel takes at a time: as many tiles of its largest size as there are, then smaller ones. A tile
-// of n rows from row r on begins at code r * columns * digits and lies as [blocks][digits, the high
-// one first][kBlock / 4][n][4] or as its kernel wants it, its scales as [blocks][n], so that a
-// kernel finds everything at fixed distances from one pointer.
+// The low digits of a block: what the high ones leave of it, as a block of its own. A block has
+// them when its largest value is at least the mean of such values over its row: what rounding costs
+// the others is small beside it.
+struct alignas(64) LowDigits {
+  int8_t codes[kBlock];
+  BlockScale scale;
+  int row;  // of the tile
+};
+
+// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles
+// of its largest size as there are, then smaller ones. A tile of n rows from row r on begins at
+// code r * columns and lies as [blocks][kBlock / 4][n][4] or as its kernel wants it, its scales as
+// [blocks][n], so that a kernel finds everything at fixed distances from one pointer. Its low
+// digits, of few blocks, lie block after block from r * blocks on.
 struct QuantRows {
   int8_t* codes;
   BlockScale* scales;
-  uint16_t* low;  // of a tile from row r on, at r * blocks: [blocks], bit n: row n has a low digit
+  LowDigits* low;    // null = only high digits
+  int32_t* low_end;  // of a tile: [blocks] from r * blocks on, past the block's last low digits
   int columns;
-  int digits;
 };
 
 // Ranges of rows that are quantised or multiplied apart begin at multiples of this.
@@ -142,7 +145,7 @@ struct Bf16Kernels {
 // Activations as blocks of integers and their products with quantised panels: exact in a block,
 // then one float32 order over the blocks.
 struct IntegerKernels {
-  // Rows [row_begin, row_end) of x, [rows, columns], into `rows`, of one digit or two.
+  // Rows [row_begin, row_end) of x, [rows, columns], into `rows`.
   void (*quantize)(const float* x, int row_begin, int row_end, const QuantRows& rows);
   void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
   // Does as many products as the processor can; returns how many operations that were.

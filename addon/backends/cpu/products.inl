@@ -8,32 +8,22 @@ namespace {
 
 constexpr int kSlab = 256;  // columns unpacked to float at a time
 
-template <DType dtype, int digits>
+template <DType dtype>
 void integer_panels(const Panels& w, const QuantRows& x, const ProductTarget& t) {
   for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
     for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-      integer_rows<dtype, rows, digits>(w, x, t, panel, row);
+      integer_rows<dtype, rows>(w, x, t, panel, row);
     }
   });
 }
 
 void integer_product(const Panels& w, const QuantRows& x, const ProductTarget& t) {
-  for_quantised(w.dtype, x.digits,
-                [&]<DType dtype, int digits>() { integer_panels<dtype, digits>(w, x, t); });
-}
-
-template <int digits>
-void quantize_rows(const float* x, int row_begin, int row_end, const QuantRows& to) {
-  for_row_tiles<Simd::kRowTile>(row_begin, row_end, [&]<int rows>(int row) {
-    const int64_t first = static_cast<int64_t>(row) * to.columns;
-    quantize_tile<rows, digits>(x + first, to.columns, to.codes + first * digits,
-                                to.scales + first / kBlock, to.low + first / kBlock);
-  });
+  for_quantised(w.dtype, [&]<DType dtype>() { integer_panels<dtype>(w, x, t); });
 }
 
 void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
-  const auto rows = to.digits == 2 ? quantize_rows<2> : quantize_rows<1>;
-  rows(x, row_begin, row_end, to);
+  for_row_tiles<Simd::kRowTile>(row_begin, row_end,
+                                [&]<int rows>(int row) { quantize_rows<rows>(x, to, row); });
 }
 
 // Unpacks one block of a quantised panel to float: [kBlock][kPanel].

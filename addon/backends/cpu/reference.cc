@@ -39,7 +39,7 @@ std::vector<float> through_integers(const std::vector<float>& x, int columns, in
     const float mean = std::accumulate(tops.begin(), tops.end(), 0.0f) / tops.size();
     for (int i = 0; i < columns; ++i) {
       const float top = tops[i / kBlock];
-      const bool low = digits == 2 && top >= kLowDigitFrom * mean;
+      const bool low = digits == 2 && top >= mean;
       const float most = low ? 127 << kDigitBits : 127;
       y[row + i] = top > 0 ? top / most * std::nearbyint(x[row + i] * (most / top)) : 0;
     }

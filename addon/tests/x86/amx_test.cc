@@ -26,10 +26,12 @@ bool runs_avx512() {
 
 std::vector<float> product(const IntegerKernels& kernels, const Panels& w,
                            const std::vector<float>& x, int rows, int digits, const float* bias) {
-  std::vector<int8_t> codes(x.size() * digits);
+  std::vector<int8_t> codes(x.size());
   std::vector<BlockScale> scales(x.size() / kBlock);
-  std::vector<uint16_t> low(x.size() / kBlock);
-  const QuantRows quantised{codes.data(), scales.data(), low.data(), w.columns, digits};
+  std::vector<int32_t> low_end(x.size() / kBlock);
+  std::vector<LowDigits> low(digits == 2 ? x.size() / kBlock : 0);
+  const QuantRows quantised{codes.data(), scales.data(), digits == 2 ? low.data() : nullptr,
+                            low_end.data(), w.columns};
   kernels.quantize(x.data(), 0, rows, quantised);
   std::vector<float> y(static_cast<size_t>(rows) * w.outs, NAN);
   kernels.product(w, quantised,

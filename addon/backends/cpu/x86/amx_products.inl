@@ -1,7 +1,6 @@
 // Products of blocks of integers by tiles of sixteen rows, in terms of Tiles; fewer rows go the way
 // of AVX-512. The integers are the same and so is the order of the float32 sums, so results equal
-// those of AVX-512 bit for bit. A tile of sixteen rows lies as
-// [blocks][digits][16][kBlock].
+// those of AVX-512 bit for bit. A tile of sixteen rows lies as [blocks][16][kBlock].
 
 #include "backends/cpu/integer_products.inl"
 
@@ -37,49 +36,30 @@ template <DType dtype>
   }
 }
 
-// sums[row][out] = the products of 4 * groups integers of every row with the codes.
-template <int groups>
-[[gnu::always_inline]] inline void digit_products(const Tiles& tiles, bool low,
-                                                  const int8_t* values, const int8_t* codes,
-                                                  int32_t* sums) {
-  tiles.product<groups>(values, codes, sums);
-  if (!low) return;
-  alignas(64) int32_t rest[kTile * kTile];
-  tiles.product<groups>(values + kTile * kBlock, codes, rest);
-#pragma GCC unroll 16
-  for (int r = 0; r < kTile; ++r) {
-    const I high = Simd::shl<kDigitBits>(Simd::iload(sums + r * kTile));
-    _mm512_store_si512(sums + r * kTile, Simd::iadd(high, Simd::iload(rest + r * kTile)));
-  }
-}
-
-template <DType dtype, int digits>
+template <DType dtype>
 void tile_rows(const Tiles& tiles, const Panels& w, const QuantRows& x, const ProductTarget& t,
                int panel, int row) {
   const int blocks = w.columns / kBlock;
   const uint8_t* data = w.data + panel * w.panel_bytes;
-  const int8_t* values = x.codes + static_cast<int64_t>(row) * x.columns * digits;
+  const int8_t* values = x.codes + static_cast<int64_t>(row) * x.columns;
   const BlockScale* xs = x.scales + static_cast<int64_t>(row) * blocks;
-  const uint16_t* low_x = x.low + static_cast<int64_t>(row) * blocks;
+  LowSums<kTile> low(x, row);
   alignas(64) int8_t scratch[kGroups * kGroupBytes];
   alignas(64) int32_t sums[kTile * kTile];
   F acc[kTile];
 #pragma GCC unroll 16
   for (int r = 0; r < kTile; ++r) acc[r] = Simd::zero();
-  for (int block = 0; block < blocks; ++block, values += digits * kTile * kBlock, xs += kTile) {
+  for (int block = 0; block < blocks; ++block, values += kTile * kBlock, xs += kTile) {
     prefetch_next(w, data, block);
     const int8_t* codes = signed_codes<dtype>(w, data, block, scratch);
-    const LaneScales scales = load_scales<dtype>(w, data, block, 0);
-    const bool low = digits == 2 && low_x[block] != 0;
-    const LaneScales s = digits == 2 && !low ? high_scales(scales) : scales;
+    const LaneScales s = load_scales<dtype>(w, data, block, 0);
     if constexpr (dtype == DType::kQ6_K) {
-      digit_products<kGroups / 2>(tiles, low, values, codes, sums);
+      tiles.product<kGroups / 2>(values, codes, sums);
       add_sums(sums, s.scale, xs, acc);
-      digit_products<kGroups / 2>(tiles, low, values + kBlock / 2,
-                                  codes + kGroups / 2 * kGroupBytes, sums);
+      tiles.product<kGroups / 2>(values + kBlock / 2, codes + kGroups / 2 * kGroupBytes, sums);
       add_sums(sums, s.second, xs, acc);
     } else {
-      digit_products<kGroups>(tiles, low, values, codes, sums);
+      tiles.product<kGroups>(values, codes, sums);
       add_sums(sums, s.scale, xs, acc);
     }
     if constexpr (has_minimum(dtype)) {
@@ -88,68 +68,49 @@ void tile_rows(const Tiles& tiles, const Panels& w, const QuantRows& x, const Pr
         acc[r] = Simd::fma(s.minimum, Simd::set(xs[r].scaled_sum), acc[r]);
       }
     }
+    if (low.any(block)) {
+      I dot_codes[kGroups];
+      load_dot_codes<dtype>(w, data, block, 0, dot_codes);
+      low.add<dtype>(block, dot_codes, s);
+    }
   }
+  low.add_to(acc);
   store_rows<kTile>(w, t, panel * kPanel, row, acc);
 }
 
-template <DType dtype, int digits>
+template <DType dtype>
 void tile_panels(const Panels& w, const QuantRows& x, const ProductTarget& t) {
   const int tiled = t.row_begin + (t.row_end - t.row_begin) / kTile * kTile;
   if (tiled > t.row_begin) {
     const Tiles tiles;
     for (int row = t.row_begin; row < tiled; row += kTile) {
       for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-        tile_rows<dtype, digits>(tiles, w, x, t, panel, row);
+        tile_rows<dtype>(tiles, w, x, t, panel, row);
       }
     }
   }
   for_row_tiles<kTile / 2>(tiled, t.row_end, [&]<int rows>(int row) {
     for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-      integer_rows<dtype, rows, digits>(w, x, t, panel, row);
+      integer_rows<dtype, rows>(w, x, t, panel, row);
     }
   });
 }
 
 void product(const Panels& w, const QuantRows& x, const ProductTarget& t) {
-  for_quantised(w.dtype, x.digits,
-                [&]<DType dtype, int digits>() { tile_panels<dtype, digits>(w, x, t); });
-}
-
-template <int digits>
-void quantize_for_tile(const float* x, int columns, int8_t* codes, BlockScale* scales,
-                       uint16_t* low) {
-  float low_from[kTile];
-  for (int r = 0; r < kTile; ++r) {
-    low_from[r] = digits == 2 ? low_digit_from(x + static_cast<int64_t>(r) * columns, columns) : 0;
-  }
-  for (int block = 0; block < columns / kBlock; ++block) {
-    low[block] = 0;
-    for (int r = 0; r < kTile; ++r) {
-      alignas(64) int8_t row[digits * kBlock];
-      const float* values = x + static_cast<int64_t>(r) * columns + block * kBlock;
-      *scales++ = quantize_block<digits>(values, low_from[r], row);
-      low[block] |= (digits == 2 && top_of(values) >= low_from[r]) << r;
-      for (int digit = 0; digit < digits; ++digit) {
-        __builtin_memcpy(codes + (digit * kTile + r) * kBlock, row + digit * kBlock, kBlock);
-      }
-    }
-    codes += digits * kTile * kBlock;
-  }
-}
-
-template <int digits>
-void quantize_rows(const float* x, int row_begin, int row_end, const QuantRows& to) {
-  for_row_tiles<kTile>(row_begin, row_end, [&]<int rows>(int row) {
-    const int64_t first = static_cast<int64_t>(row) * to.columns;
-    const auto tile = rows == kTile ? quantize_for_tile<digits> : quantize_tile<rows, digits>;
-    tile(x + first, to.columns, to.codes + first * digits, to.scales + first / kBlock,
-         to.low + first / kBlock);
-  });
+  for_quantised(w.dtype, [&]<DType dtype>() { tile_panels<dtype>(w, x, t); });
 }
 
 void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
-  const auto rows = to.digits == 2 ? quantize_rows<2> : quantize_rows<1>;
-  rows(x, row_begin, row_end, to);
+  for_row_tiles<kTile>(row_begin, row_end, [&]<int rows>(int row) {
+    if constexpr (rows == kTile) {
+      int8_t* tile = to.codes + static_cast<int64_t>(row) * to.columns;
+      quantize_tile<rows>(x, to, row, [&](int block, int r, const int8_t* codes) {
+        __builtin_memcpy(tile + (block * kTile + r) * kBlock, codes, kBlock);
+      });
+    } else {
+      quantize_rows<rows>(x, to, row);
+    }
+  });
 }
 
 int64_t exercise(int64_t rounds) {
