@@ -10,12 +10,15 @@ export interface Answers {
   readonly greedy: readonly string[];
 }
 
-/** How far two sides agree. */
-export interface Agreement {
-  readonly compared: number; // log probabilities of the peer's likeliest tokens
-  readonly missing: number; // of them not among ours
+/** How far two sides agree on first tokens. */
+export interface FirstAgreement {
+  readonly compared: number; // log probabilities of the other side's likeliest tokens
+  readonly missing: number; // of them not among one's own
   readonly rms: number;
   readonly most: number;
+}
+
+export interface Agreement extends FirstAgreement {
   readonly answers: number;
   readonly same: number; // answers of the same text
   readonly commonShare: number; // of an answer's text, mean, until the first difference
@@ -88,26 +91,35 @@ export function firstTokens({ choices }: Completion): FirstTokens {
 }
 
 /** Both sides must have answered the same prompts. */
-export function compareAnswers(own: Answers, peer: Answers): Agreement {
+export function compareAnswers(own: Answers, other: Answers): Agreement {
+  const shares = other.greedy.map((text, index) => commonShare(text, own.greedy[index]!));
+  return {
+    ...compareFirst(own.first, other.first),
+    answers: shares.length,
+    same: shares.filter((share) => share === 1).length,
+    commonShare: shares.reduce((sum, share) => sum + share, 0) / shares.length,
+  };
+}
+
+export function compareFirst(
+  own: readonly FirstTokens[],
+  other: readonly FirstTokens[],
+): FirstAgreement {
   const differences: number[] = [];
   let missing = 0;
-  for (const [index, tokens] of peer.first.entries()) {
+  for (const [index, tokens] of other.entries()) {
     for (const [token, logprob] of [...tokens].slice(0, COMPARED_TOKENS)) {
-      const ours = own.first[index]!.get(token);
+      const ours = own[index]!.get(token);
       if (ours === undefined) missing++;
       else differences.push(Math.abs(ours - logprob));
     }
   }
   const squares = differences.reduce((sum, each) => sum + each * each, 0);
-  const shares = peer.greedy.map((text, index) => commonShare(text, own.greedy[index]!));
   return {
     compared: differences.length,
     missing,
     rms: Math.sqrt(squares / differences.length),
     most: Math.max(...differences),
-    answers: shares.length,
-    same: shares.filter((share) => share === 1).length,
-    commonShare: shares.reduce((sum, share) => sum + share, 0) / shares.length,
   };
 }
 

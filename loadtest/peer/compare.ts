@@ -5,7 +5,13 @@ import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
 import { readArguments } from "../options.js";
 import { withServer } from "../processes.js";
-import { type Agreement, askAll, compareAnswers } from "./agreement.js";
+import {
+  type Agreement,
+  askAll,
+  compareAnswers,
+  compareFirst,
+  type FirstAgreement,
+} from "./agreement.js";
 import { findPrograms, llamaCpp } from "./llama-cpp.js";
 import { ours } from "./ours.js";
 import { PROMPTS } from "./prompts.js";
@@ -49,33 +55,48 @@ export async function compare(args: readonly string[]): Promise<number> {
   const [path] = operands;
   if (path === undefined) throw new UsageError(`the path of llama.cpp is missing\n\n${USAGE}`);
   const { path: model } = await resolveModel(values.model);
-  const contestants = [ours(values.threads), llamaCpp(findPrograms(path), values.threads)] as const;
-  const [own, peer] = await Promise.all(
-    contestants.map((each) => {
-      const { program, args } = each.server(model, 1);
-      const first = PROMPTS.slice(0, values.firstPrompts);
-      const greedy = PROMPTS.slice(0, values.greedyPrompts);
-      return withServer(program, args, (url) => askAll(url, first, greedy, values.tokens));
-    }),
-  );
-  const agreement = compareAnswers(own!, peer!);
-  console.log(table(basename(model), values.tokens, agreement));
+  const own = ours(values.threads).server(model, 1);
+  const peer = llamaCpp(findPrograms(path), values.threads).server(model, 1);
+  const exact = { ...own, args: [...own.args, "--activations", "fp32"] };
+  const first = PROMPTS.slice(0, values.firstPrompts);
+  const greedy = PROMPTS.slice(0, values.greedyPrompts);
+  const answers = ({ program, args }: typeof own, asked: readonly string[]) =>
+    withServer(program, args, (url) => askAll(url, first, asked, values.tokens));
+  const [ownAnswers, peerAnswers, exactAnswers] = [
+    await answers(own, greedy),
+    await answers(peer, greedy),
+    await answers(exact, []),
+  ];
+  const agreement = compareAnswers(ownAnswers, peerAnswers);
+  const rounding = {
+    own: compareFirst(ownAnswers.first, exactAnswers.first),
+    peer: compareFirst(peerAnswers.first, exactAnswers.first),
+  };
+  console.log(table(basename(model), values.tokens, agreement, rounding));
   if (values.output !== null) {
-    const report = { ...circumstances(), file: basename(model), ...agreement };
+    const report = { ...circumstances(), file: basename(model), ...agreement, rounding };
     writeFileSync(values.output, `${JSON.stringify(report, null, 2)}\n`);
   }
   return 0;
 }
 
-function table(file: string, tokens: number, agreement: Agreement): string {
-  const { compared, missing, rms, most, answers, same, commonShare } = agreement;
+/** How far either side is from this server with float32 activations. */
+interface Rounding {
+  readonly own: FirstAgreement;
+  readonly peer: FirstAgreement;
+}
+
+function table(file: string, tokens: number, agreement: Agreement, { own, peer }: Rounding) {
+  const { answers, same, commonShare } = agreement;
+  const spread = ({ rms, most }: FirstAgreement) => `${rms.toFixed(3)}, ${most.toFixed(3)}`;
   return `
 ${file}, beside llama.cpp
 | what | figure |
 |---|---|
-| log probabilities of its five likeliest first tokens | ${compared} compared, ${missing} not found |
-| their difference, root mean square | ${rms.toFixed(3)} |
-| their difference, at most | ${most.toFixed(3)} |
+| log probabilities of its five likeliest first tokens | ${agreement.compared} compared, ${agreement.missing} not found |
+| their difference: root mean square, most | ${spread(agreement)} |
+| ours from ours in float32 | ${spread(own)} |
+| llama.cpp's from ours in float32 | ${spread(peer)} |
 | greedy answers of ${tokens} tokens | ${same} of ${answers} the same |
 | text in common until the first difference | ${(100 * commonShare).toFixed(0)} % |
 `;

@@ -1,6 +1,7 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
+import type { CertificateFacts } from "../http/tls.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
 import { createInstruments, showTotal } from "./instruments.js";
@@ -87,6 +88,12 @@ export class Metrics {
 
   refused(code: ErrorCode): void {
     this.#server.refusals.inc({ reason: code });
+  }
+
+  /** The certificate that is served from now on. */
+  certificate({ subject, validTo }: CertificateFacts): void {
+    this.#server.certificateEnds.reset();
+    this.#server.certificateEnds.set({ subject }, Date.parse(validTo) / 1000);
   }
 
   spansSent(spans: number): void {

@@ -203,6 +203,11 @@ export const SERVER_METRICS = {
   adapterBudget: gauge("smore_adapter_budget_bytes", "Memory that adapters may use.", ["tier"]),
   weightBytes: gauge("smore_weight_bytes", "Memory of the packed base weights."),
   kvBytes: gauge("smore_kv_bytes", "Memory of the KV cache."),
+  certificateEnds: gauge(
+    "smore_tls_certificate_end_seconds",
+    "When the certificate ends, in seconds since 1970. No series without TLS.",
+    ["subject"],
+  ),
   cpuSeconds: counter(
     "process_cpu_seconds_total",
     "CPU time of the process, with the engine's threads.",
