@@ -190,7 +190,8 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
   }
 
   delta(choice: Choice, delta: Delta): string {
-    return this.#chunk(choice, delta, jsonOf(this.#logprobs(delta.pieces)), null);
+    const logprobs = this.#logprobs(delta.pieces);
+    return this.#chunk(choice, delta, logprobs === null ? "null" : jsonOf(logprobs), null);
   }
 
   finish(choice: Choice, last: Delta): string {

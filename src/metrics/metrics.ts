@@ -115,6 +115,12 @@ export class Metrics {
     this.#model.cachedTokens.inc(cachedTokens);
   }
 
+  /** A token's bytes were written; `computed` is when the engine had it, in ms of process.hrtime. */
+  delivered(computed: number): void {
+    const [seconds, nanoseconds] = process.hrtime();
+    this.#server.delivery.observe(seconds + nanoseconds / 1e9 - computed / 1000);
+  }
+
   firstToken(seconds: number): void {
     this.#model.firstToken.observe(seconds);
     this.#model.generatedTokens.inc();
