@@ -1,6 +1,7 @@
 // npm test [-- PART...]: set-up, then every check that can run here, each by its name, and a closing
 // line for each. The sanitizers have a build of their own. Nothing is downloaded but packages.
 
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -14,6 +15,7 @@ const parts = {
     nativeTests("build", ["-DSMORE_SANITIZE="], "smore_tests", ["smore_tests", "smore_benches"]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
+  arm64: armTests,
   train: trainingTests,
   node: nodeTests,
 };
@@ -30,6 +32,16 @@ function nativeTests(folder, configure, test = "smore_tests", targets = ["smore_
       UBSAN_OPTIONS: "print_stacktrace=1",
     })
   );
+}
+
+/** Built for 64-bit Arm, run by an emulator. */
+function armTests() {
+  for (const tool of ["aarch64-linux-gnu-g++", "qemu-aarch64-static"]) {
+    if (spawnSync(tool, ["--version"]).status !== 0) {
+      return `there is no ${tool} (Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static)`;
+    }
+  }
+  return nativeTests("build/arm64", ["--preset", "arm64"]);
 }
 
 /** @param {string} build */
@@ -80,6 +92,8 @@ const HELP = `Usage: npm test [-- PART...]
               apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
   threads     those of the thread pool and the adapters' cache under the thread sanitizer
+  arm64       the unit tests for 64-bit Arm, under an emulator; they need a cross compiler and qemu
+              (Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static)
   train       tests of the training tasks and of what checks their answers, with Python alone; of the
               mathematics too where its Python environment is (npm run smore -- train --setup)
   node        tests of the server over real sockets; those of the default model need it in the cache

@@ -1,0 +1,7 @@
+#include "core/cpu_relax.h"
+
+namespace smore {
+
+void cpu_relax() { asm volatile("yield"); }
+
+}  // namespace smore
