@@ -75,7 +75,7 @@ function drawAdapter(adapter: AdapterEntry): HTMLElement {
     "li",
     {},
     element("span", { class: "adapter-name" }, id),
-    element("span", { class: "figures" }, `${bytes(resident)} / ${bytes(all)}`),
+    element("span", { class: "figures" }, all === 0 ? "" : `${bytes(resident)} / ${bytes(all)}`),
     element("div", { class: "bar-track", "aria-hidden": "true" }, fill),
     element("span", { class: "quiet" }, tierText(adapter)),
   );
