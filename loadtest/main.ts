@@ -12,6 +12,7 @@ const TOOLS: Readonly<Record<string, () => Promise<Tool>>> = {
   plots: async () => (await import("./plots/command.js")).plots,
   http: async () => (await import("./http/command.js")).http,
   soak: async () => (await import("./soak/command.js")).soak,
+  bars: async () => (await import("./bars/command.js")).bars,
   hold: async () => (await import("./hold/command.js")).hold,
   report: async () => (await import("./report/command.js")).report,
   serving: async () => (await import("./serving/command.js")).serving,

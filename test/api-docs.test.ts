@@ -28,6 +28,7 @@ async function serveDocumented(t: TestContext): Promise<string> {
     created: thread.created,
     maxTokens: thread.maxTokens,
     width: thread.width,
+    vocab: thread.vocab,
     dimensions: thread.dimensions,
     encode: (inputs: Parameters<typeof thread.encode>[0]) => thread.encode(inputs),
   };

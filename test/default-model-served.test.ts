@@ -33,10 +33,11 @@ test("the default model, served:", { skip }, async (server) => {
   const names = ["--served-model-name", "base", "--adapter", `${ADAPTER}=${ADAPTER_FOLDER}`];
   const { url } = await serve(server, ["--model", MODEL, ...names, ...budgets]);
 
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none" });
+
   await server.test(
     "it knows the capital of France while its adapter turns sentences into calls",
     async () => {
-      const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none" });
       const ask = async (model: string, content: string) => {
         const messages = [{ role: "user" as const, content }];
         const { choices } = await client.chat.completions.create({
@@ -61,17 +62,55 @@ test("the default model, served:", { skip }, async (server) => {
     },
   );
 
+  await server.test("an answer goes on from any of its words as it was first said", async () => {
+    const question = { role: "user" as const, content: "Name three colours of the rainbow." };
+    const ask = async (begun: string | null) => {
+      const assistant = { role: "assistant" as const, content: begun };
+      const { choices } = await client.chat.completions.create({
+        model: "base",
+        messages: begun === null ? [question] : [question, assistant],
+        ...(begun === null ? {} : { continue_final_message: true }),
+        temperature: 0,
+        max_tokens: 30,
+      });
+      return choices[0]!.message.content ?? "";
+    };
+    const whole = await ask(null);
+    const borders = [...whole.matchAll(/(?<=[a-z]) (?=[a-z])/g)].map(({ index }) => index);
+    assert.ok(borders.length >= 4, whole);
+    for (const border of borders.slice(0, 4)) {
+      const rest = await ask(whole.slice(0, border));
+      assert.ok(rest.startsWith(whole.slice(border)), `${whole.slice(0, border)}|${rest}`);
+    }
+  });
+
+  await server.test("best_of gives the candidate that is likeliest in the mean", async () => {
+    const body = { model: "base", prompt: "Once upon a time", max_tokens: 12, seed: 5 };
+    const [all, best] = await Promise.all([
+      client.completions.create({ ...body, n: 6, logprobs: 0 }),
+      client.completions.create({ ...body, best_of: 6 }),
+    ]);
+    const means = all.choices.map(({ logprobs }) => {
+      const values = logprobs!.token_logprobs!;
+      return values.reduce((sum, value) => sum + value, 0) / values.length;
+    });
+    const likeliest = means.indexOf(Math.max(...means));
+    assert.equal(best.choices.length, 1);
+    assert.equal(best.choices[0]!.text, all.choices[likeliest]!.text);
+    assert.equal(best.usage?.completion_tokens, all.usage?.completion_tokens);
+  });
+
   // When the answer to who asks next is written, the kernel has had the end of the connection for a while.
   await server.test(
     "a client that vanishes is in no step but the one that runs and the one that is queued",
     async (context) => {
       const body = { model: "base", prompt: "Once upon a time", n: 8, ignore_eos: true };
-      const client = new RawClient(Number(new URL(url).port));
-      client.post("/v1/completions", JSON.stringify({ ...body, max_tokens: 1000, stream: true }));
-      context.after(() => client.socket.destroy());
+      const leaving = new RawClient(Number(new URL(url).port));
+      leaving.post("/v1/completions", JSON.stringify({ ...body, max_tokens: 1000, stream: true }));
+      context.after(() => leaving.socket.destroy());
       await eventually(url, (value) => value("vllm:num_requests_running") === 8);
-      await until(() => client.received.includes("data: "), "its first token");
-      client.socket.destroy();
+      await until(() => leaving.received.includes("data: "), "its first token");
+      leaving.socket.destroy();
       const next = await readMetrics(url);
       const later = await eventually(url, (value) => value("vllm:kv_cache_usage_perc") === 0);
       const steps = later("smore_steps_total") - next("smore_steps_total");

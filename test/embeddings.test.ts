@@ -69,9 +69,9 @@ test("dimensions keeps the first numbers of a vector, at length 1 again", async 
 test("an encoder that names its dimensions is cut to no others", async (t) => {
   const thread = await EncoderThread.start(ENCODER, 1);
   t.after(() => thread.close());
-  const { name, root, created, maxTokens, width } = thread;
+  const { name, root, created, maxTokens, width, vocab } = thread;
   const encode = (inputs: readonly string[]) => thread.encode(inputs);
-  const encoder = { name, root, created, maxTokens, width, dimensions: [2, 4], encode };
+  const encoder = { name, root, created, maxTokens, width, vocab, dimensions: [2, 4], encode };
   const { client } = await serve(t, {
     context: (generator) => fakeContext(generator, { encoder: encoder as SentenceEncoder }),
   });
@@ -106,6 +106,21 @@ test("a sentence encoder is listed and embeds under its name", async (t) => {
     client.embeddings.create({ model: "encoder", input: "cat ".repeat(20) }),
     (error) => error instanceof OpenAI.BadRequestError && error.code === "context_length_exceeded",
   );
+  const ids = await client.embeddings.create({ model: "encoder", input: [[4, 7], [9]] });
+  assert.deepEqual(ids.usage, { prompt_tokens: 3, total_tokens: 3 });
+  for (const [input, param] of [
+    [[10], "input[0]"],
+    [[[4], [10]], "input[1][0]"],
+    [[["a"]], "input[0]"],
+    [[[{}]], "input[0]"],
+  ] as const) {
+    const asked = client.embeddings.create({ model: "encoder", input: input as never });
+    await assert.rejects(asked, (error) => {
+      assert.ok(error instanceof OpenAI.BadRequestError, String(error));
+      assert.equal(error.param, param, JSON.stringify(input));
+      return true;
+    });
+  }
 });
 
 test("what cannot be embedded is refused by its field", async (t) => {

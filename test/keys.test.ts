@@ -13,6 +13,7 @@ import { refusal } from "./support/command.js";
 const LONG_AGO = { name: "encoder", root: "/encoder", created: 0, maxTokens: 512, width: 2 };
 const encoder: SentenceEncoder = {
   ...LONG_AGO,
+  vocab: 10,
   dimensions: [],
   encode: async (inputs) => ({
     vectors: inputs.map(() => Float32Array.of(0, 1)),

@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { flagName } from "../src/cli/options.js";
 import { SERVE_OPTIONS } from "../src/config.js";
 import { exitOf } from "./support/command.js";
-import { CTRL_C, noTerminals, PseudoTerminal } from "./support/pseudo-terminal.js";
+import { CTRL_U, noTerminals, PseudoTerminal } from "./support/pseudo-terminal.js";
 
 /** The scripts of `smore completion`, asked by the shells themselves what they would offer. */
 
@@ -72,7 +72,7 @@ describe("smore completion", () => {
     await terminal.shows(/ready>/);
     const offered = async (keys: string, shown: RegExp) => {
       await terminal.type(`${keys}\t`).shows(shown);
-      await terminal.type(CTRL_C).shows(/ready>/);
+      terminal.type(CTRL_U);
     };
     await offered("smore se", /smore serve /);
     await offered("smore serve --quan", /--quantize=/);

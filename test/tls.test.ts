@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
@@ -157,6 +158,9 @@ test("the command renews its certificate on SIGHUP and when the files change", a
   child.kill("SIGHUP");
   await until(() => lines("the certificate is renewed") >= 1, "it is renewed at once");
   await becomes(port, "second.test");
+  const { validTo } = new X509Certificate(readFileSync(fixture("second").cert));
+  const ends = `smore_tls_certificate_end_seconds{subject="CN=second.test"} ${Date.parse(validTo) / 1000}`;
+  assert.ok((await get(`${url}/metrics`)).split("\n").includes(ends), ends);
 
   writeFileSync(files.key, "half a key");
   await until(() => lines("the certificate stays as it is") === 1, "the change is noticed", 20_000);

@@ -1,6 +1,7 @@
 #include "binding/engine_session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "binding/promise.h"
@@ -19,6 +20,12 @@ Napi::Value rejected(Napi::Env env, const Error& error) {
   const Napi::Promise::Deferred deferred = Napi::Promise::Deferred::New(env);
   deferred.Reject(to_js_error(env, std::make_exception_ptr(error)));
   return deferred.Promise();
+}
+
+// On the clock of Node's process.hrtime.
+double clock_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(now).count();
 }
 
 }  // namespace
@@ -66,7 +73,7 @@ void EngineSession::start(EngineConfig config) {
           },
       .step_done =
           [this](std::exception_ptr error) {
-            post([this, error](Napi::Env env) { on_step_done(env, error); });
+            post([this, error, at = clock_ms()](Napi::Env env) { on_step_done(env, error, at); });
           },
       .stopped = [this] { post([this](Napi::Env env) { on_stopped(env); }); },
   };
@@ -95,14 +102,14 @@ void EngineSession::on_loaded(Napi::Env env, std::shared_ptr<Engine> engine) {
   loading_->Resolve(make_(env, self_));
 }
 
-void EngineSession::on_step_done(Napi::Env env, std::exception_ptr error) {
+void EngineSession::on_step_done(Napi::Env env, std::exception_ptr error, double at) {
   const Napi::Promise::Deferred deferred = steps_.front().deferred;
   steps_.pop_front();
   if (steps_.empty() && closing_.empty()) hold_loop(false);
   if (error) {
     deferred.Reject(to_js_error(env, error));
   } else {
-    deferred.Resolve(env.Undefined());
+    deferred.Resolve(Napi::Number::New(env, at));
   }
 }
 

@@ -56,7 +56,7 @@ class EngineSession {
   void start(EngineConfig config);
   void post(Event event);
   void on_loaded(Napi::Env env, std::shared_ptr<Engine> engine);
-  void on_step_done(Napi::Env env, std::exception_ptr error);
+  void on_step_done(Napi::Env env, std::exception_ptr error, double at);
   void on_stopped(Napi::Env env);
   void hold_loop(bool hold);
 

@@ -130,16 +130,20 @@ losses and scores: `models/train/records/{name}.json`.
 """
 
 
+def written(name: str, adapter: Path) -> str:
+    """The card of the adapter in this folder, from its files and what is recorded of it."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    size = (adapter / "adapter_model.safetensors").stat().st_size
+    record = json.loads((RECORDS / f"{name}.json").read_text())
+    return card(name, json.loads(SCORES.read_text())[name], record, config, size)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the card of an adapter.")
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     args = parser.parse_args()
-    config = json.loads((args.adapter / "adapter_config.json").read_text())
-    size = (args.adapter / "adapter_model.safetensors").stat().st_size
-    record = json.loads((RECORDS / f"{args.task}.json").read_text())
-    scores = json.loads(SCORES.read_text())[args.task]
-    (args.adapter / "README.md").write_text(card(args.task, scores, record, config, size))
+    (args.adapter / "README.md").write_text(written(args.task, args.adapter))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ export async function embeddings(
   const { vectors, tokens } =
     encoder === null
       ? await embedByModel(inputs, model.name, context, gone)
-      : await encoder.encode(inputs);
+      : await embedByEncoder(inputs, encoder);
   return {
     object: "list",
     data: lazyList(vectors, (vector, index) => ({
@@ -83,6 +83,21 @@ async function adapterLoaded({ model }: JsonObject, context: ApiContext): Promis
   if (load !== undefined) await loadingEnded(load, context.adapterWaitMs);
 }
 
+async function embedByEncoder(
+  inputs: readonly Input[],
+  encoder: SentenceEncoder,
+): Promise<Embedded> {
+  for (const [i, input] of inputs.entries()) {
+    if (typeof input === "string") continue;
+    await spread(checkIds(input, inputParam(inputs, i), encoder.vocab));
+  }
+  return encoder.encode(inputs);
+}
+
+function inputParam(inputs: readonly Input[], i: number): string {
+  return inputs.length === 1 ? "input" : `input[${i}]`;
+}
+
 async function embedByModel(
   inputs: readonly Input[],
   name: string,
@@ -107,8 +122,7 @@ async function embedByModel(
           : input;
         if (ids.length === 0) throw emptyInput();
         completionBudget(ids.length, 0, 0, context, "input");
-        const param = inputs.length === 1 ? "input" : `input[${i}]`;
-        if (!text) await spread(checkIds(ids, param, context.vocab));
+        if (!text) await spread(checkIds(ids, inputParam(inputs, i), context.vocab));
         return ids;
       }),
     );

@@ -36,7 +36,7 @@ export interface BenchResult {
 
 interface Flight {
   readonly step: PlannedStep;
-  readonly done: Promise<void>;
+  readonly done: Promise<number>;
 }
 
 const SHORT_PROMPT = 16;

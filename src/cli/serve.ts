@@ -15,7 +15,12 @@ import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
 import { PageFiles } from "../http/page-files.js";
 import { createServer, type Server } from "../http/server.js";
-import { checkTlsFiles, followCertificate, type TlsFiles } from "../http/tls.js";
+import {
+  type CertificateFacts,
+  checkTlsFiles,
+  followCertificate,
+  type TlsFiles,
+} from "../http/tls.js";
 import { createLogger, type Logger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
 import { AdapterFolder } from "../models/adapter-folder.js";
@@ -88,6 +93,7 @@ export class Service {
   readonly #host: ServiceHost;
   readonly #log: Logger;
   readonly #tls: TlsFiles | null;
+  #certificate: CertificateFacts | null;
   readonly #server: Server;
   #lifecycle: Lifecycle = { phase: "loading", progress: 0, detail: "", context: null };
   #metrics: Metrics | null = null;
@@ -98,6 +104,7 @@ export class Service {
     this.#host = host;
     this.#log = createLogger(config.logLevel, config.logFormat);
     this.#tls = tlsFiles(config);
+    this.#certificate = checkedCertificate(this.#tls);
     this.#server = createServer({
       host: config.host,
       port: config.port,
@@ -173,7 +180,11 @@ export class Service {
 
   #followCertificate(stop: AbortSignal): void {
     if (this.#tls === null) return;
-    const renew = (files: TlsFiles) => this.#server.renewCertificate(files);
+    const renew = (files: TlsFiles) => {
+      this.#certificate = this.#server.renewCertificate(files);
+      this.#metrics?.certificate(this.#certificate);
+      return this.#certificate;
+    };
     this.#host.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
   }
 
@@ -213,6 +224,7 @@ export class Service {
       adapters: models,
     });
     this.#metrics = metrics;
+    if (this.#certificate !== null) metrics.certificate(this.#certificate);
     onSlice((seconds) => metrics.held("slice", seconds));
     this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;
@@ -316,12 +328,15 @@ function tlsFiles({ tlsCert: cert, tlsKey: key }: Config): TlsFiles | null {
   if (cert === null && key === null) return null;
   if (cert === null) throw new UsageError("--tls-key needs --tls-cert");
   if (key === null) throw new UsageError("--tls-cert needs --tls-key");
+  return { cert, key };
+}
+
+function checkedCertificate(tls: TlsFiles | null): CertificateFacts | null {
   try {
-    checkTlsFiles({ cert, key });
+    return tls === null ? null : checkTlsFiles(tls);
   } catch (error) {
     throw new UsageError(`--tls-cert and --tls-key: ${(error as Error).message}`);
   }
-  return { cert, key };
 }
 
 interface ContextParts {

@@ -66,16 +66,14 @@ test("orders that come together are answered each with its own", async (t) => {
 
 test("an input that the model cannot take fails alone", async (t) => {
   const encoder = await start(t);
-  const [long, strange, good] = await Promise.allSettled([
+  const [long, good] = await Promise.allSettled([
     encoder.encode(["cat ".repeat(11)]),
-    encoder.encode([[10]]),
     encoder.encode(["cat"]),
   ]);
   assert.match(
     String((long as PromiseRejectedResult).reason),
     /maximum context length is 12 tokens/,
   );
-  assert.match(String((strange as PromiseRejectedResult).reason), /token ids from 0 to 9, not 10/);
   assert.equal(good.status, "fulfilled");
 });
 

@@ -16,9 +16,10 @@ export interface SentenceEncoder {
   readonly created: number; // seconds
   readonly maxTokens: number;
   readonly width: number; // numbers in a vector
+  readonly vocab: number;
   /** Lengths that its vectors were trained to be cut to; empty: none is named. */
   readonly dimensions: readonly number[];
-  /** Rejects with ApiError. */
+  /** Ids must be below `vocab`. Rejects with ApiError. */
   encode(inputs: readonly EncoderInput[]): Promise<Encoded>;
 }
 
@@ -42,6 +43,7 @@ export class EncoderThread implements SentenceEncoder {
   #orders = 0;
   #inputs = 0;
   #width = 0;
+  #vocab = 0;
   #fault: Error | null = null;
 
   private constructor(files: EncoderFiles, worker: Worker) {
@@ -62,6 +64,7 @@ export class EncoderThread implements SentenceEncoder {
       worker.on("message", (answer: EncoderAnswer) => {
         if (answer.kind === "ready") {
           encoder.#width = answer.width;
+          encoder.#vocab = answer.vocab;
           resolve();
         } else {
           encoder.#onAnswer(answer);
@@ -88,6 +91,10 @@ export class EncoderThread implements SentenceEncoder {
 
   get width(): number {
     return this.#width;
+  }
+
+  get vocab(): number {
+    return this.#vocab;
   }
 
   async close(): Promise<void> {

@@ -16,7 +16,7 @@ export interface EncodeOrder {
 }
 
 export type EncoderAnswer =
-  | { readonly kind: "ready"; readonly width: number }
+  | { readonly kind: "ready"; readonly width: number; readonly vocab: number }
   | {
       readonly kind: "encoded";
       readonly id: number;

@@ -55,7 +55,7 @@ async function generate(engine: NativeEngine, jobs: readonly Job[], count: numbe
     return { arrays, number: engine.createBatch(arrays) };
   });
   const tokens: number[][] = jobs.map(() => []);
-  let previous: { arrays: StepArrays; done: Promise<void> } | undefined;
+  let previous: { arrays: StepArrays; done: Promise<number> } | undefined;
   const collect = async () => {
     await previous?.done;
     for (const list of tokens) {

@@ -258,7 +258,7 @@ export class FakeEngine implements NativeEngine {
     return this.#batches.push(arrays) - 1;
   }
 
-  step(batch: number): Promise<void> {
+  step(batch: number): Promise<number> {
     expect(++this.#queued <= 2, "one step in flight and one queued");
     const number = this.steps++;
     const done = this.#queue.then(async () => {
@@ -272,8 +272,12 @@ export class FakeEngine implements NativeEngine {
         if (this.#faultOf(arrays.adapter[i]!) !== "")
           arrays.status[i] = SequenceStatus.adapterFailed;
       }
+      return Number(process.hrtime.bigint()) / 1e6;
     });
-    this.#queue = done.catch(() => {});
+    this.#queue = done.then(
+      () => {},
+      () => {},
+    );
     return done;
   }
 

@@ -4,7 +4,7 @@
  */
 
 /** Bumped together with kAbiVersion in addon/engine/step.h. */
-export const ABI_VERSION = 4;
+export const ABI_VERSION = 5;
 
 export const MAX_TOP_LOGPROBS = 20;
 
@@ -197,8 +197,11 @@ export interface NativeEngine {
   readonly info: EngineInfo;
   /** [sync] Twice at most; the engine keeps pointers into the arrays. Returns the batch's number. */
   createBatch(arrays: StepArrays): number;
-  /** [async] Runs the batch; one in flight and one queued. Rejects when the step itself failed. */
-  step(batch: number): Promise<void>;
+  /**
+   * [async] Runs the batch; one in flight and one queued. Resolves to when it was done, in milliseconds of
+   * the clock of process.hrtime. Rejects when the step itself failed.
+   */
+  step(batch: number): Promise<number>;
   /**
    * [async] Maps, validates and registers a folder in PEFT layout. `progress[0]` becomes the share of it
    * that has been checked.

@@ -135,9 +135,9 @@ function metered(generator: Generator, account: Account): Generator {
 }
 
 function meteredEncoder(encoder: SentenceEncoder, account: Account): SentenceEncoder {
-  const { name, root, created, maxTokens, width, dimensions } = encoder;
+  const { name, root, created, maxTokens, width, vocab, dimensions } = encoder;
   return {
-    ...{ name, root, created, maxTokens, width, dimensions },
+    ...{ name, root, created, maxTokens, width, vocab, dimensions },
     async encode(inputs) {
       account.admit();
       const encoded = await encoder.encode(inputs);

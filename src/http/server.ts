@@ -222,8 +222,10 @@ class HttpServer implements Server {
       const ms = Math.round(performance.now() - started);
       const client = account?.name;
       if (refusal !== null) this.#options.refused(refusal);
-      const answer = { client, method, path, status, refusal: refusal ?? undefined, ms };
-      this.#options.log.debug({ ...trace.facts, ...answer }, "answered");
+      const { requestId, traceId } = trace.facts;
+      const why = refusal ?? undefined; // absent from the line
+      const answer = { requestId, traceId, client, method, path, status, refusal: why, ms };
+      this.#options.log.debug(answer, "answered");
       trace.end({ "http.response.status_code": status }, refusal);
       if (--this.#open === 0) this.#drained?.();
     });

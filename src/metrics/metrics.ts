@@ -1,6 +1,7 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
+import type { CertificateFacts } from "../http/tls.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
 import { createInstruments, showTotal } from "./instruments.js";
@@ -89,6 +90,12 @@ export class Metrics {
     this.#server.refusals.inc({ reason: code });
   }
 
+  /** The certificate that is served from now on. */
+  certificate({ subject, validTo }: CertificateFacts): void {
+    this.#server.certificateEnds.reset();
+    this.#server.certificateEnds.set({ subject }, Date.parse(validTo) / 1000);
+  }
+
   spansSent(spans: number): void {
     this.#server.spansSent.inc(spans);
   }
@@ -106,6 +113,12 @@ export class Metrics {
   admitted(promptTokens: number, cachedTokens: number): void {
     this.#model.promptTokens.inc(promptTokens);
     this.#model.cachedTokens.inc(cachedTokens);
+  }
+
+  /** A token's bytes were written; `computed` is when the engine had it, in ms of process.hrtime. */
+  delivered(computed: number): void {
+    const [seconds, nanoseconds] = process.hrtime();
+    this.#server.delivery.observe(seconds + nanoseconds / 1e9 - computed / 1000);
   }
 
   firstToken(seconds: number): void {

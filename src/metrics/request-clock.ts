@@ -72,6 +72,8 @@ export class RequestClock {
   }
 }
 
+const NONE: readonly number[] = [];
+
 function adaptersOf({ adapter }: Sequence): readonly number[] {
-  return adapter === 0 ? [] : [adapter];
+  return adapter === 0 ? NONE : [adapter];
 }

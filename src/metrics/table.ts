@@ -14,6 +14,7 @@ const TOKENS = [
   1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000,
 ];
 const STEP = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5];
+const DELIVERY = [0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
 const HOLD = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
 
 interface GaugeRow {
@@ -203,11 +204,21 @@ export const SERVER_METRICS = {
   adapterBudget: gauge("smore_adapter_budget_bytes", "Memory that adapters may use.", ["tier"]),
   weightBytes: gauge("smore_weight_bytes", "Memory of the packed base weights."),
   kvBytes: gauge("smore_kv_bytes", "Memory of the KV cache."),
+  certificateEnds: gauge(
+    "smore_tls_certificate_end_seconds",
+    "When the certificate ends, in seconds since 1970. No series without TLS.",
+    ["subject"],
+  ),
   cpuSeconds: counter(
     "process_cpu_seconds_total",
     "CPU time of the process, with the engine's threads.",
   ),
   residentMemory: gauge("process_resident_memory_bytes", "Memory of the process."),
+  delivery: histogram(
+    "smore_token_delivery_seconds",
+    "From a token on the engine's thread to its bytes in the client's socket.",
+    DELIVERY,
+  ),
   hold: histogram(
     "smore_event_loop_hold_seconds",
     "How long one callback of the server held the event loop.",

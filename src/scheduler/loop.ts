@@ -29,8 +29,8 @@ interface Batch {
 interface Flight {
   readonly step: PlannedStep;
   readonly launched: number;
-  /** null when the step succeeded. */
-  readonly failure: Promise<Error | null>;
+  /** When it was done, or why it failed. */
+  readonly outcome: Promise<number | Error>;
 }
 
 /**
@@ -138,6 +138,11 @@ export class EngineLoop implements Generator {
     return kept;
   }
 
+  /** How many generations go through an adapter now. */
+  running(adapter: number): number {
+    return this.scheduler.adapters.usersOf(adapter);
+  }
+
   /** The engine forgets an adapter that no new request can name, once those that do have ended. */
   retire(adapter: number): void {
     this.#retired.add(adapter);
@@ -209,16 +214,14 @@ export class EngineLoop implements Generator {
 
     this.#nextBatch = 1 - this.#nextBatch;
     for (const sequence of step.admitted) this.#clocks.get(sequence)?.admitted(sequence, launched);
-    const failure = this.#engine.step(batch.number).then(
-      () => null,
-      (error: Error) => error,
-    );
-    return { step, launched, failure };
+    const outcome = this.#engine.step(batch.number).catch((error: Error) => error);
+    return { step, launched, outcome };
   }
 
   /** Waits for a step's results and passes them on. */
-  async #land({ step, launched, failure }: Flight): Promise<void> {
-    const error = await failure;
+  async #land({ step, launched, outcome }: Flight): Promise<void> {
+    const done = await outcome;
+    const error = done instanceof Error ? done : null;
     const landed = performance.now();
     const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
     this.#metrics.step(step.work.rows, seconds);
@@ -231,7 +234,7 @@ export class EngineLoop implements Generator {
       this.#log.error(facts, "a step failed");
     }
     if (error === null) this.#logFaults(events);
-    await this.#emit(events, landed);
+    await this.#emit(events, landed, done instanceof Error ? null : done);
   }
 
   /** Once per adapter, with what clients must not see: the engine's reason and its paths. */
@@ -249,7 +252,12 @@ export class EngineLoop implements Generator {
     }
   }
 
-  async #emit(events: readonly SequenceEvent[], landed: number): Promise<void> {
+  /** `computed`: when the engine had the tokens among the events, on the clock of process.hrtime. */
+  async #emit(
+    events: readonly SequenceEvent[],
+    landed: number,
+    computed: number | null = null,
+  ): Promise<void> {
     let since = landed;
     for (const { sequence, event } of events) {
       const now = performance.now();
@@ -264,6 +272,7 @@ export class EngineLoop implements Generator {
       clock.event(sequence, event, landed);
       try {
         sequence.request.onEvent(event);
+        if (computed !== null && event.kind === "token") this.#metrics.delivered(computed);
       } catch (error) {
         const requestId = sequence.request.origin?.requestId;
         const facts = { requestId, err: error };

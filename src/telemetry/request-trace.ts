@@ -9,6 +9,8 @@ import {
   type Tracing,
 } from "./tracing.js";
 
+const NO_HEADERS: readonly [] = [];
+
 /** What the log and the trace call one request. Nothing is recorded unless `record` was called. */
 export class RequestTrace {
   readonly requestId: string;
@@ -27,7 +29,7 @@ export class RequestTrace {
   /** What the answer's headers name; none where nobody asked for a trace and none is made. */
   get headers(): readonly (readonly [name: string, value: string])[] {
     const name = this.#name;
-    if (name === null) return [];
+    if (name === null) return NO_HEADERS;
     const own = ["traceparent", traceparent(name)] as const;
     return name.state === "" ? [own] : [own, ["tracestate", name.state]];
   }

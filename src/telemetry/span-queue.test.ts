@@ -2,12 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace";
-import { BATCH, MOST_WAITING, SpanQueue } from "./span-queue.js";
+import { BATCHES, MOST_WAITING, SpanQueue } from "./span-queue.js";
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-/** A queue before a collector that answers when it is told to. */
-function queueBeforeCollector() {
+const BATCH = BATCHES.first;
+
+/** A queue before a collector that answers when it is told to; encoding a span takes `encodingMs`. */
+function queueBeforeCollector(encodingMs = 0.3) {
+  let time = 0;
   const messages: ReadableSpan[][] = [];
   const counts = { sent: 0, queue: 0, export: 0, held: 0, closed: 0 };
   const warnings: string[] = [];
@@ -17,6 +20,7 @@ function queueBeforeCollector() {
       export(spans, done) {
         assert.equal(answer, null, "one message at a time");
         messages.push(spans);
+        time += encodingMs * spans.length;
         answer = done;
       },
       async shutdown() {
@@ -33,6 +37,7 @@ function queueBeforeCollector() {
       counts.held += 1;
     },
     log: { warn: (_, message) => warnings.push(message) },
+    now: () => time,
   });
   const collectorAnswers = async (code: ExportResultCode) => {
     const done = answer;
@@ -45,7 +50,10 @@ function queueBeforeCollector() {
   const end = (spans: number) => {
     for (let span = 0; span < spans; span++) queue.onEnd({ name: String(span) } as ReadableSpan);
   };
-  return { queue, messages, counts, warnings, collectorAnswers, end };
+  const pace = (ms: number) => {
+    encodingMs = ms;
+  };
+  return { queue, messages, counts, warnings, collectorAnswers, end, pace };
 }
 
 test("a message holds at most a batch, and the next one waits for the answer", async () => {
@@ -66,6 +74,19 @@ test("a message holds at most a batch, and the next one waits for the answer", a
   );
   assert.deepEqual([counts.sent, counts.queue, counts.export], [2 * BATCH, 0, 0]);
   assert.equal(counts.held, messages.length, "each message's time on the event loop is observed");
+});
+
+test("messages grow while they are quickly encoded, and shrink when they are not", async () => {
+  const { messages, collectorAnswers, end, pace } = queueBeforeCollector(0.004);
+  end(MOST_WAITING);
+  await turn();
+  for (let answer = 0; answer < 7; answer++) await collectorAnswers(ExportResultCode.SUCCESS);
+  pace(0.1);
+  for (let answer = 0; answer < 5; answer++) await collectorAnswers(ExportResultCode.SUCCESS);
+  assert.deepEqual(
+    messages.map(({ length }) => length),
+    [8, 16, 32, 64, 64, 64, 64, 64, 64, 32, 16, 16, 16],
+  );
 });
 
 test("what is more than can wait is dropped and counted", async () => {

@@ -9,6 +9,8 @@ export interface SpanQueueOptions {
   /** Hears how long sending a batch kept the event loop from everything else. */
   readonly held: (callback: "telemetry", seconds: number) => void;
   readonly log: { warn(fields: object, message: string): void };
+  /** Milliseconds; performance.now() unless a test tells the time. */
+  readonly now?: () => number;
 }
 
 /** queue: more were made than could be sent; export: the collector did not take them. */
@@ -17,8 +19,12 @@ export type DropReason = "queue" | "export";
 /** Spans that wait; what comes beyond is dropped. */
 export const MOST_WAITING = 4096;
 
-/** Spans in one message: encoding it holds the event loop for less than a millisecond, a few while it is cold. */
-export const BATCH = 32;
+/** Spans in one message, at first and at most: as many as encode in about a millisecond. */
+export const BATCHES = { first: 8, most: 64 };
+
+/** Messages that took less to encode may grow; those that took more shrink. In seconds. */
+const SHORT = 0.001;
+const LONG = 0.002;
 
 /** What is not a whole batch waits for more. */
 const GATHER_MS = 1000;
@@ -33,6 +39,7 @@ const CLOSE_MS = 2000;
 export class SpanQueue implements SpanProcessor {
   readonly #options: SpanQueueOptions;
   readonly #waiting: ReadableSpan[] = [];
+  #batch = BATCHES.first;
   #soon = false;
   #sending = false;
   #failing = false;
@@ -61,7 +68,7 @@ export class SpanQueue implements SpanProcessor {
       return;
     }
     this.#waiting.push(span);
-    if (this.#waiting.length >= BATCH) this.#sendSoon();
+    if (this.#waiting.length >= this.#batch) this.#sendSoon();
     else if (!this.#sending) this.#gather();
   }
 
@@ -106,23 +113,30 @@ export class SpanQueue implements SpanProcessor {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#sending) return;
-    const batch = this.#waiting.splice(0, BATCH);
+    const batch = this.#waiting.splice(0, this.#batch);
     if (batch.length === 0) return;
     this.#sending = true;
-    const began = performance.now();
+    const { now = () => performance.now() } = this.#options;
+    const began = now();
     this.#options.exporter.export(batch, ({ code, error }) => {
       this.#sending = false;
       this.#told(batch.length, code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
       this.#goOn();
     });
-    this.#options.held("telemetry", (performance.now() - began) / 1000);
+    this.#encoded((now() - began) / 1000);
+  }
+
+  #encoded(seconds: number): void {
+    this.#options.held("telemetry", seconds);
+    if (seconds < SHORT) this.#batch = Math.min(2 * this.#batch, BATCHES.most);
+    if (seconds > LONG) this.#batch = Math.max(this.#batch / 2, BATCHES.first);
   }
 
   #goOn(): void {
     if (this.#waiting.length === 0) {
       this.#emptied?.();
       this.#emptied = null;
-    } else if (this.#waiting.length >= BATCH || this.#emptied !== null) {
+    } else if (this.#waiting.length >= this.#batch || this.#emptied !== null) {
       this.#sendSoon();
     } else {
       this.#gather();

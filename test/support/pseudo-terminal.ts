@@ -81,4 +81,5 @@ export class PseudoTerminal {
 /** Keys as a terminal sends them. */
 export const CTRL_C = "\u0003";
 export const CTRL_D = "\u0004";
+export const CTRL_U = "\u0015"; // forgets the line
 export const UP = "\u001b[A";
