@@ -36,6 +36,7 @@ interface Listed {
   readonly tier: string;
   readonly generation: number;
   readonly pinned: boolean;
+  readonly running: number;
   readonly bytes: number;
   readonly resident_bytes: number;
   readonly hits: number;
@@ -171,6 +172,20 @@ test("running requests keep the generation they began with", async (context) => 
   const started = await Promise.all(running.map(async (response) => ids(await response)));
   assert.deepEqual(new Set(started.map(String)), new Set([String(alone)]));
   assert.deepEqual(await greedyTokens(url, "mine", PROMPT), tokensOf("lora"));
+});
+
+test("the list tells how many generations go through an adapter now", async (context) => {
+  const { url } = await serve(context, ["--adapter", `mine=${join(TINY, "adapters/lora")}`]);
+  const body = { model: "mine", prompt: PROMPT, max_tokens: 220 };
+  const answers = Promise.all(Array.from({ length: 12 }, () => complete(url, body)));
+  let ended = false;
+  void answers.then(() => {
+    ended = true;
+  });
+  let most = 0;
+  while (!ended) most = Math.max(most, (await listed(url, "mine"))!.running);
+  assert.ok(most > 0 && most <= 12, `at most ${most} at a time`);
+  await eventually(async () => (await listed(url, "mine"))!.running === 0, "nothing runs");
 });
 
 test("a followed folder serves what is dropped in, replaced and removed", async (context) => {

@@ -119,6 +119,28 @@ test("a response gives log-probabilities where they are included", async (t) => 
   assert.equal(part.logprobs?.[0]?.top_logprobs.length, 2);
 });
 
+test("a long response with log-probabilities is streamed whole, its last events too", async (t) => {
+  const { client } = await serve(t, { reply: () => "a".repeat(300) });
+  const stream = await client.responses.create({
+    ...{ model: "fake", input: "hi", max_output_tokens: 200, top_logprobs: 20, stream: true },
+    include: ["message.output_text.logprobs"],
+  });
+  let deltas = 0;
+  const shown: (number | undefined)[] = [];
+  const numbers: number[] = [];
+  for await (const event of stream) {
+    numbers.push(event.sequence_number);
+    if (event.type === "response.output_text.delta") deltas += event.logprobs.length;
+    if (event.type === "response.output_text.done") shown.push(event.logprobs.length);
+    if (event.type !== "response.incomplete") continue;
+    const [item] = event.response.output;
+    const part = item?.type === "message" ? item.content[0] : undefined;
+    shown.push(part?.type === "output_text" ? part.logprobs?.length : undefined);
+  }
+  assert.deepEqual([deltas, ...shown], [200, 200, 200]);
+  assert.deepEqual(numbers, [...numbers.keys()]);
+});
+
 test("a failure within a streamed response is told as an event", async (t) => {
   const failure = { after: 1, code: "engine_failed", message: "broken" } as const;
   const { url } = await serve(t, { failure });

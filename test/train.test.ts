@@ -42,6 +42,7 @@ test("a run does not go on with other settings than it was begun with", async ()
   const out = join(folder, "other");
   mkdirSync(out);
   writeFileSync(join(out, "run.json"), JSON.stringify({ steps: 7 }));
+  writeFileSync(join(out, "checkpoint.pt"), "");
   const data = dataFile("other.jsonl", greetings);
   const { code, output } = await exitOf([
     "train",

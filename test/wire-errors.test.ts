@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -450,4 +450,13 @@ test("the running engine: the same words, and those about adapters", async (t) =
 test("no error of the table is left out above", () => {
   const left = Object.keys(ERRORS).filter((code) => !seen.has(code as ErrorCode));
   assert.deepEqual(left, []);
+});
+
+test("docs/api.md tells when each status is answered, and of no other", () => {
+  const document = readFileSync(new URL("../../docs/api.md", import.meta.url), "utf8");
+  const section = /^## Errors\n(.*?)^## /ms.exec(document)?.[1] ?? "";
+  const rows = [...section.matchAll(/^\| (\d{3}(?:, \d{3})*) \|/gm)];
+  const told = rows.flatMap(([, statuses = ""]) => statuses.split(", ").map(Number));
+  const known = new Set(Object.values(ERRORS).map(({ status }) => status));
+  assert.deepEqual(told.sort(), [...known].sort());
 });

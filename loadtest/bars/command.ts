@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { integer, optionHelp, text } from "../../src/cli/options.js";
 import { circumstances } from "../circumstances.js";
 import { readArguments } from "../options.js";
-import { type EngineFigures, measureEngine } from "./engine.js";
+import { type EngineFigures, measureEngine, measureRefusals } from "./engine.js";
 import { type FrontFigures, measureFront } from "./front.js";
 
 const OPTIONS = {
@@ -65,8 +65,17 @@ export async function bars(args: readonly string[]): Promise<number> {
       print(bar);
     }
   }
+  const refusals = await measureRefusals(model);
+  const bar: Bar = {
+    what: "p99 of refusals in a burst of 200",
+    figure: `${refusals.toFixed(0)} ms`,
+    bar: "< 250 ms",
+    kept: refusals < 250,
+  };
+  told.push(bar);
+  print(bar);
   if (output !== null) {
-    const report = { ...circumstances(), front, engines, bars: told };
+    const report = { ...circumstances(), front, engines, refusals, bars: told };
     writeFileSync(output, `${JSON.stringify(report, null, 2)}\n`);
   }
   return told.some(({ kept }) => kept === false) ? 1 : 0;

@@ -51,6 +51,28 @@ export async function measureEngine(
   });
 }
 
+const BURST = 200;
+
+/** How long the refused ones of 200 requests at once waited for it, in ms: the 99th percentile. */
+export async function measureRefusals(model: string | null): Promise<number> {
+  const limits = ["--max-batch", "4", "--max-queue", "16", "--log-level", "error"];
+  const args = ["serve", ...limits, ...(model === null ? [] : ["--model", model])];
+  return withServer(SMORE, args, async (url) => {
+    const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
+    const body = JSON.stringify({ model: data[0]!.id, prompt: [1, 2, 3], max_tokens: 64 });
+    const waits: number[] = [];
+    const asked = Array.from({ length: BURST }, async () => {
+      const began = performance.now();
+      const response = await fetch(`${url}/v1/completions`, { method: "POST", body });
+      if (response.status === 503) waits.push(performance.now() - began);
+      await response.arrayBuffer();
+    });
+    await Promise.all(asked);
+    if (waits.length === 0) throw new CommandError(`none of ${BURST} requests was refused`);
+    return percentile(Float64Array.from(waits).sort(), 99);
+  });
+}
+
 class Load {
   readonly #client: StreamingClient;
   readonly #model: string;

@@ -67,7 +67,11 @@ export function scenariosOf(model: string, window: number): Scenario[] {
     post(
       "32 tools",
       chats,
-      chat({ tools: Array.from({ length: 32 }, (_, i) => tool(i)), tool_choice: "required" }),
+      chat({
+        tools: Array.from({ length: 32 }, (_, i) => tool(i)),
+        tool_choice: "required",
+        ignore_eos: false,
+      }),
     ),
     post(
       "256 embeddings",

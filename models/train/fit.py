@@ -30,7 +30,8 @@ from .chat import Chat
 from .curve import loss_curve
 from .smore import Tree
 from .tasks import TASKS, task_of
-from .tasks.task import Task
+from .tasks.file import FileTask
+from .tasks.task import Example, Task
 
 TREE = Tree(
     num_experts=(4, 4),
@@ -81,12 +82,24 @@ class Batches:
 
     def _row(self) -> tuple[list[int], int]:
         """Token ids after the prefix, and how many of them are the answer."""
-        case = self._task.example("train", self._rng)
-        prompt = self._chat.prompt(case.messages)
-        answer = [*self._chat.encode(case.answer), self._chat.end_id]
-        if (length := len(prompt) + len(answer)) > MAX_TOKENS:
-            raise ValueError(f"an example of {length} tokens is too long, {MAX_TOKENS} fit: {case.prompt[:60]} ...")
+        example = self._task.example("train", self._rng)
+        prompt, answer = tokens_of(self._chat, example)
+        if len(prompt) + len(answer) > MAX_TOKENS:
+            raise ValueError(f"an example has more than {MAX_TOKENS} tokens: {example.prompt[:60]} ...")
         return prompt[len(self.prefix) :] + answer, len(answer)
+
+
+def tokens_of(chat: Chat, example: Example) -> tuple[list[int], list[int]]:
+    """Of the prompt as the template frames it, and of the answer with its end."""
+    return chat.prompt(example.messages), [*chat.encode(example.answer), chat.end_id]
+
+
+def too_long(task: FileTask, chat: Chat) -> str | None:
+    """Names the first line that does not fit."""
+    for number, example in enumerate(task.lines, start=1):
+        if (length := sum(map(len, tokens_of(chat, example)))) > MAX_TOKENS:
+            return f"{task.path}, line {number}: {length} tokens with the frame of the chat; {MAX_TOKENS} fit"
+    return None
 
 
 def collate(rows: list[tuple[list[int], int]]) -> Batch:
@@ -141,12 +154,19 @@ def update(
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     source = Gguf(args.model)
+    chat = Chat(source)
+    try:
+        task = task_of(args)
+    except ValueError as fault:
+        sys.exit(f"smore: {fault}")
+    if isinstance(task, FileTask) and (fault := too_long(task, chat)):
+        sys.exit(f"smore: {fault}")
     model = Llama(source, torch.bfloat16)
     adapter = Adapter(model, TREE, LAYERS)
     count = sum(p.numel() for p in parameters_of(adapter))
     print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
     optimizer = optimizer_of(adapter)
-    batches = Batches(Chat(source), task_of(args), args.seed)
+    batches = Batches(chat, task, args.seed)
     prefix = torch.tensor([batches.prefix])
     checkpoint, log = args.out / "checkpoint.pt", []
     args.out.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ function readyAdapter(adapter: ServedAdapter, adapters: ApiContext["adapters"]) 
     kind: info.kind,
     generation: adapter.adapter,
     pinned: adapter.pinned,
+    running: adapters.running(adapter),
     tier: place.resident ? "host" : "disk",
     bytes: info.bytes,
     resident_bytes: place.residentBytes,

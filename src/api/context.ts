@@ -50,6 +50,8 @@ export interface AdapterControl {
   /** The load in progress of a name that is not served yet. */
   loading(name: string): AdapterLoad | undefined;
   place(adapter: ServedAdapter): NativeAdapterPlace;
+  /** How many generations go through it now. */
+  running(adapter: ServedAdapter): number;
   /** A path that a client named, resolved. Throws ApiError unless it is below an allowed root. */
   allowedPath(path: string): Promise<string>;
   /** Throws ApiError, or the engine's error about the folder. */

@@ -20,18 +20,20 @@ export function* readEcho(
   decoder: IncrementalDecoder,
 ): Generator<void, Echo> {
   const offsets = [0];
-  let decoded = "";
+  const texts: string[] = [];
   let length = 0;
-  for (const [i, id] of ids.entries()) {
-    if (i % TOKENS_AT_ONCE === 0) yield;
-    const piece = decoder.push(id);
-    decoded += piece;
-    length += characters(piece);
-    offsets.push(length);
+  for (let from = 0; from < ids.length; from += TOKENS_AT_ONCE) {
+    yield;
+    const pieces = ids.slice(from, from + TOKENS_AT_ONCE).map((id) => decoder.push(id));
+    texts.push(pieces.join(""));
+    for (const piece of pieces) {
+      length += characters(piece);
+      offsets.push(length);
+    }
   }
   const rest = decoder.flush();
   offsets[ids.length] = length + characters(rest);
-  return { text: text ?? decoded + rest, ids, offsets };
+  return { text: text ?? texts.join("") + rest, ids, offsets };
 }
 
 /** The prompt and `first`, what follows it, as deltas of few tokens; the first one has all its text. */

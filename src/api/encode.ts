@@ -32,13 +32,16 @@ export interface WholeChoice {
   readonly pieces: readonly TokenPiece[];
 }
 
+/** Text for the client; "" is nothing. In pieces, each a step of work, where it may be long. */
+export type Chunk = string | Iterable<string>;
+
 export interface Encoder {
   /** The chunk before a choice's first text, where the endpoint has one. */
   start(choice: Choice): string | null;
   /** "" where there is nothing to show: tokens may be syntax. */
-  delta(choice: Choice, delta: Delta): string;
-  finish(choice: Choice, last: Delta): string;
-  usage(usage: Usage): string;
+  delta(choice: Choice, delta: Delta): Chunk;
+  finish(choice: Choice, last: Delta): Chunk;
+  usage(usage: Usage): Chunk;
   /** Ends a stream that has begun. */
   failure(error: ApiError): string;
   /** Plain, but for the lazy lists of src/json in it: its JSON may be long. */

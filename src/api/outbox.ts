@@ -1,5 +1,9 @@
 import type { ApiError } from "../errors.js";
 import { ownTurn, runSlice } from "../turns.js";
+import type { Chunk } from "./encode.js";
+
+/** Characters of a long chunk that are written in one go. */
+const PART_LENGTH = 16 << 10;
 
 /** Where chunks go: server-sent events or a WebSocket. */
 export interface ChunkSink {
@@ -18,8 +22,9 @@ export interface ChunkSink {
 export class Outbox {
   readonly #sink: ChunkSink;
   readonly #onFault: (error: unknown) => void;
-  #waiting: (() => void)[] = [];
+  #waiting: (() => Chunk | null)[] = [];
   #sending = false;
+  #stopped = false;
 
   /** `onFault` hears what is thrown while nobody is there to catch it. */
   constructor(sink: ChunkSink, onFault: (error: unknown) => void) {
@@ -27,34 +32,66 @@ export class Outbox {
     this.#onFault = onFault;
   }
 
-  send(cheap: boolean, act: () => void): void {
+  /** `make`: the next chunk, or null when it did by itself what was to be done. */
+  send(cheap: boolean, make: () => Chunk | null): void {
+    let next = make;
     if (cheap && !this.#sending) {
-      act();
-      return;
+      const chunk = make();
+      if (chunk === null || typeof chunk === "string") {
+        this.#write(chunk);
+        return;
+      }
+      next = () => chunk;
     }
-    this.#waiting.push(act);
+    this.#waiting.push(next);
     if (!this.#sending) this.#sendWaiting().catch(this.#onFault);
   }
 
-  /** Forgets what waits. */
-  clear(): void {
-    this.#waiting = [];
+  /** Forgets what waits, for ever. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   async #sendWaiting(): Promise<void> {
     this.#sending = true;
-    while (this.#waiting.length > 0) {
+    const work = this.#steps();
+    let done = false;
+    while (!done) {
       await this.#sink.room();
       await ownTurn();
-      runSlice(this.#acts());
+      done = runSlice(work).done === true;
     }
     this.#sending = false;
   }
 
-  *#acts(): Generator<void, void> {
-    for (let act = this.#waiting.shift(); act !== undefined; act = this.#waiting.shift()) {
-      act();
+  *#steps(): Generator<void, void> {
+    for (let make = this.#next(); make !== undefined; make = this.#next()) {
+      const chunk = make();
+      if (chunk === null || typeof chunk === "string") this.#write(chunk);
+      else yield* this.#writePieces(chunk);
       yield;
     }
+  }
+
+  #next() {
+    return this.#stopped ? undefined : this.#waiting.shift();
+  }
+
+  *#writePieces(pieces: Iterable<string>): Generator<void, void> {
+    let part = "";
+    for (const piece of pieces) {
+      if (this.#stopped) return;
+      part += piece;
+      if (part.length >= PART_LENGTH) {
+        this.#write(part);
+        part = "";
+      }
+      yield;
+    }
+    this.#write(part);
+  }
+
+  #write(chunk: string | null): void {
+    if (chunk !== null && chunk !== "") this.#sink.chunk(chunk);
   }
 }

@@ -128,34 +128,28 @@ function eventError({ code, message }: ErrorEvent, model: string): ApiError {
 export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink: ChunkSink): Run {
   const outbox = new Outbox(sink, (error) => run.fail(error));
   const started = new Set<number>();
-  const send = (chunk: string | null) => {
-    if (chunk !== null && chunk !== "") sink.chunk(chunk);
-  };
   const start = (choice: Choice) => {
     if (started.has(choice.index)) return;
     started.add(choice.index);
-    send(encoder.start(choice));
+    outbox.send(true, () => encoder.start(choice));
   };
   const run = new Run(job, context, {
     delta(choice, delta) {
-      outbox.send(delta.pieces.length <= 1, () => {
-        start(choice);
-        send(encoder.delta(choice, delta));
-      });
+      start(choice);
+      outbox.send(delta.pieces.length <= 1, () => encoder.delta(choice, delta));
     },
     finish(choice, last) {
-      outbox.send(true, () => {
-        start(choice);
-        send(encoder.finish(choice, last));
-      });
+      start(choice);
+      outbox.send(true, () => encoder.finish(choice, last));
     },
     done(usage) {
+      if (job.includeUsage) outbox.send(true, () => encoder.usage(usage));
       outbox.send(true, () => {
-        if (job.includeUsage) send(encoder.usage(usage));
         sink.done();
+        return null;
       });
     },
-    cancelled: () => outbox.clear(),
+    cancelled: () => outbox.stop(),
     fail: (error) => sink.fail(error, encoder.failure(error)),
   });
   return run;

@@ -111,8 +111,8 @@ async function train(
 /** Notes what the run is begun with. True when it goes on; throws CommandError when it was begun with something else. */
 function begin(out: string, begun: Begun): boolean {
   const file = join(out, "run.json");
-  mkdirSync(out, { recursive: true });
-  if (existsSync(file)) {
+  const goesOn = existsSync(join(out, "checkpoint.pt"));
+  if (goesOn) {
     const before = JSON.parse(readFileSync(file, "utf8")) as Begun;
     const other = (Object.keys(begun) as (keyof Begun)[]).find((key) => before[key] !== begun[key]);
     if (other !== undefined) {
@@ -121,8 +121,9 @@ function begin(out: string, begun: Begun): boolean {
       );
     }
   }
+  mkdirSync(out, { recursive: true });
   writeFileSync(file, `${JSON.stringify(begun, null, 2)}\n`);
-  return existsSync(join(out, "checkpoint.pt"));
+  return goesOn;
 }
 
 function readScores(path: string): { base: string; adapter: string; cases: number } {

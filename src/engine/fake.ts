@@ -207,6 +207,7 @@ const fixedAdapters: AdapterControl = {
   adapters: () => [],
   loads: () => [],
   loading: () => undefined,
+  running: () => 0,
   place: () => ({ resident: false, residentBytes: 0, hits: 0, misses: 0, fault: "" }),
   allowedPath: async () => {
     throw new ApiError("adapter_path_not_allowed", { param: "lora_path" });

@@ -20,6 +20,7 @@ test("lazy lists look like lists wherever they are", () => {
     const shown = (item: number) => ({ item });
     const lazy = { a: [lazyList(items, shown)], b: 1 };
     assert.equal(written(lazy), JSON.stringify({ a: [items.map(shown)], b: 1 }));
+    assert.equal(JSON.stringify(lazy), written(lazy));
   }
 });
 

@@ -12,6 +12,11 @@ export class LazyList {
     this.length = length;
     this.json = json;
   }
+
+  /** For JSON.stringify, where a short value is written at once. */
+  toJSON(): unknown[] {
+    return Array.from({ length: this.length }, (_, index) => JSON.parse(this.json(index)));
+  }
 }
 
 /** A list whose items are plain and small. */

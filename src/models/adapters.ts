@@ -16,6 +16,8 @@ import type { AdapterRoots } from "./adapter-roots.js";
 export interface AdapterHolder {
   /** Keeps it in memory; false when there is no room. */
   keep(adapter: number): Promise<boolean>;
+  /** How many generations go through it now. */
+  running(adapter: number): number;
   /** Unloads it once nobody uses it. */
   retire(adapter: number): void;
 }
@@ -75,6 +77,10 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
 
   place({ adapter }: ServedAdapter): NativeAdapterPlace {
     return this.#options.engine.adapterPlace(adapter);
+  }
+
+  running({ adapter }: ServedAdapter): number {
+    return this.#options.holder.running(adapter);
   }
 
   allowedPath(path: string): Promise<string> {

@@ -138,6 +138,11 @@ export class EngineLoop implements Generator {
     return kept;
   }
 
+  /** How many generations go through an adapter now. */
+  running(adapter: number): number {
+    return this.scheduler.adapters.usersOf(adapter);
+  }
+
   /** The engine forgets an adapter that no new request can name, once those that do have ended. */
   retire(adapter: number): void {
     this.#retired.add(adapter);

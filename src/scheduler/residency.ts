@@ -64,6 +64,11 @@ export class Residency {
     if (adapter !== 0) this.#pin(adapter).users -= 1;
   }
 
+  /** How many sequences that run, or leave, go through it. */
+  usersOf(adapter: number): number {
+    return this.#pins.get(adapter)?.users ?? 0;
+  }
+
   granted(adapter: number): void {
     this.#pin(adapter).state = "pinned";
     this.#granted.add(adapter);

@@ -72,7 +72,8 @@ export class HuggingFaceTokenizer implements Tokenizer {
     const decoder = new TokenStreamDecoder(this, options.skipSpecialTokens ?? true);
     const texts: string[] = [];
     for (let i = 0; i < ids.length; i += IDS_PER_STEP) {
-      texts.push(ids.slice(i, i + IDS_PER_STEP).reduce((text, id) => text + decoder.push(id), ""));
+      const pieces = ids.slice(i, i + IDS_PER_STEP).map((id) => decoder.push(id));
+      texts.push(pieces.join("")); // a sum of pieces would be put together by the last step alone
       yield;
     }
     const text = texts.join("") + decoder.flush();

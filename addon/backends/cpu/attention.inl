@@ -6,6 +6,8 @@
 // A form says how numbers lie in pages and are multiplied: `kTogether` columns of a key, or tokens
 // of a value, in one product.
 
+#include <type_traits>
+
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/vector_math.inl"
 

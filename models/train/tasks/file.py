@@ -17,15 +17,15 @@ class FileTask:
     KINDS = (None,)
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
+        self.lines = [Example(line["prompt"], line["completion"]) for line in lines]
         self._examples: dict[bool, list[Example]] = {False: [], True: []}  # by whether they are kept for the score
-        for line in path.read_text().splitlines():
-            fields = json.loads(line)
-            example = Example(fields["prompt"], fields["completion"])
+        for example in self.lines:
             self._examples[part_of("prompt", example.prompt) == "heldout"].append(example)
         if not all(self._examples.values()):
             raise ValueError(f"{path} has too few different prompts: some must be left for the score")
-        every = self._examples[False] + self._examples[True]
-        self.CHECK = "json" if all(is_json(example.answer) for example in every) else "text"
+        self.CHECK = "json" if all(is_json(example.answer) for example in self.lines) else "text"
 
     def example(self, part: Part, rng: random.Random, _kind: None = None) -> Example:
         return rng.choice(self._examples[part == "heldout"])

@@ -1,8 +1,8 @@
 import { type ApiError, errorBody } from "../../errors.js";
 import type { Choice, Delta, TokenPiece } from "../choice.js";
-import type { Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
+import type { Chunk, Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
 import { chatLogprobs, type TokenNames } from "../logprobs.js";
-import { namedEvent } from "../named-events.js";
+import { namedEvent, namedEventPieces } from "../named-events.js";
 import type { CallDelta } from "../tool-calls.js";
 import {
   type CallItem,
@@ -26,6 +26,8 @@ export class ResponseEncoder implements Encoder {
   #open: Item | null = null;
   #status: ItemStatus = "in_progress";
   #events = 0;
+  /** What happens is told by no events: the answer is not streamed. */
+  #silent = false;
 
   constructor(job: ResponseJob, envelope: Envelope, names: TokenNames) {
     this.#job = job;
@@ -36,23 +38,24 @@ export class ResponseEncoder implements Encoder {
   start(): string {
     const response = this.#response(null);
     return (
-      this.#event("response.created", { response }) +
-      this.#event("response.in_progress", { response })
+      this.#shortEvent("response.created", { response }) +
+      this.#shortEvent("response.in_progress", { response })
     );
   }
 
-  delta(_choice: Choice, { text, calls, pieces }: Delta): string {
+  delta(_choice: Choice, { text, calls, pieces }: Delta): Chunk {
     const told = text === "" && pieces.length === 0 ? "" : this.#addText(text, pieces);
-    return told + calls.map((call) => this.#addToCall(call)).join("");
+    return chain([told, ...calls.map((call) => this.#addToCall(call))]);
   }
 
-  finish({ finishReason }: Choice): string {
+  finish({ finishReason }: Choice): Chunk {
     this.#status = finishReason === "length" ? "incomplete" : "completed";
     return this.#close(this.#status);
   }
 
-  usage(usage: Usage): string {
-    return this.#event(`response.${this.#status}`, { response: this.#response(usage) });
+  usage(usage: Usage): Chunk {
+    const long = this.#items.some(isLong);
+    return this.#event(`response.${this.#status}`, { response: this.#response(usage) }, long);
   }
 
   failure(error: ApiError): string {
@@ -60,12 +63,13 @@ export class ResponseEncoder implements Encoder {
     this.#status = "failed";
     const failed = { ...this.#response(null), error: { code: "server_error", message } };
     return (
-      this.#event("error", { code, message, param }) +
-      this.#event("response.failed", { response: failed })
+      this.#shortEvent("error", { code, message, param }) +
+      this.#shortEvent("response.failed", { response: failed })
     );
   }
 
   whole(choices: readonly WholeChoice[], usage: Usage): object {
+    this.#silent = true;
     for (const { choice, ...delta } of choices) {
       this.delta(choice, delta);
       this.finish(choice);
@@ -73,66 +77,72 @@ export class ResponseEncoder implements Encoder {
     return this.#response(usage);
   }
 
-  #addText(text: string, pieces: readonly TokenPiece[]): string {
+  #addText(text: string, pieces: readonly TokenPiece[]): Chunk {
     const opening = this.#open?.type === "message" ? "" : this.#openMessage();
     const item = this.#open as MessageItem;
-    const logprobs = this.#job.logprobs === null ? [] : chatLogprobs(pieces, this.#names).content;
     item.text += text;
-    item.logprobs.push(...logprobs);
+    if (this.#job.logprobs !== null) for (const piece of pieces) item.pieces.push(piece);
+    if (this.#silent) return opening;
+    const logprobs = this.#job.logprobs === null ? [] : chatLogprobs(pieces, this.#names).content;
     const place = { ...this.#place(item), content_index: 0 };
-    return opening + this.#event("response.output_text.delta", { ...place, delta: text, logprobs });
+    const fields = { ...place, delta: text, logprobs };
+    return chain([opening, this.#shortEvent("response.output_text.delta", fields)]);
   }
 
-  #addToCall({ opening, arguments: text }: CallDelta): string {
+  #addToCall({ opening, arguments: text }: CallDelta): Chunk {
     const begun = opening === null ? "" : this.#openItem(newCall(this.#itemId("fc"), opening));
     if (text === "") return begun;
     const item = this.#open as CallItem;
     item.arguments += text;
     const fields = { ...this.#place(item), delta: text };
-    return begun + this.#event("response.function_call_arguments.delta", fields);
+    return chain([begun, this.#shortEvent("response.function_call_arguments.delta", fields)]);
   }
 
-  #openMessage(): string {
+  #openMessage(): Chunk {
     const item = newMessage(this.#itemId("msg"));
     const added = this.#openItem(item);
     const place = { ...this.#place(item), content_index: 0 };
-    return added + this.#event("response.content_part.added", { ...place, part: partObject(item) });
+    const fields = { ...place, part: partObject(item, this.#names) };
+    return chain([added, this.#shortEvent("response.content_part.added", fields)]);
   }
 
-  #openItem(item: Item): string {
+  #openItem(item: Item): Chunk {
     const closing = this.#close("completed");
     this.#items.push(item);
     this.#open = item;
-    const shown = item.type === "message" ? { ...itemObject(item), content: [] } : itemObject(item);
+    const whole = itemObject(item, this.#names);
+    const shown = item.type === "message" ? { ...whole, content: [] } : whole;
     const { output_index } = this.#place(item);
-    return closing + this.#event("response.output_item.added", { output_index, item: shown });
+    const added = this.#shortEvent("response.output_item.added", { output_index, item: shown });
+    return chain([closing, added]);
   }
 
-  #close(status: ItemStatus): string {
+  #close(status: ItemStatus): Chunk {
     const item = this.#open;
     if (item === null) return "";
     this.#open = null;
     item.status = status;
     const { output_index } = this.#place(item);
     const done = item.type === "message" ? this.#closeText(item) : this.#closeCall(item);
-    return (
-      done + this.#event("response.output_item.done", { output_index, item: itemObject(item) })
-    );
+    const fields = { output_index, item: itemObject(item, this.#names) };
+    return chain([done, this.#event("response.output_item.done", fields, isLong(item))]);
   }
 
-  #closeText(item: MessageItem): string {
+  #closeText(item: MessageItem): Chunk {
     const place = { ...this.#place(item), content_index: 0 };
-    const { text, logprobs } = item;
-    return (
-      this.#event("response.output_text.done", { ...place, text, logprobs }) +
-      this.#event("response.content_part.done", { ...place, part: partObject(item) })
-    );
+    const part = partObject(item, this.#names);
+    const { logprobs } = part;
+    const [text, long] = [item.text, isLong(item)];
+    return chain([
+      this.#event("response.output_text.done", { ...place, text, logprobs }, long),
+      this.#event("response.content_part.done", { ...place, part }, long),
+    ]);
   }
 
   #closeCall(item: CallItem): string {
     const { name, arguments: text } = item;
     const fields = { ...this.#place(item), name, arguments: text };
-    return this.#event("response.function_call_arguments.done", fields);
+    return this.#shortEvent("response.function_call_arguments.done", fields);
   }
 
   #itemId(prefix: string): string {
@@ -143,8 +153,18 @@ export class ResponseEncoder implements Encoder {
     return { item_id: item.id, output_index: this.#items.indexOf(item) };
   }
 
-  #event(type: string, fields: object): string {
-    return namedEvent(type, { sequence_number: this.#events++, ...fields });
+  #shortEvent(type: string, fields: object): string {
+    return this.#silent ? "" : namedEvent(type, this.#numbered(fields));
+  }
+
+  /** `long`: its fields have lists that are better written in steps. */
+  #event(type: string, fields: object, long: boolean): Chunk {
+    if (!long || this.#silent) return this.#shortEvent(type, fields);
+    return namedEventPieces(type, this.#numbered(fields));
+  }
+
+  #numbered(fields: object): object {
+    return { sequence_number: this.#events++, ...fields };
   }
 
   #response(usage: Usage | null): object {
@@ -159,7 +179,7 @@ export class ResponseEncoder implements Encoder {
       error: null,
       incomplete_details: reason,
       model: this.#job.model.name,
-      output: this.#items.map(itemObject),
+      output: this.#items.map((item) => itemObject(item, this.#names)),
       previous_response_id: null,
       reasoning: { effort: null, summary: null },
       service_tier: "default",
@@ -168,6 +188,25 @@ export class ResponseEncoder implements Encoder {
       ...this.#job.repeated,
       usage: usage === null ? null : usageObject(usage),
     };
+  }
+}
+
+/** Tokens with log-probabilities that are written at once. */
+const SHORT = 64;
+
+function isLong(item: Item): boolean {
+  return item.type === "message" && item.pieces.length > SHORT;
+}
+
+/** One after the other. */
+function chain(chunks: readonly Chunk[]): Chunk {
+  return chunks.every((chunk) => typeof chunk === "string") ? chunks.join("") : pieces(chunks);
+}
+
+function* pieces(chunks: readonly Chunk[]): Generator<string, void> {
+  for (const chunk of chunks) {
+    if (typeof chunk === "string") yield chunk;
+    else yield* chunk;
   }
 }
 

@@ -1,3 +1,5 @@
+import type { TokenPiece } from "../choice.js";
+import { lazyChatLogprobs, type TokenNames } from "../logprobs.js";
 import type { CallDelta } from "../tool-calls.js";
 
 /** The items of a Response's output, as they grow. */
@@ -8,7 +10,7 @@ export interface MessageItem {
   readonly type: "message";
   readonly id: string;
   text: string;
-  readonly logprobs: object[];
+  readonly pieces: TokenPiece[]; // those with log-probabilities
   status: ItemStatus;
 }
 
@@ -24,7 +26,7 @@ export interface CallItem {
 export type Item = MessageItem | CallItem;
 
 export function newMessage(id: string): MessageItem {
-  return { type: "message", id, text: "", logprobs: [], status: "in_progress" };
+  return { type: "message", id, text: "", pieces: [], status: "in_progress" };
 }
 
 export function newCall(id: string, opening: NonNullable<CallDelta["opening"]>): CallItem {
@@ -32,12 +34,14 @@ export function newCall(id: string, opening: NonNullable<CallDelta["opening"]>):
   return { type: "function_call", id, call_id, name, arguments: "", status: "in_progress" };
 }
 
-export function itemObject(item: Item): object {
+export function itemObject(item: Item, names: TokenNames): object {
   if (item.type === "function_call") return item;
   const { type, id, status } = item;
-  return { type, id, status, role: "assistant", content: [partObject(item)] };
+  return { type, id, status, role: "assistant", content: [partObject(item, names)] };
 }
 
-export function partObject({ text, logprobs }: MessageItem): object {
+/** Plain, but for the lazy list of its log-probabilities. */
+export function partObject({ text, pieces }: MessageItem, names: TokenNames) {
+  const logprobs = lazyChatLogprobs(pieces, names).content;
   return { type: "output_text", text, annotations: [], logprobs };
 }

@@ -33,7 +33,7 @@ export async function preparePython(complain: (line: string) => void): Promise<s
   if (found !== null) return found;
   const folder = environmentFolder();
   checkPython();
-  complain(`smore: making a Python environment in ${folder} (about 1 GB, once)`);
+  complain(`smore: making a Python environment in ${folder} (1 GB or more, once)`);
   rmSync(folder, { recursive: true, force: true });
   await must("python3", ["-m", "venv", folder], "on Debian: apt-get install python3-venv");
   const python = join(folder, "bin", "python");

@@ -11,6 +11,7 @@ interface AdapterEntry {
   readonly progress?: number;
   readonly tier?: "host" | "disk";
   readonly pinned?: boolean;
+  readonly running?: number;
   readonly bytes?: number;
   readonly resident_bytes?: number;
   readonly hits?: number;
@@ -41,12 +42,16 @@ export class MemoryView {
 
   #draw(adapters: readonly AdapterEntry[], metrics: MetricsText): void {
     const registered = adapters.reduce((sum, adapter) => sum + (adapter.bytes ?? 0), 0);
+    const active = adapters
+      .filter(({ running = 0 }) => running > 0)
+      .reduce((sum, adapter) => sum + (adapter.resident_bytes ?? 0), 0);
     const rows = element("ul", { class: "adapters" }, ...adapters.map(drawAdapter));
     const tiers = element(
       "dl",
       { class: "tiers" },
       ...figure("registered", registered),
       ...figure("resident", metrics.sum("smore_adapter_resident_bytes")),
+      ...figure("active", active),
       ...figure("budget", metrics.sum("smore_adapter_budget_bytes")),
     );
     const none = element("p", { class: "quiet" }, "This server has no adapters.");
@@ -70,15 +75,17 @@ function drawAdapter(adapter: AdapterEntry): HTMLElement {
     "li",
     {},
     element("span", { class: "adapter-name" }, id),
-    element("span", { class: "figures" }, `${bytes(resident)} / ${bytes(all)}`),
+    element("span", { class: "figures" }, all === 0 ? "" : `${bytes(resident)} / ${bytes(all)}`),
     element("div", { class: "bar-track", "aria-hidden": "true" }, fill),
     element("span", { class: "quiet" }, tierText(adapter)),
   );
 }
 
-function tierText({ state, progress, tier, pinned, hits = 0, misses = 0 }: AdapterEntry): string {
+function tierText(adapter: AdapterEntry): string {
+  const { state, progress, tier, pinned, running = 0, hits = 0, misses = 0 } = adapter;
   if (state === "loading") return `loading, ${percent(progress ?? 0)}`;
-  const place = tier === "host" ? "in memory" : "on disk until it is asked for";
+  const idle = tier === "host" ? "in memory" : "on disk until it is asked for";
+  const place = running > 0 ? `active in ${running}` : idle;
   const pages = hits + misses === 0 ? "" : ` · pages found ${hits}, waited for ${misses}`;
   return `${place}${pinned === true ? ", pinned" : ""}${pages}`;
 }

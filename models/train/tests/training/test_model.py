@@ -1,3 +1,4 @@
+import json
 import tempfile
 import unittest
 from pathlib import Path
@@ -7,8 +8,9 @@ import torch
 from models.train.adapter import Adapter, load
 from models.train.base import Config, Llama
 from models.train.decode import greedy
-from models.train.fit import collate, loss_of
+from models.train.fit import collate, loss_of, too_long
 from models.train.smore import Tree
+from models.train.tasks.file import FileTask
 
 torch.set_num_threads(1)  # the tensors are tiny
 
@@ -105,6 +107,24 @@ class ModelTest(unittest.TestCase):
             self.assertTrue(torch.equal(hidden_of(fresh, again, ids), want))
             names = again.tensors().keys()
         self.assertIn("base_model.model.model.layers.1.mlp.up_proj.moe_gate.1.mlp.0.weight", names)
+
+    def test_a_line_that_is_too_long_is_named(self):
+        class Letters:
+            end_id = 0
+
+            def encode(self, text):
+                return [ord(letter) for letter in text]
+
+            def prompt(self, messages):
+                return self.encode(messages[0]["content"])
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data.jsonl"
+            lines = [{"prompt": f"p{i}", "completion": "c" * (600 if i == 25 else 9)} for i in range(30)]
+            path.write_text("\n".join(map(json.dumps, lines)))
+            self.assertRegex(too_long(FileTask(path), Letters()), r"data\.jsonl, line 26: 604 tokens .* 512 fit")
+            path.write_text("\n".join(map(json.dumps, lines[:25])))
+            self.assertIsNone(too_long(FileTask(path), Letters()))
 
     def test_freezing_the_routing_takes_the_first_experts_everywhere(self):
         model, adapter = adapted()
