@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { mixOf } from "../src/scheduler/mix.js";
 import { apiKey, type Setup, serve, until } from "./harness.js";
 import { MAIN, TINY } from "./support/command.js";
 import { CTRL_C, CTRL_D, noTerminals, PseudoTerminal, UP } from "./support/pseudo-terminal.js";
@@ -52,7 +53,7 @@ describe("smore chat through pipes", () => {
     const args = ["--url", url, "--to", "tuned", "--system", "Be brief.", "Sum", "up:"];
     assert.equal((await piped(args, "one\ntwo\n")).out, `${REPLY}\n`);
     const [request] = generator.requests;
-    assert.equal(request?.adapter, 1);
+    assert.deepEqual(request?.mix, mixOf(1));
     const prompt = Buffer.from(request.prompt).toString();
     assert.match(prompt, /<system>Be brief\.\n<user>Sum up:\n\none\ntwo\n<assistant>$/);
   });
@@ -154,7 +155,7 @@ describe("smore chat at a terminal", { skip: noTerminals() }, () => {
     await terminal.type("hi\r").shows(/Grüß dich! 👋\r\n[\s\S]*tokens.*the first after[\s\S]*> /);
     await terminal.type("/model tuned\r").shows(/talking to tuned[\s\S]*> /);
     await terminal.type("again\r").shows(/👋[\s\S]*the first after[\s\S]*> /);
-    assert.equal(generator.requests[1]?.adapter, 1);
+    assert.deepEqual(generator.requests[1]?.mix, mixOf(1));
     assert.match(
       promptOf(generator.requests[1]!),
       /<user>hi\n<assistant>Grüß dich! 👋\n<user>again/,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FAKE_EOS, fakeTokens } from "../src/engine/fake.js";
+import { mixOf } from "../src/scheduler/mix.js";
 import { payloads, post, serve } from "./harness.js";
 
 test("a completion is answered whole", async (t) => {
@@ -276,7 +277,7 @@ test("the sampling parameters reach the scheduler", async (t) => {
     logprobs: 0,
   });
   const request = generator.requests[0]!;
-  assert.equal(request.adapter, 1);
+  assert.deepEqual(request.mix, mixOf(1));
   assert.equal(request.maxTokens, 3);
   assert.equal(request.logprobs, 0);
   assert.deepEqual(request.sampling, {

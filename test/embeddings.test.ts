@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
 import { EncoderThread, type SentenceEncoder } from "../src/encoders/encoder.js";
 import { fakeContext, fakeContextWithoutText } from "../src/engine/fake.js";
+import { mixOf } from "../src/scheduler/mix.js";
 import { post, serve, until } from "./harness.js";
 
 const ENCODER = fileURLToPath(new URL("../../test/fixtures/encoder", import.meta.url));
@@ -28,7 +29,7 @@ test("texts are embedded by the pooled model, through the adapter that is named"
   assertClose(answer.data[0]?.embedding, pooled([256, 104, 195, 169]));
   assertClose(answer.data[1]?.embedding, pooled([256, 97]));
   const [request] = generator.requests;
-  assert.deepEqual([request?.adapter, request?.pooled, request?.maxTokens], [1, true, 0]);
+  assert.deepEqual([request?.mix, request?.pooled, request?.maxTokens], [mixOf(1), true, 0]);
 });
 
 test("token ids are embedded, as one input or as many, in either format", async (t) => {

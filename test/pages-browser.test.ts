@@ -4,6 +4,7 @@ import type { Browser, Page } from "puppeteer-core";
 import type { Lifecycle } from "../src/api/context.js";
 import { FakeGenerator, fakeContext } from "../src/engine/fake.js";
 import { PageFiles } from "../src/http/page-files.js";
+import { mixOf } from "../src/scheduler/mix.js";
 import { apiKey, type Setup, serve, until } from "./harness.js";
 import { noBrowser, openBrowser, openPage, says, textOf, type View } from "./support/browser.js";
 import { routedAnswer } from "./support/routed-answer.js";
@@ -67,7 +68,7 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     const live = "output, [role=status], [role=log], [aria-live]";
     const told = await page.$$eval(live, (regions) => regions.map((region) => region.textContent));
     assert.ok(!told.some((text) => /TTFT|“/.test(text ?? "")), told.join());
-    assert.equal(generator.requests[0]?.adapter, 1, "an adapter comes first");
+    assert.deepEqual(generator.requests[0]?.mix, mixOf(1), "an adapter comes first");
     await send(page, "And the sun?");
     await page.waitForFunction(`document.querySelectorAll('${DONE}').length === 2`);
     const prompt = Buffer.from(generator.requests[1]!.prompt).toString();
@@ -82,7 +83,8 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     await page.click("#compare");
     await send(page, "Hello");
     await page.waitForFunction(`document.querySelectorAll('${DONE}').length === 2`);
-    assert.deepEqual(generator.requests.map(({ adapter }) => adapter).sort(), [0, 1]);
+    const handles = generator.requests.map(({ mix }) => mix[0]?.handle ?? 0);
+    assert.deepEqual(handles.sort(), [0, 1]);
     await page.click("#compare");
     assert.equal((await page.$$(".pane")).length, 1);
   });

@@ -38,6 +38,7 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
   const size_t rows = limits.rows;
   const size_t sequences = limits.sequences;
   const size_t offsets = sequences + 1;
+  const size_t adapters = sequences * kMaxAdapters;
   static_assert(sizeof(StepCounts) == 2 * sizeof(int32_t));
   input_ = {
       .counts = reinterpret_cast<const StepCounts*>(take<int32_t>(a, "counts", 2)),
@@ -45,7 +46,6 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
       .next_tokens = take<int32_t>(a, "nextTokens", rows),
       .slot = take<int32_t>(a, "slot", sequences),
       .flags = take<uint32_t>(a, "flags", sequences),
-      .adapter = take<int32_t>(a, "adapter", sequences),
       .row_start = take<int32_t>(a, "rowStart", offsets),
       .context = take<int32_t>(a, "context", sequences),
       .block_start = take<int32_t>(a, "blockStart", offsets),
@@ -67,6 +67,15 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
       .repetition = take<float>(a, "repetition", sequences),
       .top_logprobs = take<int32_t>(a, "topLogprobs", sequences),
       .mask = take<uint32_t>(a, "mask", sequences * limits.mask_words),
+      .route_start = take<int32_t>(a, "routeStart", offsets),
+      .route_layers = take<uint32_t>(a, "routeLayers", sequences * limits.layer_words),
+      .adapter_start = take<int32_t>(a, "adapterStart", offsets),
+      .adapter = take<int32_t>(a, "adapter", adapters),
+      .adapter_scale = take<float>(a, "adapterScale", adapters),
+      .router_temperature = take<float>(a, "routerTemperature", adapters),
+      .ban_start = take<int32_t>(a, "banStart", adapters + 1),
+      .ban_level = take<int32_t>(a, "banLevel", limits.bans),
+      .ban_expert = take<int32_t>(a, "banExpert", limits.bans),
   };
   output_ = {
       .status = take<int32_t>(a, "status", sequences),
@@ -78,6 +87,8 @@ BatchView::BatchView(Napi::Object a, const StepLimits& limits) {
       .row_top_tokens = take<int32_t>(a, "rowTopTokens", rows * kMaxTopLogprobs),
       .row_top_logprobs = take<float>(a, "rowTopLogprobs", rows * kMaxTopLogprobs),
       .pooled = take<float>(a, "pooled", sequences * limits.width),
+      .route_expert = take<int32_t>(a, "routeExpert", limits.routes),
+      .route_score = take<float>(a, "routeScore", limits.routes),
   };
 }
 

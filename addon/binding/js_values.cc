@@ -78,9 +78,25 @@ class Fields {
   Napi::Object object_;
 };
 
-Napi::Array to_js(Napi::Env env, const std::vector<int32_t>& values) {
+Napi::Value to_js(Napi::Env env, int32_t value) { return Napi::Number::New(env, value); }
+
+Napi::Value to_js(Napi::Env env, const TreeLevel& level) {
+  return Fields(env).number("experts", level.experts).number("active", level.active).frozen();
+}
+
+Napi::Value to_js(Napi::Env env, const AdaptedLinear& linear) {
+  return Fields(env)
+      .number("layer", linear.layer)
+      .set("name", std::string(linear_name(linear.site)))
+      .frozen();
+}
+
+template <class T>
+Napi::Array to_js(Napi::Env env, const std::vector<T>& values) {
   Napi::Array array = Napi::Array::New(env, values.size());
-  for (size_t i = 0; i < values.size(); ++i) array.Set(static_cast<uint32_t>(i), values[i]);
+  for (size_t i = 0; i < values.size(); ++i) {
+    array.Set(static_cast<uint32_t>(i), to_js(env, values[i]));
+  }
   array.Freeze();
   return array;
 }
@@ -110,8 +126,11 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
                                   .number("blocks", info.limits.blocks)
                                   .number("history", info.limits.history)
                                   .number("biases", info.limits.biases)
+                                  .number("bans", info.limits.bans)
+                                  .number("routes", info.limits.routes)
                                   .number("width", info.limits.width)
                                   .number("maskWords", info.limits.mask_words)
+                                  .number("layerWords", info.limits.layer_words)
                                   .frozen();
   return Fields(env)
       .set("family", info.family)
@@ -141,6 +160,8 @@ Napi::Object to_js(Napi::Env env, int handle, const AdapterInfo& info) {
       .number("sites", info.sites)
       .number("pages", info.pages)
       .number("levels", info.levels)
+      .set("tree", to_js(env, info.tree))
+      .set("linears", to_js(env, info.linears))
       .frozen();
 }
 

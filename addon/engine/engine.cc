@@ -17,6 +17,11 @@ namespace {
 
 // Entries of logit_bias that a batch has room for, per sequence.
 constexpr int kBiasesPerSequence = 1024;
+// Banned experts, likewise.
+constexpr int kBansPerSequence = 1024;
+// Pairs of routing, likewise; one sequence that asks for all layers of a deep tree may have more.
+constexpr int64_t kRoutesPerSequence = 2048;
+constexpr int64_t kLeastRoutes = int64_t{1} << 16;
 // Tokens of restored histories that a batch has room for, unless one sequence alone may have more.
 constexpr int64_t kHistory = int64_t{1} << 20;
 
@@ -34,7 +39,7 @@ void check_config(const EngineConfig& config) {
   require_range("maxLoadedAdapters", config.max_loaded_adapters, 1, 1 << 20);
 }
 
-StepLimits step_limits(const EngineConfig& config, int max_model_len, int width, int vocab) {
+StepLimits step_limits(const EngineConfig& config, int max_model_len, const ModelConfig& model) {
   const int64_t batch = config.max_batch;
   const auto clamp = [](int64_t n) { return static_cast<int>(std::min<int64_t>(n, INT32_MAX)); };
   return {
@@ -43,8 +48,11 @@ StepLimits step_limits(const EngineConfig& config, int max_model_len, int width,
       .blocks = clamp(batch * pages_of(max_model_len)),
       .history = clamp(std::min(batch * max_model_len, std::max<int64_t>(max_model_len, kHistory))),
       .biases = clamp(batch * kBiasesPerSequence),
-      .width = width,
-      .mask_words = mask_words(vocab)};
+      .bans = clamp(batch * kBansPerSequence),
+      .routes = clamp(std::max(batch * kRoutesPerSequence, kLeastRoutes)),
+      .width = model.width,
+      .mask_words = bit_words(model.vocab),
+      .layer_words = bit_words(model.layers)};
 }
 
 uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
@@ -112,7 +120,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;
   info_.weight_bytes = weights_.bytes;
-  info_.limits = step_limits(config, info_.max_model_len, info_.width, info_.vocab);
+  info_.limits = step_limits(config, info_.max_model_len, model_);
   info_.slots = 2 * config.max_batch;
 
   check_ = std::make_unique<StepCheck>(StepBounds{.limits = info_.limits,
@@ -130,7 +138,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   check_->check(in);
   prepare_slots(in);
   rows_->build(in, slots_);
-  require_acquired(rows_->model_step().adapters);
+  step_adapters_.build(in, out, *adapters_, info_.limits.layer_words, rows_->adapters());
   profiled(kStageAdapters, [&] { set_statuses(in, llama_->forward(rows_->model_step()), out); });
   profiled(kStageSampling, [&] {
     read_logits(in, out);
@@ -141,7 +149,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   count(kStatBasePasses, std::ceil(llama_->take_passes()));
   count(kStatRows, in.counts->rows);
   count(kStatSampledRows, static_cast<double>(wanted_.size()));
-  count(kStatAdapterRows, rows_->adapter_rows());
+  count(kStatAdapterRows, step_adapters_.row_count());
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   count(kStatStepSeconds, taken.count());
 }
@@ -181,20 +189,14 @@ void Engine::prepare_slots(const StepInput& in) {
   }
 }
 
-void Engine::require_acquired(const AdapterRows& adapters) const {
-  for (const AdapterRows::Group& group : adapters.groups) {
-    if (adapters_->acquired(group.handle)) continue;
-    throw Error(ErrorCode::kInvalidArgument,
-                "step: adapter " + std::to_string(group.handle) + " is not acquired");
-  }
-}
-
 void Engine::set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
                           const StepOutput& out) {
   for (int b = 0; b < in.counts->sequences; ++b) {
     SequenceStatus& status = slots_[in.slot[b]].status;
-    const bool failed = std::find(failed_adapters.begin(), failed_adapters.end(), in.adapter[b]) !=
-                        failed_adapters.end();
+    const int32_t* own = in.adapter + in.adapter_start[b];
+    const int32_t* end = in.adapter + in.adapter_start[b + 1];
+    const bool failed =
+        std::find_first_of(own, end, failed_adapters.begin(), failed_adapters.end()) != end;
     if (failed && status == SequenceStatus::kOk) status = SequenceStatus::kAdapterFailed;
     out.status[b] = static_cast<int32_t>(status);
   }

@@ -9,6 +9,7 @@
 #include "engine/config.h"
 #include "engine/profile.h"
 #include "engine/step.h"
+#include "engine/step_adapters.h"
 #include "engine/step_check.h"
 #include "engine/step_rows.h"
 #include "model/llama.h"
@@ -44,7 +45,6 @@ class Engine {
          const Progress& progress);
 
   void prepare_slots(const StepInput& in);
-  void require_acquired(const AdapterRows& adapters) const;
   void set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
                     const StepOutput& out);
   void read_logits(const StepInput& in, const StepOutput& out);
@@ -65,6 +65,7 @@ class Engine {
   EngineInfo info_;
   std::unique_ptr<StepCheck> check_;
   std::unique_ptr<StepRows> rows_;
+  StepAdapters step_adapters_;
   std::vector<Slot> slots_;
   std::vector<WantedRow> wanted_;  // of the running step, without sequences that failed
   std::array<std::atomic<double>, kStatCount> counters_{};  // written by the engine thread alone

@@ -42,7 +42,7 @@ void change_logits(const StepInput& step, int b, const TokenHistory& history,
 
 // Ids of the tokens that the sequence's mask allows, rising.
 void gather_allowed(const StepInput& step, int b, int vocab, std::vector<int32_t>& ids) {
-  const int words = mask_words(vocab);
+  const int words = bit_words(vocab);
   const uint32_t* mask = step.mask + int64_t{b} * words;
   ids.clear();
   for (int w = 0; w < words; ++w) {

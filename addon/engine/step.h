@@ -14,19 +14,26 @@ inline constexpr int kAbiVersion = 5;
 
 // Upper bounds that size the arrays of a batch. [engine.info -> TypeScript]
 struct StepLimits {
-  int rows;        // T: tokens in one step (--max-batch-tokens)
-  int sequences;   // B: sequences in one step (--max-batch)
-  int blocks;      // KV page ids in one step, over all sequences
-  int history;     // tokens of restored histories in one step
-  int biases;      // logit_bias entries in one step
-  int width;       // D: of a hidden state
-  int mask_words;  // of a mask: one bit per token of the vocabulary, 32 to a word
+  int rows;         // T: tokens in one step (--max-batch-tokens)
+  int sequences;    // B: sequences in one step (--max-batch)
+  int blocks;       // KV page ids in one step, over all sequences
+  int history;      // tokens of restored histories in one step
+  int biases;       // logit_bias entries in one step
+  int bans;         // experts kept from taking part, over all adapters of all sequences in one step
+  int routes;       // (expert, score) pairs of routing that is read out in one step
+  int width;        // D: of a hidden state
+  int mask_words;   // of a mask: one bit per token of the vocabulary, 32 to a word
+  int layer_words;  // of a set of layers: one bit per layer, 32 to a word
 };
 
 inline constexpr int kMaxTopLogprobs = 20;
+inline constexpr int kMaxAdapters = 8;  // of one sequence
+inline constexpr float kMaxAdapterScale = 16;
+inline constexpr float kMaxRouterTemperature = 100;
 
-// Words of one sequence's mask.
-constexpr int mask_words(int vocab) { return (vocab + 31) / 32; }
+// Words that hold a bit for each of `count` things.
+constexpr int bit_words(int count) { return (count + 31) / 32; }
+inline bool has_bit(const uint32_t* words, int bit) { return words[bit / 32] >> (bit % 32) & 1; }
 
 // Bits of StepInput::flags.
 enum SequenceFlag : uint32_t {
@@ -38,10 +45,11 @@ enum SequenceFlag : uint32_t {
   kPromptLogprobs = 16,  // fill row_* for every row of this sequence but its last prompt token
   kPenalties = 32,       // presence, frequency or repetition differ from their neutral value
   kMask = 64,            // sample only tokens whose bit in the sequence's mask is set
-  kPool = 128,  // fill pooled; in every step of a sequence, the first of which is at context 0
+  kPool = 128,    // fill pooled; in every step of a sequence, the first of which is at context 0
+  kRoutes = 256,  // with kSample: fill route_expert and route_score for the sequence's last row
 };
 
-inline constexpr uint32_t kSequenceFlags = 2 * kPool - 1;  // all of them
+inline constexpr uint32_t kSequenceFlags = 2 * kRoutes - 1;  // all of them
 
 struct StepCounts {
   int32_t rows;       // T
@@ -57,7 +65,6 @@ struct StepInput {
   // per sequence
   const int32_t* slot;  // B: engine-side state, 0 .. limits.sequences * 2 - 1, chosen by TypeScript
   const uint32_t* flags;         // B: SequenceFlag bits
-  const int32_t* adapter;        // B: adapter handle, 0 = the base alone
   const int32_t* row_start;      // B + 1
   const int32_t* context;        // B: positions in the KV cache before this step
   const int32_t* block_start;    // B + 1, into blocks
@@ -81,6 +88,17 @@ struct StepInput {
   const float* repetition;      // B: 1 = off; over prompt and sampled tokens
   const int32_t* top_logprobs;  // B: 0 .. kMaxTopLogprobs
   const uint32_t* mask;  // B x mask_words: bit t % 32 of word t / 32 allows token t (kMask only)
+  const int32_t* route_start;  // B + 1, into route_expert and route_score (empty but with kRoutes)
+  const uint32_t*
+      route_layers;  // B x layer_words: bit l % 32 of word l / 32 wants layer l (kRoutes)
+  const int32_t* adapter_start;  // B + 1, into what follows; nothing = the base alone
+  // per adapter of a sequence, kMaxAdapters at most: their deltas add up
+  const int32_t* adapter;           // handles, rising within a sequence
+  const float* adapter_scale;       // what the delta is multiplied by
+  const float* router_temperature;  // what the routers' logits are divided by; 1 = as trained
+  const int32_t* ban_start;         // one more than adapters, into ban_level / ban_expert
+  const int32_t* ban_level;         // 0 = leaves
+  const int32_t* ban_expert;        // takes part in no node of the level
 };
 
 // Why a sequence has no token in this step. The others of the step are unharmed.
@@ -101,6 +119,11 @@ struct StepOutput {
   int32_t* row_top_tokens;  // T x kMaxTopLogprobs
   float* row_top_logprobs;  // T x kMaxTopLogprobs
   float* pooled;            // B x D: mean of the normed final states of its positions so far
+  // Where a row went: for each of the sequence's adapters, for each linear that it adapts in the
+  // wanted layers in the order of the graph, for each level from the leaves up, the chosen experts
+  // node by node with the scores that weigh them (residual/work.h).
+  int32_t* route_expert;
+  float* route_score;
 };
 
 // Counters that engine.stats(Float64Array) fills, in this order; src/engine/native.ts has the same

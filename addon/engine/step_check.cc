@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "backends/backend.h"
@@ -10,6 +11,8 @@
 namespace smore {
 
 namespace {
+
+constexpr int kMostLevels = 1024;  // deeper than any tree that fits in memory
 
 [[noreturn]] void refuse(const std::string& what) {
   throw Error(ErrorCode::kInvalidArgument, "step: " + what);
@@ -55,6 +58,12 @@ void StepCheck::check(const StepInput& step) {
   require_offsets("block_start", step.block_start, sequences, bounds_.limits.blocks, 1);
   require_offsets("history_start", step.history_start, sequences, bounds_.limits.history, 0);
   require_offsets("bias_start", step.bias_start, sequences, bounds_.limits.biases, 0);
+  require_offsets("route_start", step.route_start, sequences, bounds_.limits.routes, 0);
+  require_offsets("adapter_start", step.adapter_start, sequences, sequences * kMaxAdapters, 0);
+  require_offsets("ban_start", step.ban_start, step.adapter_start[sequences], bounds_.limits.bans,
+                  0);
+  require_all("ban_level", step.ban_level, 0, step.ban_start[step.adapter_start[sequences]], 0,
+              kMostLevels - 1);
   std::fill(slot_used_.begin(), slot_used_.end(), false);
   for (int b = 0; b < sequences; ++b) check_sequence(step, b);
 }
@@ -76,7 +85,7 @@ void StepCheck::check_sequence(const StepInput& step, int b) {
            "] has bits that mean nothing: " + std::to_string(flags & ~kSequenceFlags));
   }
 
-  require("adapter", b, step.adapter[b], 0, INT32_MAX);
+  check_adapters(step, b);
   require("context", b, step.context[b], 0, bounds_.max_model_len - (row_end - row));
   const int positions = step.context[b] + row_end - row;
   const int blocks = step.block_start[b + 1] - step.block_start[b];
@@ -128,8 +137,26 @@ void StepCheck::check_sequence(const StepInput& step, int b) {
   }
 }
 
+void StepCheck::check_adapters(const StepInput& step, int b) const {
+  const int first = step.adapter_start[b];
+  const int end = step.adapter_start[b + 1];
+  require("adapters of sequence", b, end - first, 0, kMaxAdapters);
+  for (int m = first; m < end; ++m) {
+    require("adapter", m, step.adapter[m], m == first ? 1 : int64_t{step.adapter[m - 1]} + 1,
+            INT32_MAX);
+    require_number("adapter_scale", m, step.adapter_scale[m], -kMaxAdapterScale, kMaxAdapterScale);
+    require_number("router_temperature", m, step.router_temperature[m],
+                   std::numeric_limits<float>::min(), kMaxRouterTemperature);
+  }
+  if (!(step.flags[b] & kRoutes)) {
+    require("routes of sequence", b, step.route_start[b + 1] - step.route_start[b], 0, 0);
+  } else if (!(step.flags[b] & kSample)) {
+    refuse("sequence " + std::to_string(b) + " samples no token whose routing could be read");
+  }
+}
+
 void StepCheck::check_mask(const StepInput& step, int b) const {
-  const int words = mask_words(bounds_.vocab);
+  const int words = bit_words(bounds_.vocab);
   const uint32_t* mask = step.mask + int64_t{b} * words;
   uint32_t any = 0;
   for (int w = 0; w + 1 < words; ++w) any |= mask[w];

@@ -27,6 +27,7 @@ class StepCheck {
 
  private:
   void check_sequence(const StepInput& step, int b);
+  void check_adapters(const StepInput& step, int b) const;
   void check_mask(const StepInput& step, int b) const;
 
   StepBounds bounds_;

@@ -16,8 +16,6 @@ StepRows::StepRows(const StepLimits& limits)
 void StepRows::build(const StepInput& step, std::span<const Slot> slots) {
   wanted_.clear();
   needed_.clear();
-  adapter_rows_ = 0;
-  model_step_.adapters.groups.clear();
   for (int b = 0; b < step.counts->sequences; ++b) add_sequence(step, b, slots[step.slot[b]]);
   model_step_.tokens = tokens_.data();
   model_step_.needed = needed_;
@@ -61,16 +59,6 @@ void StepRows::add_sequence(const StepInput& step, int b, const Slot& slot) {
   } else {
     for (size_t i = first_wanted; i < wanted_.size(); ++i) needed_.push_back(wanted_[i].row);
   }
-  if (step.adapter[b] != 0) add_to_group(step.adapter[b], row_start, row_end);
-}
-
-void StepRows::add_to_group(int adapter, int row, int row_end) {
-  std::vector<AdapterRows::Group>& groups = model_step_.adapters.groups;
-  auto group = std::find_if(groups.begin(), groups.end(),
-                            [&](const AdapterRows::Group& g) { return g.handle == adapter; });
-  if (group == groups.end()) group = groups.insert(groups.end(), {adapter, {}});
-  adapter_rows_ += row_end - row;
-  for (; row < row_end; ++row) group->rows.push_back(row);
 }
 
 }  // namespace smore

@@ -29,12 +29,12 @@ class StepRows {
   void build(const StepInput& step, std::span<const Slot> slots);
 
   const ModelStep& model_step() const { return model_step_; }
+  // Of the model step; filled by StepAdapters.
+  AdapterRows& adapters() { return model_step_.adapters; }
   std::span<const WantedRow> wanted() const { return wanted_; }
-  int adapter_rows() const { return adapter_rows_; }
 
  private:
   void add_sequence(const StepInput& step, int b, const Slot& slot);
-  void add_to_group(int adapter, int row, int row_end);
 
   ModelStep model_step_;
   std::vector<int32_t> tokens_;        // T
@@ -42,7 +42,6 @@ class StepRows {
   std::vector<int32_t> row_sequence_;  // T
   std::vector<WantedRow> wanted_;      // at most T
   std::vector<int32_t> needed_;        // at most T
-  int adapter_rows_ = 0;
 };
 
 }  // namespace smore

@@ -106,12 +106,14 @@ void Llama::keep_needed(const ModelStep& step) {
   k.step.attention.row_sequence = k.row_sequence.data();
   k.step.attention.positions = k.positions.data();
   for (const AdapterRows::Group& group : step.adapters.groups) {
-    AdapterRows::Group kept{group.handle, {}};
+    AdapterRows::Group kept{group.handle, {}, group.scale, group.turn, group.control};
     std::set_intersection(group.rows.begin(), group.rows.end(), k.rows.begin(), k.rows.end(),
                           std::back_inserter(kept.rows));
     for (int32_t& row : kept.rows) row = kept_row(row);
     if (!kept.rows.empty()) k.step.adapters.groups.push_back(std::move(kept));
   }
+  k.step.adapters.probes = step.adapters.probes;  // of rows that sample, which are needed
+  for (RouteProbe& probe : k.step.adapters.probes) probe.row = kept_row(probe.row);
 }
 
 // Where x has a row: kept rows before it.

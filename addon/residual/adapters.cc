@@ -2,6 +2,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -71,6 +72,39 @@ bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); 
 void Adapters::remove(int handle) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->adapters.erase(handle) > 0) impl_->cache.remove(handle);
+}
+
+void Adapters::require_usable(int handle, const RouterControl* control) const {
+  const auto refuse = [handle](const std::string& what) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "step: adapter " + std::to_string(handle) + " " + what);
+  };
+  if (!acquired(handle)) refuse("is not acquired");
+  if (control == nullptr) return;
+  const std::vector<TreeLevel>& tree = impl_->find(handle)->plan().info.tree;
+  if (control->banned.size() > tree.size()) {
+    refuse("has " + std::to_string(tree.size()) + " levels of routers, level " +
+           std::to_string(control->banned.size() - 1) + " has banned experts");
+  }
+  for (size_t l = 0; l < control->banned.size(); ++l) {
+    const std::set<int32_t> banned(control->banned[l].begin(), control->banned[l].end());
+    if (!banned.empty() && (*banned.begin() < 0 || *banned.rbegin() >= tree[l].experts)) {
+      refuse("has experts 0.." + std::to_string(tree[l].experts - 1) + " at level " +
+             std::to_string(l) + ", others are banned");
+    }
+    if (tree[l].experts - static_cast<int>(banned.size()) < tree[l].active) {
+      refuse("chooses " + std::to_string(tree[l].active) + " experts at level " +
+             std::to_string(l) + ", fewer are left");
+    }
+  }
+}
+
+int64_t Adapters::routes(int handle, const uint32_t* layers) const {
+  int64_t count = 0;
+  for (const SitePlan& site : impl_->find(handle)->plan().sites) {
+    if (has_bit(layers, site.layer)) count += site.mixture.routes();
+  }
+  return count;
 }
 
 std::vector<int> Adapters::apply(int layer, std::span<const SiteOutput> outputs,

@@ -16,27 +16,62 @@ namespace smore {
 // The linears of a decoder layer that an adapter can change, in the order of the graph.
 enum class Site : int { kQ, kK, kV, kO, kGate, kUp, kDown };
 inline constexpr int kSites = 7;
+const char* linear_name(Site site);  // "gate_proj"
 
 struct AdapterFile;
+
+// A level of an adapter's trees: how many experts it has, how many each of its nodes chooses.
+struct TreeLevel {
+  int experts = 0;
+  int active = 0;
+};
+
+struct AdaptedLinear {
+  int layer = 0;
+  Site site = Site::kQ;
+};
 
 // What registration tells about an adapter. [engine.adapters.load -> TypeScript]
 struct AdapterInfo {
   std::string kind;  // "smore", "lora"
   int64_t parameters = 0;
-  uint64_t bytes = 0;        // resident size when all of it is loaded
-  uint64_t trunk_bytes = 0;  // of these, what is not experts
-  int sites = 0;             // adapted linears
-  int pages = 0;             // experts over all sites
-  int levels = 0;            // L of the largest tree; 1 for plain LoRA
+  uint64_t bytes = 0;                  // resident size when all of it is loaded
+  uint64_t trunk_bytes = 0;            // of these, what is not experts
+  int sites = 0;                       // adapted linears
+  int pages = 0;                       // experts over all sites
+  int levels = 0;                      // L of the largest tree; 1 for plain LoRA
+  std::vector<TreeLevel> tree;         // leaves first, the same on every linear; empty = no routers
+  std::vector<AdaptedLinear> linears;  // in the order of the graph
 };
 
-// The rows of a step that one adapted linear must change, grouped by adapter ahead of the layers.
+// How the routers of an adapter behave for some rows.
+struct RouterControl {
+  float temperature = 1;                     // what logits are divided by before a softmax
+  std::vector<std::vector<int32_t>> banned;  // per level, leaves first: experts that take no part
+};
+
+// Where the routing of a row by one adapter goes: layout in engine/step.h.
+struct RouteProbe {
+  int32_t row = 0;
+  int handle = 0;
+  const uint32_t* layers = nullptr;  // bits of the layers that are wanted
+  int32_t* experts = nullptr;
+  float* scores = nullptr;
+};
+
+// The rows of a step that one adapted linear must change, grouped ahead of the layers.
 struct AdapterRows {
   struct Group {
-    int handle = 0;             // adapter
-    std::vector<int32_t> rows;  // rows of the step, ascending
+    int handle = 0;                          // adapter
+    std::vector<int32_t> rows;               // rows of the step, ascending
+    float scale = 1;                         // of the delta
+    int turn = 0;                            // how many adapters change these rows before this one
+    const RouterControl* control = nullptr;  // null = as trained
   };
-  std::vector<Group> groups;  // adapters in use; empty = the step is base only
+  // Those of one adapter lie together; empty = the step is base only. No two of one turn have a row
+  // in common.
+  std::vector<Group> groups;
+  std::vector<RouteProbe> probes{};
 };
 
 // Where the delta of one linear goes.
@@ -86,10 +121,16 @@ class Adapters {
   // Forgets the adapter once its last pin is gone.
   void remove(int handle);
 
-  // y[row, :] += delta of the row's adapter at each of these linears of a layer, which all read the
-  // same x (q, k and v; gate and up), for every row of every group that adapts it. Loads missing
-  // pages. x: [T, x_width]. Returns handles whose pages could not be read; their rows of y are
-  // unspecified.
+  // Throws Error(kInvalidArgument) unless the adapter is acquired, and its trees have the banned
+  // experts and enough others. Null = as trained.
+  void require_usable(int handle, const RouterControl* control) const;
+  // Pairs that a probe of these layers is given.
+  int64_t routes(int handle, const uint32_t* layers) const;
+
+  // y[row, :] += scale * delta of each of the row's adapters, in their turns, at each of these
+  // linears of a layer, which all read the same x (q, k and v; gate and up), for every row of every
+  // group that adapts it. Fills the probes of this layer. Loads missing pages. x: [T, x_width].
+  // Returns handles whose pages could not be read; their rows of y are unspecified.
   std::vector<int> apply(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                          const float* x, int x_width);
   std::vector<int> apply(int layer, Site site, const AdapterRows& rows, const float* x, int x_width,

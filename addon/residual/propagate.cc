@@ -157,6 +157,13 @@ float* compress(const DenseKernels& kernels, const Work& work, const ExpertInput
   return product.y;
 }
 
+void add_sum(const Work& work, int first_output, int outputs) {
+  for (int i = 0; i < work.count; ++i) {
+    add_scaled(1, work.sum + int64_t{i} * work.mixture().outputs + first_output, outputs,
+               work.output.y + work.rows[i] * work.output.stride + first_output);
+  }
+}
+
 }  // namespace
 
 ExpertInput expert_input(const DenseKernels& kernels, const Work& work, Arena& scratch) {
@@ -212,10 +219,16 @@ void add_expert(const DenseKernels& kernels, Work& work, const ExpertInput& inpu
   product.x = compress(kernels, work, input, 0, expert, page, scratch);
   product.x_stride = level.rank;
   product.rows = count;
-  product.y = work.output.y;
-  product.y_stride = work.output.stride;
-  product.y_rows = rows_of_step(work, at, first, count, scratch);
-  product.scale = level.scale;
+  if (work.sum == nullptr) {
+    product.y = work.output.y;
+    product.y_stride = work.output.stride;
+    product.y_rows = rows_of_step(work, at, first, count, scratch);
+  } else {
+    product.y = work.sum;
+    product.y_stride = product.out;
+    product.y_rows = at.pair_row + first;
+  }
+  product.scale = level.scale * work.scale;
   product.accumulate = true;
   multiply(kernels, product, scratch);
 }
@@ -226,6 +239,10 @@ void propagate(const DenseKernels& kernels, const Work& work, Arena& scratch) {
 
 void add_final(const DenseKernels& kernels, const Work& work, int first_output, int outputs,
                Arena& scratch) {
+  if (!work.is_tree()) {
+    if (work.sum != nullptr) add_sum(work, first_output, outputs);
+    return;
+  }
   const int width = work.mixture().root().width;
   const SiteSlots& slots = work.slots();
   DenseProduct product =
@@ -236,6 +253,7 @@ void add_final(const DenseKernels& kernels, const Work& work, int first_output, 
   product.y = work.output.y + first_output;
   product.y_stride = work.output.stride;
   product.y_rows = work.rows;
+  product.scale = work.scale;
   product.accumulate = true;
   multiply(kernels, product, scratch);
 }

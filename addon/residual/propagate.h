@@ -17,15 +17,16 @@ ExpertInput expert_input(const DenseKernels& kernels, const Work& work, Arena& s
 void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
                  int expert, const std::byte* page, Arena& scratch);
 
-// Sums: y[row] += scale (B (A x + a) + b) for one expert's pairs. Experts come in ascending order,
-// so that a row's sum has one order whatever else is in the step.
+// Sums: y[row] += scale (B (A x + a) + b) for one expert's pairs, or `sum` where a work has one.
+// Experts come in ascending order, so that a row's sum has one order whatever else is in the step.
 void add_expert(const DenseKernels& kernels, Work& work, const ExpertInput& input, int expert,
                 const std::byte* page, Arena& scratch);
 
 // Trees: `top` of all rows from all their pairs.
 void propagate(const DenseKernels& kernels, const Work& work, Arena& scratch);
 
-// Trees: y[row] += W_final top + bias for outputs [first_output, first_output + outputs).
+// Trees: y[row] += scale (W_final top + bias) for outputs [first_output, first_output + outputs).
+// Sums: what waited for its turn.
 void add_final(const DenseKernels& kernels, const Work& work, int first_output, int outputs,
                Arena& scratch);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace smore::reference {
@@ -37,10 +38,10 @@ void normalise(Vector& v) {
   for (double& value : v) value /= norm;
 }
 
-Vector softmax(Vector v) {
+Vector softmax(Vector v, double temperature) {
   const double largest = *std::max_element(v.begin(), v.end());
   double sum = 0;
-  for (double& value : v) sum += value = std::exp(value - largest);
+  for (double& value : v) sum += value = std::exp((value - largest) / temperature);
   for (double& value : v) value /= sum;
   return v;
 }
@@ -53,8 +54,9 @@ struct Choice {
 
 class Tree {
  public:
-  Tree(const TreeConfig& config, const Tensors& tensors, const Vector& x, TreeResult& result)
-      : config_(config), tensors_(tensors), x_(x), result_(result) {}
+  Tree(const TreeConfig& config, const Tensors& tensors, const Vector& x, const Gates& gates,
+       TreeResult& result)
+      : config_(config), tensors_(tensors), x_(x), gates_(gates), result_(result) {}
 
   Vector node(int l, const Vector& z) {
     const Choice choice = route(l, z);
@@ -153,7 +155,10 @@ class Tree {
     for (const Vector& key : keys) {
       logits.push_back(std::inner_product(key.begin(), key.end(), q.begin(), 0.0));
     }
-    const Vector p = noisy ? logits : softmax(logits);
+    if (l < static_cast<int>(gates_.banned.size())) {
+      for (int e : gates_.banned[l]) logits[e] = -std::numeric_limits<double>::infinity();
+    }
+    const Vector p = noisy ? logits : softmax(logits, gates_.temperature);
     std::vector<int> order(experts);
     std::iota(order.begin(), order.end(), 0);
     if (!dense) {
@@ -165,7 +170,7 @@ class Tree {
       choice.scores.push_back(p[e]);
       choice.keys.push_back(keys[e]);
     }
-    if (noisy && order.size() > 1) choice.scores = softmax(choice.scores);
+    if (noisy && order.size() > 1) choice.scores = softmax(choice.scores, gates_.temperature);
     if (config_.gate_type == "switch" && order.size() > 1) {
       const double sum = std::accumulate(choice.scores.begin(), choice.scores.end(), 0.0);
       for (double& score : choice.scores) score /= sum;
@@ -176,13 +181,14 @@ class Tree {
   const TreeConfig& config_;
   const Tensors& tensors_;
   const Vector& x_;
+  const Gates& gates_;
   TreeResult& result_;
 };
 
 }  // namespace
 
 TreeResult tree_delta(const TreeConfig& config, const Tensors& tensors,
-                      const std::vector<double>& x) {
+                      const std::vector<double>& x, const Gates& gates) {
   const int levels = static_cast<int>(config.num_active.size());
   TreeResult result;
   result.ids.resize(levels);
@@ -190,7 +196,7 @@ TreeResult tree_delta(const TreeConfig& config, const Tensors& tensors,
   const Tensor& projection = tensors.at("moe_downproj_x.weight");
   Vector t = product(projection, 0, projection.shape[0], x);
   add(t, tensors.at("moe_downproj_x.bias").values.data());
-  const Vector top = Tree(config, tensors, x, result).node(levels - 1, t);
+  const Vector top = Tree(config, tensors, x, gates, result).node(levels - 1, t);
   const Tensor& last = tensors.at("moe_W_final");
   result.delta = product(last, 0, last.shape[0], top);
   add(result.delta, tensors.at("moe_W_final_bias").values.data());

@@ -33,8 +33,15 @@ struct TreeResult {
   std::vector<std::vector<double>> scores;  // same shape
 };
 
+// How the gates differ from what was trained: logits are divided by the temperature before a
+// softmax, those of banned experts (per level) are minus infinity.
+struct Gates {
+  double temperature = 1;
+  std::vector<std::vector<int>> banned;
+};
+
 TreeResult tree_delta(const TreeConfig& config, const Tensors& tensors,
-                      const std::vector<double>& x);
+                      const std::vector<double>& x, const Gates& gates = {});
 
 // scale * (B A x + bias); an empty bias counts as zero.
 std::vector<double> lora_delta(const Tensor& a, const Tensor& b, const std::vector<double>& bias,

@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <span>
 
 #include "residual/activate.h"
 
 namespace smore {
 namespace {
 
-void softmax(float* values, int count) {
+void softmax(float* values, int count, float temperature) {
   const float largest = *std::max_element(values, values + count);
   float sum = 0;
-  for (int i = 0; i < count; ++i) sum += values[i] = std::exp(values[i] - largest);
+  for (int i = 0; i < count; ++i) {
+    sum += values[i] = std::exp((values[i] - largest) / temperature);
+  }
   for (int i = 0; i < count; ++i) values[i] /= sum;
 }
 
@@ -36,17 +40,31 @@ void largest(const float* values, int count, int chosen, int32_t* ids) {
   }
 }
 
+void exclude(std::span<const int32_t> banned, float* values) {
+  for (int32_t e : banned) values[e] = -std::numeric_limits<float>::infinity();
+}
+
+// How the nodes of a level choose beside what was trained.
+struct Choice {
+  float temperature = 1;
+  std::span<const int32_t> banned;
+};
+
 // One node's choice from the products with the keys, which are overwritten.
-void choose(const Level& level, float* logits, int32_t* ids, float* scores) {
+void choose(const Level& level, const Choice& choice, float* logits, int32_t* ids, float* scores) {
   const Router& router = level.router;
-  if (router.score == Score::kSoftmax) softmax(logits, level.experts);
+  exclude(choice.banned, logits);
+  if (router.score == Score::kSoftmax) {
+    softmax(logits, level.experts, choice.temperature);
+    exclude(choice.banned, logits);  // another's share may be as small as theirs
+  }
   if (router.select == Select::kTopK) {
     largest(logits, level.experts, level.chosen, ids);
   } else {
     for (int e = 0; e < level.experts; ++e) ids[e] = e;
   }
   for (int j = 0; j < level.chosen; ++j) scores[j] = logits[ids[j]];
-  if (router.norm == Norm::kSoftmax) softmax(scores, level.chosen);
+  if (router.norm == Norm::kSoftmax) softmax(scores, level.chosen, choice.temperature);
   if (router.norm == Norm::kSum) {
     float sum = 0;
     for (int j = 0; j < level.chosen; ++j) sum += scores[j];
@@ -97,11 +115,19 @@ class BlockRouter {
       }
     }
     if (level.router.two_layer) logits = second_layer(l, logits, work_.count * nodes);
+    const Choice choice = choice_of(l);
     for (int64_t n = 0; n < work_.count * nodes; ++n) {
       const int64_t at = n * level.chosen;
-      choose(level, logits + n * level.experts, work_.levels[l].ids + at,
+      choose(level, choice, logits + n * level.experts, work_.levels[l].ids + at,
              work_.levels[l].scores + at);
     }
+  }
+
+  Choice choice_of(int l) const {
+    const RouterControl* control = work_.control;
+    if (control == nullptr) return {};
+    if (l >= static_cast<int>(control->banned.size())) return {control->temperature, {}};
+    return {control->temperature, control->banned[l]};
   }
 
   // The keys chosen on the way from the root to this node.

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/check.h"
+#include "engine/step.h"
 #include "residual/propagate.h"
 #include "residual/route.h"
 
@@ -43,6 +44,9 @@ std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> output
   std::vector<int> failed;
   if (works_.empty()) return failed;
   route_all();
+  for (const RouteProbe& probe : rows.probes) {
+    if (has_bit(probe.layers, layer)) fill_probe(probe);
+  }
   list_experts();
   compute_all();
   for (const Work& work : works_) {
@@ -58,13 +62,17 @@ void ResidualStep::begin(int layer, std::span<const SiteOutput> outputs, const A
                          const float* x, int x_width) {
   memory_.reset();
   works_.clear();
+  turns_ = 1;
   int64_t total = 0;
   for (const AdapterRows::Group& group : rows.groups) {
     total += static_cast<int64_t>(group.rows.size() * outputs.size());
+    turns_ = std::max(turns_, group.turn + 1);
   }
-  for (const AdapterRows::Group& group : rows.groups) {
-    if (group.rows.empty()) continue;
-    const ExpertCache::Resident resident = cache_.resident(group.handle);
+  const auto end = rows.groups.end();
+  for (auto first = rows.groups.begin(), last = first; first != end; first = last) {
+    last =
+        std::find_if(first, end, [&](const auto& group) { return group.handle != first->handle; });
+    const ExpertCache::Resident resident = cache_.resident(first->handle);
     Work work;
     work.adapter = static_cast<Adapter*>(resident.source);
     work.trunk = resident.trunk;
@@ -78,12 +86,21 @@ void ResidualStep::begin(int layer, std::span<const SiteOutput> outputs, const A
       work.output = output;
       work.page_keys = memory_.take<int32_t>(work.site->pages);
       std::fill_n(work.page_keys, work.site->pages, -1);
-      const int count = static_cast<int>(group.rows.size());
-      const int most = rows_per_work(mixture, total);
-      for (int row = 0; row < count; row += most) {
-        add_work(work, group.rows.data() + row, std::min(most, count - row));
-      }
+      for (auto group = first; group != last; ++group) add_group(work, *group, total);
     }
+  }
+}
+
+void ResidualStep::add_group(const Work& shared, const AdapterRows::Group& group,
+                             int64_t rows_of_call) {
+  Work work = shared;
+  work.scale = group.scale;
+  work.turn = group.turn;
+  work.control = group.control;
+  const int count = static_cast<int>(group.rows.size());
+  const int most = rows_per_work(work.mixture(), rows_of_call);
+  for (int row = 0; row < count; row += most) {
+    add_work(work, group.rows.data() + row, std::min(most, count - row));
   }
 }
 
@@ -104,7 +121,12 @@ void ResidualStep::add_work(const Work& shared, const int32_t* rows, int count) 
     work.levels[l] = work.is_tree() ? begin_level(mixture.levels[l], count)
                                     : all_pairs(mixture.levels[l].experts, count);
   }
-  if (work.is_tree()) work.top = memory_.take<float>(int64_t{count} * mixture.root().width);
+  if (work.is_tree()) {
+    work.top = memory_.take<float>(int64_t{count} * mixture.root().width);
+  } else if (work.turn > 0) {
+    work.sum = memory_.take<float>(int64_t{count} * mixture.outputs);
+    std::fill_n(work.sum, int64_t{count} * mixture.outputs, 0.0f);
+  }
   works_.push_back(work);
 }
 
@@ -176,11 +198,13 @@ void ResidualStep::compute_all() {
       compute(works_[w], wave, scratch);
       if (wave.end < keys_.size() || works_[w].failed || !works_[w].is_tree()) return;
       propagate(kernels_, works_[w], scratch);
-      if (whole) add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);
+      if (whole && works_[w].turn == 0) {
+        add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);
+      }
     });
     cache_.unpin(wanted.first(count));
   }
-  if (!whole) add_finals();
+  for (int turn = whole ? 1 : 0; turn < turns_; ++turn) add_finals(turn);
 }
 
 // Has the start of what a work will read on its way: the processor guesses the rest.
@@ -213,14 +237,43 @@ void ResidualStep::compute(Work& work, Wave wave, Arena& scratch) {
   }
 }
 
-void ResidualStep::add_finals() {
+// Adds what is ready to y. A row gets the deltas of its adapters in one order whatever else is in
+// the step.
+void ResidualStep::add_finals(int turn) {
+  if (static_cast<int>(works_.size()) >= threads_.size()) {
+    for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+      if (works_[w].turn != turn || works_[w].failed) return;
+      add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);
+    });
+    return;
+  }
   for (const Work& work : works_) {
-    if (!work.is_tree() || work.failed) continue;
+    if (work.turn != turn || work.failed) continue;
     const int outputs = work.mixture().outputs;
     for_each((outputs + kFinalOutputs - 1) / kFinalOutputs, [&](int64_t i, Arena& scratch) {
       const int first = static_cast<int>(i) * kFinalOutputs;
       add_final(kernels_, work, first, std::min(kFinalOutputs, outputs - first), scratch);
     });
+  }
+}
+
+void ResidualStep::fill_probe(const RouteProbe& probe) const {
+  for (const Work& work : works_) {
+    if (work.adapter->handle() != probe.handle || !work.is_tree()) continue;
+    const int32_t* row = std::lower_bound(work.rows, work.rows + work.count, probe.row);
+    if (row == work.rows + work.count || *row != probe.row) continue;
+    int64_t at = 0;  // behind the linears before this one
+    for (const SitePlan& site : work.adapter->plan().sites) {
+      if (&site == work.site) break;
+      if (has_bit(probe.layers, site.layer)) at += site.mixture.routes();
+    }
+    for (size_t l = 0; l < work.mixture().levels.size(); ++l) {
+      const int64_t pairs = work.mixture().levels[l].pairs;
+      const int64_t from = (row - work.rows) * pairs;
+      std::copy_n(work.levels[l].ids + from, pairs, probe.experts + at);
+      std::copy_n(work.levels[l].scores + from, pairs, probe.scores + at);
+      at += pairs;
+    }
   }
 }
 

@@ -38,6 +38,7 @@ class ResidualStep {
 
   void begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
              const float* x, int x_width);
+  void add_group(const Work& shared, const AdapterRows::Group& group, int64_t rows_of_call);
   int rows_per_work(const Mixture& mixture, int64_t rows) const;
   void add_work(const Work& shared, const int32_t* rows, int count);
   WorkLevel begin_level(const Level& level, int count);
@@ -48,7 +49,8 @@ class ResidualStep {
   void compute_all();
   void fetch_ahead(const Work& work) const;
   void compute(Work& work, Wave wave, Arena& scratch);
-  void add_finals();
+  void add_finals(int turn);
+  void fill_probe(const RouteProbe& probe) const;
 
   template <class Fn>
   void for_each(int64_t count, Fn&& fn);
@@ -59,6 +61,7 @@ class ResidualStep {
   Arena memory_;                // of the call
   std::vector<Arena> scratch_;  // per thread, of a work
   std::vector<Work> works_;
+  int turns_ = 1;  // of the call: most adapters of one row
   std::vector<PageKey> keys_;
   std::vector<const std::byte*> blocks_;
 };

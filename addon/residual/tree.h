@@ -74,6 +74,13 @@ struct Mixture {
   std::vector<Level> levels;  // leaves first
 
   const Level& root() const { return levels.back(); }
+  // Chosen experts of one token, over all levels; sums choose none.
+  int64_t routes() const {
+    int64_t count = 0;
+    if (projection == 0) return count;
+    for (const Level& level : levels) count += level.pairs;
+    return count;
+  }
 };
 
 }  // namespace smore

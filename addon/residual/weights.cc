@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -167,6 +168,10 @@ std::string module_path(int layer, Site site) {
   return std::string(kLayers) + std::to_string(layer) + "." + kModules[static_cast<int>(site)];
 }
 
+const char* linear_name(Site site) {
+  return std::strchr(kModules[static_cast<int>(site)], '.') + 1;
+}
+
 AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, ExpertType type,
                          const CheckProgress& progress) {
   const AdapterConfig config = parse_adapter_config(file.config, file.where);
@@ -198,6 +203,7 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
     tensors.refuse_unread();
     plan.info.parameters += tensors.parameters();
     plan.info.levels = std::max(plan.info.levels, static_cast<int>(site.mixture.levels.size()));
+    plan.info.linears.push_back({site.layer, site.site});
   }
   plan.trunk_bytes = trunk.bytes();
   number_pages(plan, smore != nullptr && smore->shared_pool);
@@ -205,6 +211,9 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
   plan.info.bytes += plan.trunk_bytes;
   plan.info.sites = static_cast<int>(plan.sites.size());
   plan.info.pages = static_cast<int>(plan.pages.size());
+  for (const Level& level : plan.sites.front().mixture.levels) {
+    if (smore != nullptr) plan.info.tree.push_back({level.experts, level.chosen});
+  }
   return plan;
 }
 

@@ -74,11 +74,15 @@ struct Work {
                                   // shared by the works of an adapter's linear
   const int32_t* rows = nullptr;  // [count] rows of the step, ascending
   int count = 0;
-  const float* x = nullptr;  // [T, x_stride]
+  float scale = 1;                         // of the delta
+  int turn = 0;                            // how many adapters change the rows before this one
+  const RouterControl* control = nullptr;  // null = as trained
+  const float* x = nullptr;                // [T, x_stride]
   int64_t x_stride = 0;
   SiteOutput output{};
   WorkLevel* levels = nullptr;  // [L]
-  float* top = nullptr;         // [count, d_L]
+  float* top = nullptr;         // [count, d_L]; trees
+  float* sum = nullptr;         // [count, out]; sums that may not add to y before their turn
   int next_expert = 0;          // sums add to y expert by expert: the least that may come next
   bool failed = false;          // a page could not be read; y is left as it is
 

@@ -9,6 +9,14 @@
 
 namespace smore {
 
+// One adapter of a sequence.
+struct Member {
+  int32_t handle = 0;
+  float scale = 1;
+  float temperature = 1;                            // of the routers
+  std::vector<std::pair<int32_t, int32_t>> bans{};  // level, expert
+};
+
 // One sequence of a hand-made step; neutral unless set.
 struct Sequence {
   std::vector<int32_t> tokens{};       // rows of this step
@@ -18,7 +26,9 @@ struct Sequence {
   std::vector<std::pair<int32_t, float>> biases{};
   int32_t slot = 0;
   uint32_t flags = kSample;
-  int32_t adapter = 0;
+  std::vector<Member> adapters{};   // handles rising
+  std::vector<int> route_layers{};  // for kRoutes
+  int32_t routes = 0;               // pairs that these take
   int32_t context = 0;
   int32_t first_page = 0;
   int32_t sample_index = 0;
@@ -51,6 +61,8 @@ class HandMadeStep {
     row_top_tokens.resize(rows * kMaxTopLogprobs, -1);
     row_top_logprobs.resize(rows * kMaxTopLogprobs);
     pooled.resize(count * width);
+    route_expert.resize(route_start.back(), -1);
+    route_score.resize(route_start.back());
   }
 
   StepInput input() const {
@@ -59,7 +71,6 @@ class HandMadeStep {
             .next_tokens = next_tokens.data(),
             .slot = slot.data(),
             .flags = flags.data(),
-            .adapter = adapter.data(),
             .row_start = row_start.data(),
             .context = context.data(),
             .block_start = block_start.data(),
@@ -80,7 +91,16 @@ class HandMadeStep {
             .frequency = frequency.data(),
             .repetition = repetition.data(),
             .top_logprobs = top_logprobs.data(),
-            .mask = mask.data()};
+            .mask = mask.data(),
+            .route_start = route_start.data(),
+            .route_layers = route_layers.data(),
+            .adapter_start = adapter_start.data(),
+            .adapter = adapter.data(),
+            .adapter_scale = adapter_scale.data(),
+            .router_temperature = router_temperature.data(),
+            .ban_start = ban_start.data(),
+            .ban_level = ban_level.data(),
+            .ban_expert = ban_expert.data()};
   }
 
   StepOutput output() {
@@ -92,17 +112,21 @@ class HandMadeStep {
             .row_logprob = row_logprob.data(),
             .row_top_tokens = row_top_tokens.data(),
             .row_top_logprobs = row_top_logprobs.data(),
-            .pooled = pooled.data()};
+            .pooled = pooled.data(),
+            .route_expert = route_expert.data(),
+            .route_score = route_score.data()};
   }
 
   StepCounts counts{};
-  std::vector<int32_t> tokens, next_tokens, slot, adapter, row_start{0}, context, block_start{0},
-      blocks, history_start{0}, history_prompt, history, bias_start{0}, bias_token, sample_index,
-      top_k, top_logprobs;
-  std::vector<uint32_t> flags, seed, mask;
-  std::vector<float> bias_value, temperature, top_p, min_p, presence, frequency, repetition;
-  std::vector<int32_t> status, sampled, top_tokens, row_top_tokens;
-  std::vector<float> sampled_logprob, top_logprobs_out, row_logprob, row_top_logprobs, pooled;
+  std::vector<int32_t> tokens, next_tokens, slot, row_start{0}, context, block_start{0}, blocks,
+      history_start{0}, history_prompt, history, bias_start{0}, bias_token, sample_index, top_k,
+      top_logprobs, route_start{0}, adapter_start{0}, adapter, ban_start{0}, ban_level, ban_expert;
+  std::vector<uint32_t> flags, seed, mask, route_layers;
+  std::vector<float> bias_value, adapter_scale, router_temperature, temperature, top_p, min_p,
+      presence, frequency, repetition;
+  std::vector<int32_t> status, sampled, top_tokens, row_top_tokens, route_expert;
+  std::vector<float> sampled_logprob, top_logprobs_out, row_logprob, row_top_logprobs, pooled,
+      route_score;
 
  private:
   void add(const Sequence& s) {
@@ -124,7 +148,7 @@ class HandMadeStep {
     bias_start.push_back(static_cast<int32_t>(bias_token.size()));
     slot.push_back(s.slot);
     flags.push_back(s.flags | (s.context == 0 ? kRestoreHistory : 0u));
-    adapter.push_back(s.adapter);
+    add_adapters(s);
     context.push_back(s.context);
     sample_index.push_back(s.sample_index);
     seed.push_back(static_cast<uint32_t>(s.seed));
@@ -138,6 +162,25 @@ class HandMadeStep {
     repetition.push_back(s.repetition);
     top_logprobs.push_back(s.top_logprobs);
     mask.insert(mask.end(), s.mask.begin(), s.mask.end());
+  }
+
+  // Models of the tests have at most 32 layers.
+  void add_adapters(const Sequence& s) {
+    for (const Member& member : s.adapters) {
+      adapter.push_back(member.handle);
+      adapter_scale.push_back(member.scale);
+      router_temperature.push_back(member.temperature);
+      for (const auto& [level, expert] : member.bans) {
+        ban_level.push_back(level);
+        ban_expert.push_back(expert);
+      }
+      ban_start.push_back(static_cast<int32_t>(ban_level.size()));
+    }
+    adapter_start.push_back(static_cast<int32_t>(adapter.size()));
+    uint32_t layers = 0;
+    for (int layer : s.route_layers) layers |= 1u << layer;
+    route_layers.push_back(layers);
+    route_start.push_back(route_start.back() + s.routes);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -121,6 +122,82 @@ TEST_CASE("a bias forbids and forces tokens, and leaves the reported probabiliti
   CHECK(step.sampled[0] == plain.top_tokens[1]);
   CHECK(step.sampled_logprob[0] == plain.top_logprobs_out[1]);
   CHECK(step.sampled[1] == 17);
+}
+
+TEST_CASE("rows of the base and of mixed adapters share a step, each with the bits it has alone") {
+  const std::unique_ptr<Engine> engine = load(config());
+  Adapters& adapters = engine->adapters();
+  const int tree = adapters.add(kModel + "/adapters/smore-switch");
+  const int lora = adapters.add(kModel + "/adapters/lora");
+  REQUIRE(adapters.acquire(tree));
+  REQUIRE(adapters.acquire(lora));
+  const std::vector<std::vector<Member>> mixes = {{},
+                                                  {{.handle = tree}},
+                                                  {{.handle = tree}, {.handle = lora, .scale = 0}},
+                                                  {{.handle = tree}, {.handle = lora, .scale = 3}}};
+  std::vector<Sequence> together;
+  std::vector<float> alone;
+  for (const std::vector<Member>& mix : mixes) {
+    const auto slot = static_cast<int32_t>(together.size());
+    Sequence s = {.tokens = kPrompt, .slot = slot, .flags = kSample | kLogprobs, .adapters = mix};
+    alone.push_back(run(*engine, {s}).sampled_logprob[0]);
+    s.first_page = slot;
+    together.push_back(s);
+  }
+  double before[kStatCount];
+  double after[kStatCount];
+  engine->stats(before);
+  const HandMadeStep step = run(*engine, together);
+  engine->stats(after);
+  CHECK(step.sampled_logprob == alone);
+  CHECK(alone[1] != alone[0]);
+  CHECK(alone[2] == alone[1]);
+  CHECK(alone[3] != alone[1]);
+  CHECK(after[kStatBasePasses] - before[kStatBasePasses] == 1);
+  CHECK(after[kStatAdapterRows] - before[kStatAdapterRows] == 15);
+}
+
+TEST_CASE("routing is that of the row that sampled, whatever the step computes beside it") {
+  const std::unique_ptr<Engine> engine = load(config());
+  Adapters& adapters = engine->adapters();
+  const int tree = adapters.add(kModel + "/adapters/smore-switch");
+  REQUIRE(adapters.acquire(tree));
+  const int last = engine->info().layers - 1;
+  const uint32_t layers = 1u | 1u << last;
+  Sequence whole = {.tokens = kPrompt,
+                    .flags = kSample | kRoutes,
+                    .adapters = {{.handle = tree}},
+                    .route_layers = {0, last},
+                    .routes = static_cast<int32_t>(adapters.routes(tree, &layers))};
+  const HandMadeStep once = run(*engine, {{.tokens = {9, 8}, .slot = 1, .first_page = 3}, whole});
+  Sequence first = {.tokens = {kPrompt.begin(), kPrompt.end() - 1},
+                    .slot = 2,
+                    .flags = 0,
+                    .adapters = whole.adapters,
+                    .first_page = 5};
+  run(*engine, {first});
+  Sequence rest = whole;
+  rest.tokens = {kPrompt.back()};
+  rest.slot = 2;
+  rest.context = static_cast<int32_t>(kPrompt.size()) - 1;
+  rest.first_page = 5;
+  const HandMadeStep twice = run(*engine, {rest});
+  CHECK(once.route_expert == twice.route_expert);
+  CHECK(once.route_score == twice.route_score);
+
+  // Where all others are banned, these are chosen. The fixture adapts three linears of each layer.
+  const AdapterInfo info = adapters.info(tree);
+  REQUIRE(info.tree.size() == 2);
+  const auto [experts, active] = info.tree[1];
+  for (int e = 0; e < experts - active; ++e) whole.adapters[0].bans.push_back({1, e});
+  const HandMadeStep forced = run(*engine, {whole});
+  const size_t per_linear = forced.route_expert.size() / 6;
+  REQUIRE(per_linear == static_cast<size_t>(active + active * info.tree[0].active));
+  for (int linear = 1; linear <= 6; ++linear) {
+    for (int j = 1; j <= active; ++j) {
+      CHECK(forced.route_expert[linear * per_linear - j] >= experts - active);
+    }
+  }
 }
 
 TEST_CASE("an engine counts its work") {

@@ -27,8 +27,11 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
                              .blocks = 4,
                              .history = 0,
                              .biases = 0,
+                             .bans = 0,
+                             .routes = 0,
                              .width = 0,
-                             .mask_words = 1};
+                             .mask_words = 1,
+                             .layer_words = 1};
   StepRows rows(limits);
   const HandMadeStep next(
       {{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1},
@@ -91,8 +94,11 @@ TEST_CASE("a token cannot come from a slot that has none") {
                              .blocks = 4,
                              .history = 0,
                              .biases = 0,
+                             .bans = 0,
+                             .routes = 0,
                              .width = 0,
-                             .mask_words = 1};
+                             .mask_words = 1,
+                             .layer_words = 1};
   StepRows rows(limits);
   const std::vector<Slot> slots(2);
   const HandMadeStep step({{.tokens = {0}, .flags = kSample | kTokenFromSlot, .context = 1}});
@@ -100,35 +106,30 @@ TEST_CASE("a token cannot come from a slot that has none") {
                 [&] { rows.build(step.input(), slots); });
 }
 
-TEST_CASE("rows are grouped by adapter, and prompt rows are wanted where a token follows") {
+TEST_CASE("prompt rows are wanted where a token follows") {
   const StepLimits limits = {.rows = 16,
                              .sequences = 4,
                              .blocks = 8,
                              .history = 0,
                              .biases = 0,
+                             .bans = 0,
+                             .routes = 0,
                              .width = 0,
-                             .mask_words = 1};
+                             .mask_words = 1,
+                             .layer_words = 1};
   StepRows rows(limits);
   const std::vector<Slot> slots(4);
-  const HandMadeStep step({{.tokens = {1, 2}, .slot = 0, .adapter = 7},
-                           {.tokens = {3, 4, 5},
-                            .next_tokens = {4, 5, 6},
-                            .slot = 1,
-                            .flags = kPromptLogprobs,
-                            .context = 20},
-                           {.tokens = {6}, .slot = 2, .adapter = 9},
-                           {.tokens = {7, 8},
-                            .next_tokens = {8},
-                            .slot = 3,
-                            .flags = kSample | kPromptLogprobs,
-                            .adapter = 7}});
+  const HandMadeStep step(
+      {{.tokens = {1, 2}, .slot = 0},
+       {.tokens = {3, 4, 5},
+        .next_tokens = {4, 5, 6},
+        .slot = 1,
+        .flags = kPromptLogprobs,
+        .context = 20},
+       {.tokens = {6}, .slot = 2},
+       {.tokens = {7, 8}, .next_tokens = {8}, .slot = 3, .flags = kSample | kPromptLogprobs}});
   rows.build(step.input(), slots);
   const ModelStep& model = rows.model_step();
-  REQUIRE(model.adapters.groups.size() == 2);
-  CHECK(model.adapters.groups[0].handle == 7);
-  CHECK(model.adapters.groups[0].rows == std::vector<int32_t>{0, 1, 6, 7});
-  CHECK(model.adapters.groups[1].rows == std::vector<int32_t>{5});
-  CHECK(rows.adapter_rows() == 5);
   CHECK(model.attention.positions[2] == 20);
   CHECK(model.attention.row_sequence[7] == 3);
   std::vector<int32_t> wanted;

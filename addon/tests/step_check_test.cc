@@ -19,15 +19,22 @@ const StepBounds kBounds = {.limits = {.rows = 8,
                                        .blocks = 6,
                                        .history = 4,
                                        .biases = 2,
+                                       .bans = 2,
+                                       .routes = 3,
                                        .width = 0,
-                                       .mask_words = 1},
+                                       .mask_words = 1,
+                                       .layer_words = 1},
                             .vocab = 100,
                             .kv_pages = 10,
                             .max_model_len = 64,
                             .slots = 6};
 
 Sequence good(int32_t slot) {
-  return {.tokens = {1, 2}, .slot = slot, .flags = kSample | kLogprobs | kPenalties, .seed = 1};
+  return {.tokens = {1, 2},
+          .slot = slot,
+          .flags = kSample | kLogprobs | kPenalties,
+          .adapters = {{.handle = 2, .bans = {{1, 0}}}, {.handle = 3, .scale = -2}},
+          .seed = 1};
 }
 
 }  // namespace
@@ -37,6 +44,17 @@ TEST_CASE("a step within its bounds passes, and the check keeps nothing of it") 
   HandMadeStep step({good(0), good(5)});
   check.check(step.input());
   check.check(step.input());
+}
+
+TEST_CASE("a sequence has at most so many adapters") {
+  StepCheck check(kBounds);
+  Sequence many = {.tokens = {1}};
+  for (int i = 1; i <= kMaxAdapters; ++i) many.adapters.push_back({.handle = i});
+  check.check(HandMadeStep({many}).input());
+  many.adapters.push_back({.handle = kMaxAdapters + 1});
+  check_refused(ErrorCode::kInvalidArgument, "adapters of sequence[0] is 9, not in 0..8", [&] {
+    check.check(HandMadeStep({many, good(1), good(2)}).input());
+  });
 }
 
 TEST_CASE("a mask allows something, and nothing past the vocabulary") {
@@ -56,8 +74,8 @@ TEST_CASE("a mask allows something, and nothing past the vocabulary") {
 TEST_CASE("flags that no part of the engine knows are refused") {
   StepCheck check(kBounds);
   Sequence unknown = good(0);
-  unknown.flags |= 2 * kPool;
-  check_refused(ErrorCode::kInvalidArgument, "flags[0] has bits that mean nothing: 256",
+  unknown.flags |= 2 * kRoutes;
+  check_refused(ErrorCode::kInvalidArgument, "flags[0] has bits that mean nothing: 512",
                 [&] { check.check(HandMadeStep({unknown}).input()); });
 }
 
@@ -78,7 +96,18 @@ TEST_CASE("every number that TypeScript could get wrong is refused by its array'
       {"tokens[0]", [](HandMadeStep& s) { s.tokens[0] = -1; }},
       {"slot[1]", [](HandMadeStep& s) { s.slot[1] = 6; }},
       {"which another sequence of the step has", [](HandMadeStep& s) { s.slot[1] = 0; }},
-      {"adapter[0]", [](HandMadeStep& s) { s.adapter[0] = -1; }},
+      {"adapter[0]", [](HandMadeStep& s) { s.adapter[0] = 0; }},
+      {"adapter[3]", [](HandMadeStep& s) { s.adapter[3] = 2; }},
+      {"adapter_start[1]", [](HandMadeStep& s) { s.adapter_start[1] = -1; }},
+      {"adapter_scale[1]", [](HandMadeStep& s) { s.adapter_scale[1] = 16.5f; }},
+      {"adapter_scale[2]", [](HandMadeStep& s) { s.adapter_scale[2] = NAN; }},
+      {"router_temperature[0]", [](HandMadeStep& s) { s.router_temperature[0] = 0; }},
+      {"router_temperature[3]", [](HandMadeStep& s) { s.router_temperature[3] = INFINITY; }},
+      {"ban_start[4]", [](HandMadeStep& s) { s.ban_start[4] = 3; }},
+      {"ban_level[1]", [](HandMadeStep& s) { s.ban_level[1] = -1; }},
+      {"route_start[1]", [](HandMadeStep& s) { s.route_start[1] = 4; }},
+      {"routes of sequence[0]", [](HandMadeStep& s) { s.route_start[1] = s.route_start[2] = 1; }},
+      {"sequence 1 samples no token", [](HandMadeStep& s) { s.flags[1] = kRoutes; }},
       {"context[0]", [](HandMadeStep& s) { s.context[0] = 63; }},
       {"context[0]", [](HandMadeStep& s) { s.context[0] = -1; }},
       {"1 blocks for 18 positions", [](HandMadeStep& s) { s.context[0] = 16; }},

@@ -50,12 +50,13 @@ class Turns implements Generator {
 
   #turn(): void {
     for (const [request, tokens] of this.#running) {
-      request.onEvent({ kind: "token", token: TOKEN, logprob: null });
+      request.onEvent({ kind: "token", token: TOKEN, logprob: null, routes: null });
       this.#running.set(request, tokens + 1);
       if (tokens + 1 < request.maxTokens) continue;
       this.#running.delete(request);
       const completionTokens = tokens + 1;
-      request.onEvent({ kind: "finish", reason: "length", stopToken: null, completionTokens });
+      const last = { reason: "length", stopToken: null, routes: null, completionTokens } as const;
+      request.onEvent({ kind: "finish", ...last });
     }
     this.#turning = this.#running.size > 0;
     if (this.#turning) setImmediate(() => this.#turn());

@@ -34,6 +34,8 @@ function readyAdapter(adapter: ServedAdapter, adapters: ApiContext["adapters"]) 
     bytes: info.bytes,
     resident_bytes: place.residentBytes,
     parameters: info.parameters,
+    levels: info.tree,
+    linears: info.linears,
     hits: place.hits,
     misses: place.misses,
   };

@@ -14,6 +14,7 @@ import { ChatEncoder } from "./encode.js";
 import { encodeText, refuseLongChat } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
+import { parseMixing } from "./mixing.js";
 import {
   COMPLETIONS_ONLY,
   completionBudget,
@@ -43,6 +44,7 @@ async function parseChat(
   admit: Admit,
 ): Promise<Job> {
   const model = parseModel(fields, context);
+  const mixing = parseMixing(fields, model, context);
   const common = parseCommon(fields, context, alwaysStreams);
   refuseUnserved(fields, common.n, COMPLETIONS_ONLY);
   const logprobs = parseLogprobs(fields);
@@ -64,7 +66,7 @@ async function parseChat(
     tokenize(text, newer ?? older, context),
   ]);
   const toolFormat = tools === null ? null : format;
-  return { ...common, model, prompts: [prompt], logprobs, grammar, toolFormat };
+  return { ...common, model, mixing, prompts: [prompt], logprobs, grammar, toolFormat };
 }
 
 function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {

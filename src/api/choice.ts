@@ -1,9 +1,11 @@
+import type { Routes } from "../scheduler/mix.js";
 import type { FinishReason, GenerationEvent, TokenLogprob } from "../scheduler/request.js";
 import { StopMatcher } from "../text/stop.js";
 import type { IncrementalDecoder } from "../text/text.js";
 import type { ApiContext } from "./context.js";
 import { characters, type Echo, echoDeltas } from "./echo.js";
 import type { Job, Prompt } from "./job.js";
+import { RouteEntries } from "./routing.js";
 import { type CallDelta, type ReadPiece, ToolCallReader } from "./tool-calls.js";
 
 /** A token as logprobs show it. */
@@ -19,6 +21,7 @@ export interface Delta {
   readonly calls: readonly CallDelta[];
   readonly tokens: readonly number[]; // generated, the one that ended it included
   readonly pieces: readonly TokenPiece[]; // for logprobs; an echoed prompt's come first
+  readonly routes: readonly string[]; // JSON of the routing of `tokens`, where it was asked for
 }
 
 export interface ChoiceListener {
@@ -44,6 +47,7 @@ export class Choice {
   readonly #listener: ChoiceListener;
   readonly #reader: ToolCallReader | null;
   readonly #withPieces: boolean;
+  readonly #routes: RouteEntries | null;
   #logprobSum = 0;
   #scored = 0; // tokens in it
   #offset = 0;
@@ -59,6 +63,7 @@ export class Choice {
     this.#listener = listener;
     this.#reader = job.toolFormat === null ? null : new ToolCallReader(job.toolFormat);
     this.#withPieces = job.logprobs !== null;
+    this.#routes = job.mixing.routes === null ? null : new RouteEntries(job.mixing);
     this.#echo = this.prompt.echo;
     this.#offset = this.#echo?.offsets.at(-1) ?? 0;
   }
@@ -77,24 +82,25 @@ export class Choice {
       case "embedding":
         return false; // only /v1/embeddings asks for it
       case "token":
-        return this.#onToken(event.token, event.logprob);
+        return this.#onToken(event.token, event.logprob, event.routes);
       case "finish":
         this.completionTokens = event.completionTokens;
-        this.#end(event.reason, event.stopToken);
+        this.#end(event.reason, event.stopToken, event.routes);
         return false;
     }
   }
 
-  #onToken(token: number, logprob: TokenLogprob | null): boolean {
+  #onToken(token: number, logprob: TokenLogprob | null, taken: Routes | null): boolean {
     this.completionTokens++;
     if (logprob !== null) this.#score(logprob.logprob);
     const offset = this.#offset;
     const decoded = this.#decode(this.#decoder.push(token));
     const { text, stop } = this.#stop.push(decoded);
     const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : [];
-    this.#deliver({ ...this.#read(text), tokens: [token], pieces });
+    const routes = this.#entries(token, taken);
+    this.#deliver({ ...this.#read(text), tokens: [token], pieces, routes });
     this.stopString = stop;
-    if (stop !== null) this.#finish("stop", []);
+    if (stop !== null) this.#finish("stop", [], []);
     return stop !== null;
   }
 
@@ -103,20 +109,26 @@ export class Choice {
     this.#scored++;
   }
 
-  #end(reason: FinishReason, stopToken: number | null): void {
+  #entries(token: number, taken: Routes | null): string[] {
+    return this.#routes === null || taken === null ? [] : [this.#routes.entry(token, taken)];
+  }
+
+  #end(reason: FinishReason, stopToken: number | null, taken: Routes | null): void {
     const { text, stop } = this.#stop.push(this.#decode(this.#decoder.flush()));
     const rest = this.#read(text + this.#stop.flush());
     this.stopString = stop;
     if (rest.text !== "" || rest.calls.length > 0 || this.#echo !== null) {
-      this.#deliver({ ...rest, tokens: [], pieces: [] });
+      this.#deliver({ ...rest, tokens: [], pieces: [], routes: [] });
     }
-    this.#finish(stop === null ? reason : "stop", stopToken === null ? [] : [stopToken]);
+    const tokens = stopToken === null ? [] : [stopToken];
+    const routes = tokens.flatMap((token) => this.#entries(token, taken));
+    this.#finish(stop === null ? reason : "stop", tokens, routes);
   }
 
-  #finish(reason: FinishReason, tokens: readonly number[]): void {
+  #finish(reason: FinishReason, tokens: readonly number[], routes: readonly string[]): void {
     const called = reason === "stop" && this.#reader !== null && this.#reader.calls > 0;
     this.finishReason = called ? "tool_calls" : reason;
-    this.#listener.finish(this, { text: "", calls: [], tokens, pieces: [] });
+    this.#listener.finish(this, { text: "", calls: [], tokens, pieces: [], routes });
   }
 
   #deliver(delta: Delta): void {

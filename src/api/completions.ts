@@ -6,6 +6,7 @@ import { CompletionEncoder } from "./encode.js";
 import { checkIds, encodeText } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
+import { parseMixing } from "./mixing.js";
 import {
   CHAT_ONLY,
   completionBudget,
@@ -47,6 +48,7 @@ async function parseCompletion(
   admit: Admit,
 ): Promise<Job> {
   const model = parseModel(fields, context);
+  const mixing = parseMixing(fields, model, context);
   const common = parseCommon(fields, context, alwaysStreams);
   refuseUnserved(fields, common.n, CHAT_ONLY);
   const candidates = parseBestOf(fields, common.n, common.stream);
@@ -66,7 +68,8 @@ async function parseCompletion(
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
     ...raw.map((prompt) => tokenize(prompt, maxTokens, echo, context)),
   ]);
-  return { ...common, candidates, model, prompts, logprobs, grammar, toolFormat: null };
+  const whole = { logprobs, grammar, toolFormat: null };
+  return { ...common, candidates, model, mixing, prompts, ...whole };
 }
 
 async function tokenize(

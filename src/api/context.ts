@@ -11,6 +11,7 @@ export interface ServedModel {
   readonly parent: string | null; // the base's name for adapters
   readonly root: string; // file or folder it was loaded from
   readonly created: number; // seconds
+  readonly info: NativeAdapterInfo | null; // null for the base
 }
 
 /** Looks names up; src/models/adapters.ts implements it. */
@@ -69,6 +70,7 @@ export interface ApiContext {
   readonly adapterWaitMs: number;
   readonly maxModelLen: number;
   readonly vocab: number;
+  readonly layers: number; // of the base
   /** Of the model's hidden states: numbers in an embedding. */
   readonly width: number;
   readonly stopTokens: ReadonlySet<number>;

@@ -49,7 +49,7 @@ export function* echoDeltas(
       return { id, offset: offsets[from + i]!, logprob };
     });
     const shown = from === 0 ? text : "";
-    if (from < last) yield { text: shown, calls: [], tokens: [], pieces };
+    if (from < last) yield { text: shown, calls: [], tokens: [], pieces, routes: [] };
     else yield { ...first, text: shown + first.text, pieces: [...pieces, ...first.pieces] };
   }
 }

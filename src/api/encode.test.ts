@@ -9,7 +9,9 @@ import { type Echo, readEcho } from "./echo.js";
 import { ChatEncoder, CompletionEncoder, type Encoder } from "./encode.js";
 import type { Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
+import { parseMixing } from "./mixing.js";
 import { collectJob, streamJob } from "./run.js";
+import { Fields } from "./schema.js";
 
 interface Generated {
   readonly stream: string[];
@@ -48,6 +50,7 @@ async function generate(
     ...rest,
     candidates: rest.n,
     model: context.models.base,
+    mixing: parseMixing(new Fields({}), context.models.base, context),
     prompts: [{ ids: prompt, echo: echo ? echoOf(prompt) : null, maxTokens }],
     sampling: {
       temperature: 0,
@@ -174,6 +177,7 @@ function longEcho(tokens: number): { job: Job; encoder: () => Encoder } {
   const job: Job = {
     ...{
       model: context.models.base,
+      mixing: parseMixing(new Fields({}), context.models.base, context),
       n: 1,
       candidates: 1,
       sampling,
@@ -235,7 +239,7 @@ test("no step of writing a long answer has more than a token with its alternativ
   const logprob = { token: 97, logprob: -1, top: [{ token: 98, logprob: -0.5 }] };
   const pieces = Array.from({ length: 2000 }, (_, offset) => ({ id: 97, offset, logprob }));
   const choice = { index: 0, finishReason: "stop" } as RunningChoice;
-  const whole = { choice, index: 0, text: "", calls: [], tokens: [], pieces };
+  const whole = { choice, index: 0, text: "", calls: [], tokens: [], pieces, routes: [] };
   const usage = { promptTokens: 2000, cachedTokens: 0, completionTokens: 0 };
   const chat = new ChatEncoder(job, envelope, new TokenNames(null, false));
   for (const answer of [encoder().whole([whole], usage), chat.whole([whole], usage)]) {

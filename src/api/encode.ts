@@ -3,6 +3,7 @@ import { jsonOf } from "../json/write.js";
 import type { Choice, ChoiceFinish, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
 import { chatLogprobs, completionLogprobs, lazyChatLogprobs, type TokenNames } from "./logprobs.js";
+import { RoutingFields } from "./routing.js";
 import { type CallDelta, type WholeCall, wholeCalls } from "./tool-calls.js";
 
 /**
@@ -30,6 +31,7 @@ export interface WholeChoice {
   readonly calls: readonly CallDelta[];
   readonly tokens: readonly number[];
   readonly pieces: readonly TokenPiece[];
+  readonly routes: readonly string[]; // JSON, of each token
 }
 
 /** Text for the client; "" is nothing. In pieces, each a step of work, where it may be long. */
@@ -95,12 +97,14 @@ abstract class OpenAiEncoder {
   protected readonly envelope: Envelope;
   protected readonly names: TokenNames;
   protected readonly chunks: Chunks;
+  protected readonly routing: RoutingFields;
 
   constructor(chunkObject: string, job: Job, envelope: Envelope, names: TokenNames) {
     this.job = job;
     this.envelope = envelope;
     this.names = names;
     this.chunks = new Chunks(chunkObject, envelope, job);
+    this.routing = new RoutingFields(job.mixing);
   }
 
   usage(usage: Usage): string {
@@ -123,8 +127,8 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
   }
 
   /** Of the syntax around a call nothing is shown but its tokens, where they were asked for. */
-  delta(choice: Choice, { text, calls, tokens, pieces }: Delta): string {
-    const ids = tokenIdFields(this.job, tokens, choice, false);
+  delta(choice: Choice, { text, calls, tokens, pieces, routes }: Delta): string {
+    const ids = this.#tokenFields(choice, tokens, routes);
     const logprobs = JSON.stringify(this.#logprobs(pieces));
     if (calls.length > 0) {
       const delta = JSON.stringify({ tool_calls: calls.map(callChunk) });
@@ -136,8 +140,8 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
     return this.#chunk(choice, content, logprobs, null, ids);
   }
 
-  finish(choice: Choice, { tokens }: Delta): string {
-    const ids = tokenIdFields(this.job, tokens, choice, false);
+  finish(choice: Choice, { tokens, routes }: Delta): string {
+    const ids = this.#tokenFields(choice, tokens, routes);
     return this.#chunk(choice, "{}", "null", choice.finishReason, ids);
   }
 
@@ -147,7 +151,7 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
       object: "chat.completion",
       created: this.envelope.created,
       model: this.job.model.name,
-      choices: choices.map(({ choice, index, text, calls, tokens, pieces }) => ({
+      choices: choices.map(({ choice, index, text, calls, tokens, pieces, routes }) => ({
         index,
         message: {
           role: "assistant",
@@ -158,9 +162,15 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
         logprobs: this.job.logprobs === null ? null : lazyChatLogprobs(pieces, this.names),
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.job, choice, tokens),
+        ...this.routing.whole(routes),
       })),
       usage: usageObject(usage),
     };
+  }
+
+  #tokenFields(choice: Choice, tokens: readonly number[], routes: readonly string[]): string {
+    const ids = tokenIdFields(this.job, tokens, choice, false);
+    return ids + this.routing.chunk(choice.index, routes);
   }
 
   #logprobs(pieces: readonly TokenPiece[]) {
@@ -207,12 +217,13 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
       object: "text_completion",
       created: this.envelope.created,
       model: this.job.model.name,
-      choices: choices.map(({ choice, index, text, tokens, pieces }) => ({
+      choices: choices.map(({ choice, index, text, tokens, pieces, routes }) => ({
         index,
         text,
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.job, choice, tokens),
         logprobs: this.#logprobs(pieces),
+        ...this.routing.whole(routes),
       })),
       usage: usageObject(usage),
     };
@@ -224,14 +235,14 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
 
   #chunk(
     choice: Choice,
-    { text, tokens }: Delta,
+    { text, tokens, routes }: Delta,
     logprobs: string,
     reason: ChoiceFinish | null,
   ): string {
     const { index } = choice;
     const first = !this.#started.has(index);
     this.#started.add(index);
-    const ids = tokenIdFields(this.job, tokens, choice, first);
+    const ids = tokenIdFields(this.job, tokens, choice, first) + this.routing.chunk(index, routes);
     return this.chunks.choice(
       `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(reason)}${ids}`,
     );

@@ -3,6 +3,7 @@ import type { ApiContext } from "./context.js";
 import type { Encoder, Envelope } from "./encode.js";
 import type { Admit, Job } from "./job.js";
 import { TokenNames } from "./logprobs.js";
+import { mixedNames, refuseLongRouting, resolveMixing } from "./mixing.js";
 import { findModel, loadingEnded } from "./models.js";
 import type { ChunkSink } from "./outbox.js";
 import { type BodySink, collectJob, type Run, streamJob } from "./run.js";
@@ -46,10 +47,7 @@ export async function generate(
   const { timeoutMs } = client;
   const began = performance.now();
   const fields = new Fields(body);
-  const load = typeof body.model === "string" ? context.adapters.loading(body.model) : undefined;
-  if (load !== undefined) {
-    await loadingEnded(load, Math.min(context.adapterWaitMs, timeoutMs ?? Infinity));
-  }
+  await adaptersLoaded(body, context, Math.min(context.adapterWaitMs, timeoutMs ?? Infinity));
   const rooms: Reservation[] = [];
   const admit: Admit = (...needs) => rooms.push(context.generator.reserve(...needs));
   try {
@@ -69,6 +67,17 @@ export async function generate(
   }
 }
 
+/** Waits, within bounds, for the adapters that a body names and that are being loaded. */
+async function adaptersLoaded(body: JsonObject, context: ApiContext, waitMs: number) {
+  const deadline = performance.now() + waitMs;
+  const wait = async (name: string, param: string) => {
+    const load = context.adapters.loading(name);
+    if (load !== undefined) await loadingEnded(load, deadline - performance.now(), param);
+  };
+  if (typeof body.model === "string") await wait(body.model, "model");
+  for (const name of mixedNames(body)) await wait(name, "adapters");
+}
+
 function start(
   endpoint: Endpoint,
   parsed: Job,
@@ -76,12 +85,15 @@ function start(
   context: ApiContext,
   client: Client,
 ): Run {
-  // Its adapter may have been replaced or unloaded while the prompt was tokenized.
-  const job = { ...parsed, model: findModel(parsed.model.name, context) };
+  // Its adapters may have been replaced or unloaded while the prompt was tokenized.
+  const model = findModel(parsed.model.name, context);
+  const job = { ...parsed, model, mixing: resolveMixing(parsed.mixing.order, model, context) };
   const envelope = { id, created: Math.floor(Date.now() / 1000) };
   const names = new TokenNames(context.tokenizer, job.tokensAsIds);
   const encoder = endpoint.encoder(job, envelope, names);
-  return job.stream || client.whole === null
-    ? streamJob(job, context, encoder, client.chunks())
-    : collectJob(job, context, encoder, client.whole());
+  if (job.stream || client.whole === null) {
+    return streamJob(job, context, encoder, client.chunks());
+  }
+  refuseLongRouting(job);
+  return collectJob(job, context, encoder, client.whole());
 }

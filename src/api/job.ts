@@ -5,10 +5,12 @@ import type { TokenMask } from "../scheduler/token-mask.js";
 import type { ToolFormat } from "../text/tool-format.js";
 import type { ApiContext, ServedModel } from "./context.js";
 import type { Echo } from "./echo.js";
+import type { Mixing } from "./mixing.js";
 
 /** A validated request of either endpoint. Everything that follows is the same for both. */
 export interface Job {
   readonly model: ServedModel;
+  readonly mixing: Mixing;
   readonly prompts: readonly Prompt[];
   /** Choices per prompt in the answer; choice i of prompt p has index p * n + i. */
   readonly n: number;
@@ -57,7 +59,7 @@ export function generateRequest(
   const ranked = job.candidates > job.n;
   return {
     prompt: prompt.ids,
-    adapter: job.model.adapter,
+    mix: job.mixing.mix,
     priority: job.priority,
     sampling: { ...job.sampling, seed: choiceSeed(job, index % job.candidates) },
     maxTokens: prompt.maxTokens,
@@ -67,6 +69,7 @@ export function generateRequest(
     promptLogprobs: prompt.echo === null ? null : job.logprobs,
     pooled: false,
     mask,
+    routes: job.mixing.routes,
     onEvent,
   };
 }

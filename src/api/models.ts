@@ -51,7 +51,11 @@ export function oneModel(name: string, context: ApiContext) {
 }
 
 /** Waits, within bounds, for an adapter that is being loaded. Throws ApiError when it takes longer. */
-export async function loadingEnded(load: AdapterLoad, waitMs: number): Promise<void> {
+export async function loadingEnded(
+  load: AdapterLoad,
+  waitMs: number,
+  param = "model",
+): Promise<void> {
   const late = Symbol();
   const timer = new AbortController();
   const waited = setTimeout(waitMs, late, { signal: timer.signal }).catch(() => late);
@@ -60,14 +64,14 @@ export async function loadingEnded(load: AdapterLoad, waitMs: number): Promise<v
   if (first !== late) return;
   const percent = Math.floor(load.progress * 100);
   const message = `The adapter \`${load.name}\` is still being loaded (${percent}%); try again later.`;
-  throw new ApiError("adapter_loading", { message, param: "model" });
+  throw new ApiError("adapter_loading", { message, param });
 }
 
-/** The model of that name. Throws ApiError when there is none. */
-export function findModel(name: string, context: ApiContext): ServedModel {
+/** The model of that name, which `param` gave. Throws ApiError when there is none. */
+export function findModel(name: string, context: ApiContext, param = "model"): ServedModel {
   const model = context.models.find(name);
   if (model !== undefined) return model;
   const shown = name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}...` : name;
   const message = `The model \`${shown.replace(/\p{Cc}/gu, "\u{fffd}")}\` does not exist.`;
-  throw new ApiError("model_not_found", { message, param: "model" });
+  throw new ApiError("model_not_found", { message, param });
 }

@@ -174,7 +174,6 @@ const UNSERVED: Unserved = {
   chat_template: () => false,
   chat_template_kwargs: (value) => isJsonObject(value) && Object.keys(value).length === 0,
   documents: isEmptyArray,
-  adapters: isEmptyArray,
 };
 
 function isEmptyArray(value: unknown): boolean {

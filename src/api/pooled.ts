@@ -1,4 +1,5 @@
 import { ApiError, isErrorCode } from "../errors.js";
+import { mixOf } from "../scheduler/mix.js";
 import {
   type GenerateRequest,
   type Generation,
@@ -70,7 +71,7 @@ function pooledRequest(
 ): GenerateRequest {
   return {
     prompt,
-    adapter,
+    mix: mixOf(adapter),
     priority: 0,
     sampling: GREEDY,
     maxTokens: 0,
@@ -79,6 +80,7 @@ function pooledRequest(
     logprobs: null,
     promptLogprobs: null,
     mask: null,
+    routes: null,
     pooled: true,
     onEvent,
   };

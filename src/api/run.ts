@@ -81,7 +81,7 @@ export class Run {
   #onEvent(index: number, event: GenerationEvent): void {
     if (this.#ended) return;
     try {
-      if (event.kind === "error") throw eventError(event, this.#job.model.name);
+      if (event.kind === "error") throw eventError(event, this.#job);
       const choice = this.#choices[index]!;
       const stopped = choice.onEvent(event);
       if (stopped) this.#generations[index]!.cancel("stop");
@@ -112,13 +112,16 @@ export class Run {
 
 type ErrorEvent = Extract<GenerationEvent, { kind: "error" }>;
 
-/** What the client may know of it; `model` is what it asked for. */
-function eventError({ code, message }: ErrorEvent, model: string): ApiError {
+/** What the client may know of it, in the names that it used. */
+function eventError({ code, message }: ErrorEvent, { model, mixing }: Job): ApiError {
   if (code === "adapter_failed") {
-    return new ApiError(code, { message: `The adapter "${model}" could not be used.` });
+    const names = mixing.adapters.map(({ name }) => `"${name}"`);
+    const what = names.length === 1 ? `adapter ${names}` : `adapters ${names.join(" and ")}`;
+    const message = `The ${what} could not be used${names.length === 1 ? "" : " together"}.`;
+    return new ApiError(code, { message });
   }
   if (code === "not_finite") {
-    const message = `The model "${model}" computed a value that is not finite (NaN or infinity).`;
+    const message = `The model "${model.name}" computed a value that is not finite (NaN or infinity).`;
     return new ApiError(code, { message });
   }
   return new ApiError(isErrorCode(code) ? code : "engine_failed", { message });
@@ -166,12 +169,19 @@ export interface BodySink {
 export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink: BodySink): Run {
   const collected = new Map<Choice, Collected>();
   const add = (choice: Choice, delta: Delta) => {
-    const all = collected.get(choice) ?? { text: "", calls: [], tokens: [], pieces: [] };
+    const all = collected.get(choice) ?? {
+      text: "",
+      calls: [],
+      tokens: [],
+      pieces: [],
+      routes: [],
+    };
     collected.set(choice, all);
     all.text += delta.text;
     all.calls.push(...delta.calls);
     all.tokens.push(...delta.tokens);
     all.pieces.push(...delta.pieces);
+    all.routes.push(...delta.routes);
   };
   return new Run(job, context, {
     delta: add,
@@ -200,6 +210,7 @@ interface Collected {
   readonly calls: CallDelta[];
   readonly tokens: number[];
   readonly pieces: TokenPiece[];
+  readonly routes: string[];
 }
 
 /** The choices of the answer in their order: of each prompt's candidates the n whose tokens are likeliest in the mean. */

@@ -54,12 +54,26 @@ function inRange(value: number, { min, max, above }: Range): boolean {
   );
 }
 
+/** The fields of an object within a body, which errors name by `param`. */
+export function nested(value: unknown, param: string): Fields {
+  if (isJsonObject(value)) return new Fields(value, `${param}.`);
+  throw invalid(param, "an object", value);
+}
+
 export class Fields {
   readonly #body: JsonObject;
   readonly #read = new Set<string>();
+  readonly #prefix: string;
 
-  constructor(body: JsonObject) {
+  /** `prefix`: what errors put before the names of the fields. */
+  constructor(body: JsonObject, prefix = "") {
     this.#body = body;
+    this.#prefix = prefix;
+  }
+
+  /** What an error calls the field. */
+  param(name: string): string {
+    return this.#prefix + name;
   }
 
   /** The field as it came; undefined when absent or null. */
@@ -73,33 +87,39 @@ export class Fields {
   boolean(name: string): boolean | undefined {
     const value = this.raw(name);
     if (value === undefined || typeof value === "boolean") return value;
-    throw invalid(name, "true or false", value);
+    throw invalid(this.param(name), "true or false", value);
   }
 
   string(name: string): string | undefined {
     const value = this.raw(name);
     if (value === undefined || typeof value === "string") return value;
-    throw invalid(name, "a string", value);
+    throw invalid(this.param(name), "a string", value);
   }
 
   number(name: string, range: Range): number | undefined {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (typeof value === "number" && inRange(value, range)) return value;
-    throw invalid(name, `a number${rangeText(range)}`, value);
+    throw invalid(this.param(name), `a number${rangeText(range)}`, value);
   }
 
   integer(name: string, range: Range): number | undefined {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (Number.isSafeInteger(value) && inRange(value as number, range)) return value as number;
-    throw invalid(name, `an integer${rangeText(range)}`, value);
+    throw invalid(this.param(name), `an integer${rangeText(range)}`, value);
   }
 
   object(name: string): JsonObject | undefined {
     const value = this.raw(name);
     if (value === undefined || isJsonObject(value)) return value;
-    throw invalid(name, "an object", value);
+    throw invalid(this.param(name), "an object", value);
+  }
+
+  /** Throws ApiError that names a field that nobody asked for. */
+  refuseUnread(): void {
+    const [name] = this.unread();
+    if (name !== undefined) throw unsupported(this.param(name), ": there is no such field");
   }
 
   /** Fields that the client sent and nobody asked for. */

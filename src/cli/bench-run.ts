@@ -6,6 +6,7 @@ import {
   type StepArrays,
 } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
+import { mixOf } from "../scheduler/mix.js";
 import { type GenerateRequest, GREEDY } from "../scheduler/request.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { PlannedStep } from "../scheduler/step-draft.js";
@@ -166,7 +167,7 @@ export class EngineBench {
   #request(adapter: number, length: number, tokens: number): GenerateRequest {
     return {
       prompt: Array.from({ length }, () => this.#randomToken()),
-      adapter,
+      mix: mixOf(adapter),
       priority: 0,
       sampling: GREEDY,
       maxTokens: tokens + 1,
@@ -176,6 +177,7 @@ export class EngineBench {
       promptLogprobs: null,
       pooled: false,
       mask: null,
+      routes: null,
       onEvent: () => {},
     };
   }

@@ -261,7 +261,7 @@ export class Service {
 
   /** One that is named must load; those that a folder holds cost only themselves. */
   async #loadAdapters(registry: AdapterRegistry): Promise<AdapterFolder | null> {
-    const onLoaded = ({ name, info }: ServedAdapter) =>
+    const onLoaded = ({ name, info: { linears: _, ...info } }: ServedAdapter) =>
       this.#log.info({ adapter: name, ...info }, "adapter loaded");
     const onFault = (name: string, { message }: Error) =>
       this.#log.warn(`adapter "${name}" is not served: ${message}`);
@@ -365,6 +365,7 @@ function apiContext(parts: ContextParts): ApiContext {
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
     width: info.width,
+    layers: info.layers,
     stopTokens,
     tokenizer,
     noTokenizerReason: text.reason,

@@ -1,5 +1,7 @@
+import { type Ban, type Mix, type MixedAdapter, mixKey } from "../scheduler/mix.js";
 import {
   type EngineInfo,
+  MAX_ADAPTERS,
   MAX_TOP_LOGPROBS,
   type NativeAdapterInfo,
   type NativeAdapterPlace,
@@ -14,8 +16,8 @@ import {
 /** What one cached position holds: enough to tell whether it is the right one. */
 interface Cell {
   readonly position: number;
-  readonly adapter: number;
-  readonly digest: number; // of the adapter and all tokens up to here
+  readonly mix: string; // its key
+  readonly digest: number; // of the mix and all tokens up to here
 }
 
 interface Slot {
@@ -27,8 +29,13 @@ const END_OF_TEXT = 0;
 /** One sampled token in so many is the end of text. */
 const END_ONE_IN = 23;
 
-export function digestOf(adapter: number, tokens: readonly number[]): number {
-  return tokens.reduce(mix, mix(0x811c9dc5, adapter));
+export function digestOf(adapters: Mix, tokens: readonly number[]): number {
+  return tokens.reduce(mix, Buffer.from(mixKey(adapters)).reduce(mix, 0x811c9dc5));
+}
+
+/** The one pair of routing that the fake model tells of a row in a layer. */
+export function routeOf(digest: number, layer: number): readonly [expert: number, score: number] {
+  return [mix(digest, layer) % 4, Math.fround(1 / (1 + layer))];
 }
 
 /** The token that the fake model samples after a prefix; penalties make it depend on the history. */
@@ -112,7 +119,8 @@ export class FakeModel {
 
   #runSequence(arrays: StepArrays, index: number): void {
     const flags = arrays.flags[index]!;
-    const adapter = arrays.adapter[index]!;
+    const adapters = readMix(arrays, index);
+    const key = mixKey(adapters);
     const [first, end] = [arrays.rowStart[index]!, arrays.rowStart[index + 1]!];
     const context = arrays.context[index]!;
     const table = this.#table(arrays, index);
@@ -123,10 +131,10 @@ export class FakeModel {
     );
     const slot = this.#slot(arrays, index);
 
-    let digest = digestOf(adapter, []);
+    let digest = digestOf(adapters, []);
     for (let position = 0; position < context; position++) {
       const cell = this.#cells.get(cellAt(table, position));
-      expect(cell?.position === position && cell.adapter === adapter, "context is contiguous");
+      expect(cell?.position === position && cell.mix === key, "context is contiguous");
       digest = cell!.digest;
     }
     for (let row = first; row < end; row++) {
@@ -137,7 +145,7 @@ export class FakeModel {
         token = slot.lastSampled!;
       }
       digest = mix(digest, token);
-      this.#cells.set(cellAt(table, position), { position, adapter, digest });
+      this.#cells.set(cellAt(table, position), { position, mix: key, digest });
       arrays.rowLogprob[row] = -(mix(digest, arrays.nextTokens[row]!) % 1000) / 100;
       fillTop(arrays.rowTopTokens, arrays.rowTopLogprobs, row, digest);
     }
@@ -170,6 +178,7 @@ export class FakeModel {
     slot.history.push(token);
     arrays.sampled[index] = token;
     arrays.sampledLogprob[index] = -(mix(digest, token) % 1000) / 100;
+    if (arrays.flags[index]! & SequenceFlag.routes) fillRoutes(arrays, index, digest);
     fillTop(arrays.topTokens, arrays.topLogprobValues, index, digest);
   }
 
@@ -178,6 +187,37 @@ export class FakeModel {
     const mask = arrays.mask.subarray(index * words, (index + 1) * words);
     return allowedToken(mask, wanted, this.#vocab);
   }
+}
+
+/** The adapters of sequence `index`, as the arrays say it. */
+function readMix(arrays: StepArrays, index: number): Mix {
+  const adapters: MixedAdapter[] = [];
+  for (let at = arrays.adapterStart[index]!; at < arrays.adapterStart[index + 1]!; at++) {
+    const bans: Ban[] = [];
+    for (let ban = arrays.banStart[at]!; ban < arrays.banStart[at + 1]!; ban++) {
+      bans.push({ level: arrays.banLevel[ban]!, expert: arrays.banExpert[ban]! });
+    }
+    const handle = arrays.adapter[at]!;
+    expect(handle > (adapters.at(-1)?.handle ?? 0), "handles rise");
+    const [scale, temperature] = [arrays.adapterScale[at]!, arrays.routerTemperature[at]!];
+    adapters.push({ handle, scale, temperature, bans });
+  }
+  expect(adapters.length <= MAX_ADAPTERS, "adapters of a sequence");
+  return adapters;
+}
+
+/** One pair for each layer that is asked for. */
+function fillRoutes(arrays: StepArrays, index: number, digest: number): void {
+  const words = arrays.routeLayers.length / arrays.slot.length;
+  let at = arrays.routeStart[index]!;
+  for (let layer = 0; layer < words * 32; layer++) {
+    const word = arrays.routeLayers[index * words + (layer >> 5)]!;
+    if (((word >>> (layer & 31)) & 1) === 0) continue;
+    const [expert, score] = routeOf(digest, layer);
+    arrays.routeExpert[at] = expert;
+    arrays.routeScore[at++] = score;
+  }
+  expect(at === arrays.routeStart[index + 1], "room for routes");
 }
 
 function cellAt(table: Int32Array, position: number): number {
@@ -193,6 +233,13 @@ function fillTop(tokens: Int32Array, logprobs: Float32Array, index: number, dige
 
 function expect(condition: boolean, what: string): void {
   if (!condition) throw new Error(`step breaks a rule: ${what}`);
+}
+
+/** A tree of one level of four experts, two of them chosen, on one linear. */
+export function fakeAdapterInfo(handle: number): NativeAdapterInfo {
+  const sizes = { parameters: 1, bytes: 1, trunkBytes: 0, sites: 1, pages: 1, levels: 1 };
+  const tree = [{ experts: 4, active: 2 }];
+  return { handle, kind: "fake", ...sizes, tree, linears: [{ layer: 0, name: "up_proj" }] };
 }
 
 export interface FakeEngineOptions {
@@ -246,8 +293,11 @@ export class FakeEngine implements NativeEngine {
         blocks: maxBatch * kvPages,
         history: kvPages * PAGE_TOKENS,
         biases: maxBatch * 300,
+        bans: maxBatch * 16,
+        routes: maxBatch * 8,
         width: 1,
         maskWords: Math.ceil(vocab / 32),
+        layerWords: 1,
       },
       slots: 2 * maxBatch,
     };
@@ -269,8 +319,9 @@ export class FakeEngine implements NativeEngine {
       this.rows += arrays.counts[0]!;
       this.#model.run(arrays);
       for (let i = 0; i < arrays.counts[1]!; i++) {
-        if (this.#faultOf(arrays.adapter[i]!) !== "")
-          arrays.status[i] = SequenceStatus.adapterFailed;
+        const own = arrays.adapter.subarray(arrays.adapterStart[i], arrays.adapterStart[i + 1]);
+        const failed = own.some((handle) => this.#faultOf(handle) !== "");
+        if (failed) arrays.status[i] = SequenceStatus.adapterFailed;
       }
       return Number(process.hrtime.bigint()) / 1e6;
     });
@@ -285,16 +336,7 @@ export class FakeEngine implements NativeEngine {
     await new Promise(setImmediate);
     if (folder === "broken") throw new Error("broken: no adapter_config.json");
     const handle = ++this.#adapters;
-    return {
-      handle,
-      kind: "fake",
-      parameters: 1,
-      bytes: 1,
-      trunkBytes: 0,
-      sites: 1,
-      pages: 1,
-      levels: 1,
-    };
+    return fakeAdapterInfo(handle);
   }
 
   async acquireAdapter(handle: number): Promise<boolean> {

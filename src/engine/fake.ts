@@ -1,5 +1,6 @@
 import type { AdapterControl, ApiContext, ServedModel } from "../api/context.js";
 import { ApiError, type ErrorCode } from "../errors.js";
+import type { Routes } from "../scheduler/mix.js";
 import type {
   GenerateRequest,
   Generation,
@@ -9,6 +10,7 @@ import type {
 } from "../scheduler/request.js";
 import type { TokenMask } from "../scheduler/token-mask.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
+import { fakeAdapterInfo } from "./fake-engine.js";
 
 /** A deterministic model without weights, for tests of everything in front of the engine. */
 
@@ -84,7 +86,7 @@ export class FakeGenerator implements Generator {
       if (event.kind === "token") {
         const { token } = event;
         const logprob = request.logprobs === null ? null : scored(token, request.logprobs);
-        request.onEvent({ kind: "token", token, logprob });
+        request.onEvent({ kind: "token", token, logprob, routes: fakeRoutes(request) });
       } else if (event.kind === "prompt") {
         const logprobs = request.prompt
           .slice(1)
@@ -118,14 +120,22 @@ export class FakeGenerator implements Generator {
       }
       if (request.stopTokens.has(token) && !request.ignoreEos) {
         const completionTokens = position + 1;
-        yield { kind: "finish", reason: "stop", stopToken: token, completionTokens } as const;
+        const routes = fakeRoutes(request);
+        yield {
+          kind: "finish",
+          reason: "stop",
+          stopToken: token,
+          routes,
+          completionTokens,
+        } as const;
         return;
       }
       yield { kind: "token", token, position } as const;
       request.mask?.accept(token);
     }
     const completionTokens = request.maxTokens;
-    yield { kind: "finish", reason: "length", stopToken: null, completionTokens } as const;
+    const last = { reason: "length", stopToken: null, routes: null, completionTokens } as const;
+    yield { kind: "finish", ...last } as const;
   }
 }
 
@@ -178,6 +188,15 @@ const tokenizer: Tokenizer = {
   isSpecial: (id) => id >= 256,
 };
 
+/** Experts count up, scores down from 1. */
+function fakeRoutes({ routes }: GenerateRequest): Routes | null {
+  if (routes === null) return null;
+  return {
+    experts: Int32Array.from({ length: routes.pairs }, (_, i) => i),
+    scores: Float32Array.from({ length: routes.pairs }, (_, i) => 1 / (1 + i)),
+  };
+}
+
 function byteDecoder(): IncrementalDecoder {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   return {
@@ -200,6 +219,7 @@ const base: ServedModel = {
   parent: null,
   root: "/models/fake.gguf",
   created: 1_700_000_000,
+  info: null,
 };
 
 /** Nothing can be loaded: the fake model's adapters are names alone. */
@@ -228,7 +248,13 @@ export function fakeContext(
 ): ApiContext {
   const models = [
     base,
-    ...adapters.map((name, i) => ({ ...base, name, adapter: i + 1, parent: base.name })),
+    ...adapters.map((name, i) => ({
+      ...base,
+      name,
+      adapter: i + 1,
+      parent: base.name,
+      info: fakeAdapterInfo(i + 1),
+    })),
   ];
   return {
     models: {
@@ -242,6 +268,7 @@ export function fakeContext(
     maxModelLen: 512,
     vocab: FAKE_VOCAB,
     width: 3,
+    layers: 2,
     stopTokens: new Set([FAKE_EOS]),
     tokenizer,
     noTokenizerReason: null,

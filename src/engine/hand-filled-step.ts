@@ -17,6 +17,8 @@ export interface Piece {
 export function fill(arrays: StepArrays, pieces: readonly Piece[]): void {
   let row = 0;
   let block = 0;
+  let adapters = 0;
+  arrays.banStart[0] = 0;
   for (const [b, piece] of pieces.entries()) {
     const tokens = piece.tokens === "from slot" ? [0] : piece.tokens;
     arrays.rowStart[b] = row;
@@ -29,7 +31,14 @@ export function fill(arrays: StepArrays, pieces: readonly Piece[]): void {
     for (let i = 0; i < pages; i++) arrays.blocks[block++] = piece.firstPage + i;
     arrays.slot[b] = piece.slot;
     arrays.context[b] = piece.context;
-    arrays.adapter[b] = piece.adapter ?? 0;
+    arrays.routeStart[b] = 0;
+    arrays.adapterStart[b] = adapters;
+    if (piece.adapter !== undefined && piece.adapter !== 0) {
+      arrays.adapter[adapters] = piece.adapter;
+      arrays.adapterScale[adapters] = 1;
+      arrays.routerTemperature[adapters] = 1;
+      arrays.banStart[++adapters] = 0;
+    }
     arrays.sampleIndex[b] = 0;
     arrays.temperature[b] = 0;
     arrays.topP[b] = 1;
@@ -42,7 +51,10 @@ export function fill(arrays: StepArrays, pieces: readonly Piece[]): void {
       (piece.context === 0 ? SequenceFlag.restoreHistory : 0) |
       (piece.flags ?? 0);
   }
-  for (const offsets of [arrays.historyStart, arrays.biasStart]) offsets[pieces.length] = 0;
+  for (const offsets of [arrays.historyStart, arrays.biasStart, arrays.routeStart]) {
+    offsets[pieces.length] = 0;
+  }
+  arrays.adapterStart[pieces.length] = adapters;
   arrays.rowStart[pieces.length] = row;
   arrays.blockStart[pieces.length] = block;
   arrays.counts.set([row, pieces.length]);

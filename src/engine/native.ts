@@ -8,6 +8,14 @@ export const ABI_VERSION = 5;
 
 export const MAX_TOP_LOGPROBS = 20;
 
+/** Adapters that one sequence goes through at most. */
+export const MAX_ADAPTERS = 8;
+
+/** Scales of deltas lie between this and its negative. */
+export const MAX_ADAPTER_SCALE = 16;
+
+export const MAX_ROUTER_TEMPERATURE = 100;
+
 /** Tokens that one KV page holds (kPageTokens in addon/backends/backend.h). */
 export const PAGE_TOKENS = 16;
 
@@ -19,8 +27,9 @@ export const SequenceFlag = {
   logprobs: 8,
   promptLogprobs: 16,
   penalties: 32,
-  pool: 128,
   mask: 64,
+  pool: 128,
+  routes: 256,
 } as const;
 
 /** SequenceStatus in step.h. */
@@ -84,8 +93,11 @@ export interface StepLimits {
   readonly blocks: number;
   readonly history: number;
   readonly biases: number;
+  readonly bans: number;
+  readonly routes: number;
   readonly width: number;
   readonly maskWords: number;
+  readonly layerWords: number;
 }
 
 /** What activations are where they meet quantised weights (ActivationType in backend.h). */
@@ -135,6 +147,19 @@ export interface NativeAdapterInfo {
   readonly sites: number;
   readonly pages: number;
   readonly levels: number;
+  readonly tree: readonly TreeLevel[]; // leaves first, the same on every linear; empty = no routers
+  readonly linears: readonly AdaptedLinear[]; // in the order of the graph
+}
+
+/** A level of an adapter's trees: how many experts it has, how many each of its nodes chooses. */
+export interface TreeLevel {
+  readonly experts: number;
+  readonly active: number;
+}
+
+export interface AdaptedLinear {
+  readonly layer: number;
+  readonly name: string; // "gate_proj"
 }
 
 /** Where an adapter is and how its pages were used. */
@@ -153,7 +178,6 @@ export interface StepArrays {
   readonly nextTokens: Int32Array;
   readonly slot: Int32Array;
   readonly flags: Uint32Array;
-  readonly adapter: Int32Array;
   readonly rowStart: Int32Array;
   readonly context: Int32Array;
   readonly blockStart: Int32Array;
@@ -175,6 +199,15 @@ export interface StepArrays {
   readonly repetition: Float32Array;
   readonly topLogprobs: Int32Array;
   readonly mask: Uint32Array; // limits.maskWords per sequence, one bit per token
+  readonly routeStart: Int32Array;
+  readonly routeLayers: Uint32Array; // limits.layerWords per sequence, one bit per layer
+  readonly adapterStart: Int32Array;
+  readonly adapter: Int32Array; // rising within a sequence
+  readonly adapterScale: Float32Array;
+  readonly routerTemperature: Float32Array;
+  readonly banStart: Int32Array;
+  readonly banLevel: Int32Array;
+  readonly banExpert: Int32Array;
   // outputs
   readonly status: Int32Array;
   readonly sampled: Int32Array;
@@ -185,6 +218,8 @@ export interface StepArrays {
   readonly rowTopTokens: Int32Array; // MAX_TOP_LOGPROBS per row
   readonly rowTopLogprobs: Float32Array;
   readonly pooled: Float32Array; // the model's width per sequence
+  readonly routeExpert: Int32Array;
+  readonly routeScore: Float32Array;
 }
 
 export interface VerifyResult {

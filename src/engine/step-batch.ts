@@ -1,10 +1,11 @@
-import { MAX_TOP_LOGPROBS, type StepArrays, type StepLimits } from "./native.js";
+import { MAX_ADAPTERS, MAX_TOP_LOGPROBS, type StepArrays, type StepLimits } from "./native.js";
 
 type Column = Int32ArrayConstructor | Uint32ArrayConstructor | Float32ArrayConstructor;
 type Row = readonly [name: keyof StepArrays, type: Column, length: (limits: StepLimits) => number];
 
 const perRow = (limits: StepLimits) => limits.rows;
 const perSequence = (limits: StepLimits) => limits.sequences;
+const perAdapter = (limits: StepLimits) => limits.sequences * MAX_ADAPTERS;
 const offsets = (limits: StepLimits) => limits.sequences + 1;
 
 /** Every array of a step, in the order of StepInput and StepOutput in addon/engine/step.h. */
@@ -14,7 +15,6 @@ const LAYOUT: readonly Row[] = [
   ["nextTokens", Int32Array, perRow],
   ["slot", Int32Array, perSequence],
   ["flags", Uint32Array, perSequence],
-  ["adapter", Int32Array, perSequence],
   ["rowStart", Int32Array, offsets],
   ["context", Int32Array, perSequence],
   ["blockStart", Int32Array, offsets],
@@ -36,6 +36,15 @@ const LAYOUT: readonly Row[] = [
   ["repetition", Float32Array, perSequence],
   ["topLogprobs", Int32Array, perSequence],
   ["mask", Uint32Array, (limits) => limits.sequences * limits.maskWords],
+  ["routeStart", Int32Array, offsets],
+  ["routeLayers", Uint32Array, (limits) => limits.sequences * limits.layerWords],
+  ["adapterStart", Int32Array, offsets],
+  ["adapter", Int32Array, perAdapter],
+  ["adapterScale", Float32Array, perAdapter],
+  ["routerTemperature", Float32Array, perAdapter],
+  ["banStart", Int32Array, (limits) => perAdapter(limits) + 1],
+  ["banLevel", Int32Array, (limits) => limits.bans],
+  ["banExpert", Int32Array, (limits) => limits.bans],
   // outputs
   ["status", Int32Array, perSequence],
   ["sampled", Int32Array, perSequence],
@@ -46,6 +55,8 @@ const LAYOUT: readonly Row[] = [
   ["rowTopTokens", Int32Array, (limits) => limits.rows * MAX_TOP_LOGPROBS],
   ["rowTopLogprobs", Float32Array, (limits) => limits.rows * MAX_TOP_LOGPROBS],
   ["pooled", Float32Array, (limits) => limits.sequences * limits.width],
+  ["routeExpert", Int32Array, (limits) => limits.routes],
+  ["routeScore", Float32Array, (limits) => limits.routes],
 ];
 
 /** Arrays start on cache lines of their own: the engine writes some while TypeScript reads others. */

@@ -3,6 +3,7 @@ import { type TestContext, test } from "node:test";
 import { FakeEngine } from "../engine/fake-engine.js";
 import { createLogger } from "../log.js";
 import { EngineLoop } from "../scheduler/loop.js";
+import { mixOf } from "../scheduler/mix.js";
 import { type Job, requestOf } from "../scheduler/simulation.js";
 import { Metrics } from "./metrics.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
@@ -45,7 +46,7 @@ async function watched(context: TestContext, registered: number, jobs: readonly 
   });
   for (const job of jobs) {
     await new Promise<void>((resolve) => {
-      const plain = { prompt: [1, 2], maxTokens: 4, seed: 0, adapter: 0 };
+      const plain = { prompt: [1, 2], maxTokens: 4, seed: 0, mix: mixOf(0) };
       const rest = { penalties: false, ignoreEos: true, promptLogprobs: false };
       const onEvent = ({ kind }: { kind: string }) => kind === "finish" && resolve();
       loop.submit({ ...requestOf({ ...plain, ...rest, ...job }), onEvent });
@@ -66,7 +67,7 @@ const series = (text: string) =>
     .map((line) => line.slice(0, line.lastIndexOf(" ")));
 
 test("a scrape asks about and tells of the adapters in memory alone, however many are registered", async (context) => {
-  const jobs = [{ adapter: 1 }, { adapter: 2 }, {}];
+  const jobs = [{ mix: mixOf(1) }, { mix: mixOf(2) }, {}];
   const [few, many] = await Promise.all(
     [2, 5000].map(async (count) => (await watched(context, count, jobs)).scrape()),
   );
@@ -76,7 +77,12 @@ test("a scrape asks about and tells of the adapters in memory alone, however man
 });
 
 test("what went through an adapter is counted by its name, while it is in memory", async (context) => {
-  const jobs = [{ adapter: 1 }, { adapter: 2, maxTokens: 7 }, { adapter: 1, maxTokens: 3 }, {}];
+  const jobs = [
+    { mix: mixOf(1) },
+    { mix: mixOf(2), maxTokens: 7 },
+    { mix: mixOf(1), maxTokens: 3 },
+    {},
+  ];
   const { loop, scrape } = await watched(context, 3, jobs);
   const { text } = await scrape();
   const use = text.split("\n").filter((line) => /^smore_adapter_(requests|generated)/.test(line));
@@ -93,7 +99,7 @@ test("what went through an adapter is counted by its name, while it is in memory
 });
 
 test("what routers read is one series each", async (context) => {
-  const { scrape } = await watched(context, 3, [{ adapter: 1 }, { adapter: 2 }]);
+  const { scrape } = await watched(context, 3, [{ mix: mixOf(1) }, { mix: mixOf(2) }]);
   const names = series((await scrape()).text).map((line) => line.split("{")[0]);
   for (const { name } of [
     MODEL_METRICS.running,

@@ -156,7 +156,8 @@ export class Metrics {
     const { engine, scheduler } = source;
     const { waiting, running, kv, totals, adapters } = scheduler;
     const pinned = new Set(adapters.pinned());
-    const deferred = waiting.filter(({ adapter }) => adapter !== 0 && !pinned.has(adapter));
+    const missing = waiting.map(({ adapters }) => adapters.filter((it) => !pinned.has(it)));
+    const deferred = missing.filter((adapters) => adapters.length > 0);
     this.#model.running.set(running.length);
     this.#model.waiting.set(waiting.length);
     this.#model.waitingByReason.set({ reason: "deferred" }, deferred.length);
@@ -170,7 +171,7 @@ export class Metrics {
     this.#readStats();
     const resident = adapters.resident((adapter) => engine.adapterPlace(adapter).resident);
     this.#server.registeredAdapters.set(source.adapters.size);
-    this.#readAdapters(source, resident, new Set(deferred.map(({ adapter }) => adapter)));
+    this.#readAdapters(source, resident, new Set(deferred.flat()));
   }
 
   #readStats(): void {

@@ -47,7 +47,7 @@ export class RequestClock {
       prefill: first === null ? null : (first - admitted) / 1000,
       decode: first === null ? 0 : (this.#lastToken - first) / 1000,
     });
-    this.#metrics.adapterUse.ended(adaptersOf(sequence));
+    this.#metrics.adapterUse.ended(sequence.adapters);
     sequence.request.origin?.ended({
       ...tokens,
       submitted: this.#submitted,
@@ -61,7 +61,7 @@ export class RequestClock {
   }
 
   #token(sequence: Sequence, now: number): void {
-    this.#metrics.adapterUse.token(adaptersOf(sequence));
+    this.#metrics.adapterUse.token(sequence.adapters);
     if (this.#firstToken === null) {
       this.#firstToken = now;
       this.#metrics.firstToken((now - this.#submitted) / 1000);
@@ -70,10 +70,4 @@ export class RequestClock {
     }
     this.#lastToken = now;
   }
-}
-
-const NONE: readonly number[] = [];
-
-function adaptersOf({ adapter }: Sequence): readonly number[] {
-  return adapter === 0 ? NONE : [adapter];
 }

@@ -43,7 +43,8 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
   constructor(options: RegistryOptions) {
     this.#options = options;
     const { baseName, modelPath } = options;
-    this.base = { name: baseName, adapter: 0, parent: null, root: modelPath, created: now() };
+    const created = now();
+    this.base = { name: baseName, adapter: 0, parent: null, root: modelPath, created, info: null };
   }
 
   find(name: string): ServedModel | undefined {

@@ -3,17 +3,20 @@ import { PAGE_TOKENS } from "../engine/native.js";
 /** A page of the KV cache: PAGE_TOKENS positions of one sequence, or of several that share a prefix. */
 export type BlockId = number & { readonly brand: "BlockId" };
 
-/** A prefix whose pages were computed: an adapter (negative) or a cached page (positive, never reused). */
-export type PrefixId = number & { readonly brand: "PrefixId" };
+/** A prefix whose pages were computed: a mix of adapters (its key) or a cached page (a number, never reused). */
+export type PrefixId = (number | string) & { readonly brand: "PrefixId" };
 
 export interface CachedPrefix {
   readonly blocks: BlockId[];
   readonly prefix: PrefixId;
 }
 
-/** What a prefix of no tokens is called: keys and values depend on the adapter from the first token. */
-export function emptyPrefix(adapter: number): PrefixId {
-  return (-1 - adapter) as PrefixId;
+/**
+ * What a prefix of no tokens is called: keys and values depend on the adapters from the first token.
+ * `mix` is of mix.ts, which no number reads like.
+ */
+export function emptyPrefix(mix: string): PrefixId {
+  return mix as PrefixId;
 }
 
 /**
@@ -45,10 +48,13 @@ export class KvBlocks {
     return this.#blank.length + this.#idle.size;
   }
 
-  /** The longest cached prefix of `tokens` in full pages, at most `limit` of them. Takes no reference. */
-  find(adapter: number, tokens: readonly number[], limit: number): CachedPrefix {
+  /**
+   * The longest cached prefix of `tokens` behind `root` in full pages, at most `limit` of them. Takes no
+   * reference.
+   */
+  find(root: PrefixId, tokens: readonly number[], limit: number): CachedPrefix {
     const blocks: BlockId[] = [];
-    let prefix = emptyPrefix(adapter);
+    let prefix = root;
     while (blocks.length < limit) {
       const block = this.#cached.get(pageKey(prefix, tokens, blocks.length * PAGE_TOKENS));
       if (block === undefined) break;

@@ -6,12 +6,13 @@ import { ApiError } from "../errors.js";
 import { createLogger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
 import { EngineLoop } from "./loop.js";
+import { mixOf } from "./mix.js";
 import type { GenerateRequest, Generation, GenerationEvent } from "./request.js";
 import { type Job, requestOf } from "./simulation.js";
 
 const plain: Job = {
   prompt: [1, 2, 3],
-  adapter: 0,
+  mix: mixOf(0),
   maxTokens: 8,
   seed: 0,
   penalties: false,
@@ -72,7 +73,7 @@ test("requests for several adapters get the same tokens together as alone", asyn
   for (let adapter = 1; adapter <= 4; adapter++) await engine.loadAdapter(`a${adapter}`);
   const jobs = Array.from({ length: 32 }, (_, index) => ({
     prompt: [1 + (index % 5), 2, 3],
-    adapter: index % 5,
+    mix: mixOf(index % 5),
     maxTokens: 12,
   }));
   const alone: number[][] = [];
@@ -136,7 +137,7 @@ test("a failed step ends its requests with an error and the loop goes on", async
 
 test("an adapter that cannot be acquired fails its request; the engine's reason, with its paths, stays in the log", async (context) => {
   const { loop } = await start(context);
-  const [last] = await collect(loop, { adapter: 7 }).done;
+  const [last] = await collect(loop, { mix: mixOf(7) }).done;
   const message = "The adapter could not be used.";
   assert.deepEqual(last, { kind: "error", code: "adapter_failed", message });
 });
@@ -149,7 +150,7 @@ test("a page that cannot be read fails its requests; the log says once which fil
   const { loop, engine } = await start(context, { faults: new Map([[1, fault]]) }, 100, log);
   await engine.loadAdapter("a1");
   const origin = { requestId: "two-choices", ended: () => {} };
-  const faulty = { adapter: 1, origin };
+  const faulty = { mix: mixOf(1), origin };
   const jobs = [faulty, faulty, {}].map((job) => collect(loop, job));
   const [first, second, base] = await Promise.all(jobs.map(({ done }) => done));
   const message = "The adapter could not be used.";
@@ -164,7 +165,7 @@ test("a page that cannot be read fails its requests; the log says once which fil
 test("an adapter that never fits fails instead of waiting for ever", async (context) => {
   const { loop, engine } = await start(context, { maxPinned: 0 });
   await engine.loadAdapter("a1");
-  const [last] = await collect(loop, { adapter: 1 }).done;
+  const [last] = await collect(loop, { mix: mixOf(1) }).done;
   assert.ok(last?.kind === "error" && /--adapter-memory/.test(last.message));
 });
 
@@ -173,10 +174,10 @@ test("a request may wait for room longer than for its adapter's load", async (co
   const { loop, engine } = await start(context, { maxPinned: 1 });
   for (const folder of ["a1", "a2"]) await engine.loadAdapter(folder);
   let tokens = 0;
-  const long = collect(loop, { adapter: 1, maxTokens: 40 }, () => {
+  const long = collect(loop, { mix: mixOf(1), maxTokens: 40 }, () => {
     if (tokens++ === 20) context.mock.timers.tick(10 * ADAPTER_WAIT_MS);
   });
-  const other = collect(loop, { adapter: 2 });
+  const other = collect(loop, { mix: mixOf(2) });
   assert.equal(tokensOf(await long.done).length, 40);
   assert.equal(tokensOf(await other.done).length, 8);
 });
@@ -189,10 +190,10 @@ test("a load that takes too long ends those that wait for it, and each has the w
   });
   const { loop, engine } = await start(context, { loads });
   await engine.loadAdapter("a1");
-  const first = collect(loop, { adapter: 1 });
+  const first = collect(loop, { mix: mixOf(1) });
   await collect(loop, {}).done; // by now the engine was asked for the adapter
   context.mock.timers.tick(ADAPTER_WAIT_MS - 1);
-  const second = collect(loop, { adapter: 1 });
+  const second = collect(loop, { mix: mixOf(1) });
   context.mock.timers.tick(1);
   const [last] = await first.done;
   assert.ok(last?.kind === "error" && last.code === "adapter_loading");
@@ -205,7 +206,7 @@ test("a load that takes too long ends those that wait for it, and each has the w
 test("idle adapters are not pinned", async (context) => {
   const { loop, engine } = await start(context);
   await engine.loadAdapter("a1");
-  await collect(loop, { adapter: 1 }).done;
+  await collect(loop, { mix: mixOf(1) }).done;
   await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(engine.pins.size, 0);
 });
@@ -277,7 +278,7 @@ test("draining finishes what runs and refuses what comes", async (context) => {
 test("metrics tell what happened in the names that routers read", async (context) => {
   const { loop, engine, metrics } = await start(context);
   await engine.loadAdapter("a1");
-  await collect(loop, { adapter: 1 }).done;
+  await collect(loop, { mix: mixOf(1) }).done;
   const stopped = collect(loop, {}, () => stopped.generation.cancel("stop"));
   await collect(loop, {}).done;
   const text = await metrics.text();

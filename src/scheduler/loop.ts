@@ -163,7 +163,10 @@ export class EngineLoop implements Generator {
 
   /** Ends a request whose adapter was not loaded in time. */
   #giveUp(sequence: Sequence, seconds: number): void {
-    const { residentBytes } = this.#engine.adapterPlace(sequence.adapter);
+    const { adapters } = this.scheduler;
+    const late = sequence.adapters.find((adapter) => !adapters.hasAll([adapter]));
+    if (late === undefined) return;
+    const { residentBytes } = this.#engine.adapterPlace(late);
     const progress = `${residentBytes} bytes of it are in memory`;
     const message = `The adapter was not loaded within ${seconds} s (${progress}); try again later.`;
     const event = this.scheduler.giveUp(sequence, message);
@@ -205,9 +208,7 @@ export class EngineLoop implements Generator {
   #launch(): Flight | null {
     const launched = performance.now();
     const batch = this.#batches[this.#nextBatch]!;
-    let step = this.scheduler.plan(batch.arrays);
-    // A pin that was dropped may be what others wait for.
-    while (this.#movePins() && step === null) step = this.scheduler.plan(batch.arrays);
+    const step = this.#plan(batch.arrays);
     this.#unloadRetired();
     this.#metrics.held("plan", (performance.now() - launched) / 1000);
     if (step === null) return null;
@@ -216,6 +217,21 @@ export class EngineLoop implements Generator {
     for (const sequence of step.admitted) this.#clocks.get(sequence)?.admitted(sequence, launched);
     const outcome = this.#engine.step(batch.number).catch((error: Error) => error);
     return { step, launched, outcome };
+  }
+
+  #plan(arrays: StepArrays): PlannedStep | null {
+    for (;;) {
+      let step = this.scheduler.plan(arrays);
+      // A pin that was dropped may be what others wait for.
+      while (this.#movePins() && step === null) step = this.scheduler.plan(arrays);
+      const hopeless = this.scheduler.failHopeless();
+      const [first] = hopeless;
+      if (first === undefined) return step;
+      const facts = { adapters: first.sequence.adapters, requestIds: requestIds(hopeless) };
+      this.#log.error(facts, "adapters could not be made resident: they do not fit");
+      void this.#emit(hopeless, performance.now());
+      if (step !== null) return step;
+    }
   }
 
   /** Waits for a step's results and passes them on. */
@@ -242,13 +258,15 @@ export class EngineLoop implements Generator {
     const failed = events.filter(({ event }) => event.kind === "error");
     const told = new Set<number>();
     for (const { sequence, event } of failed) {
-      const { adapter } = sequence;
-      if (event.kind !== "error" || told.has(adapter)) continue;
-      told.add(adapter);
-      const affected = failed.filter((other) => other.sequence.adapter === adapter);
-      const fault = adapter === 0 ? "" : this.#engine.adapterPlace(adapter).fault;
-      const facts = { adapter, code: event.code, fault, requestIds: requestIds(affected) };
-      this.#log.error(facts, "a step failed some of its requests");
+      if (event.kind !== "error") continue;
+      for (const adapter of handlesOrBase(sequence)) {
+        if (told.has(adapter)) continue;
+        told.add(adapter);
+        const affected = failed.filter((it) => handlesOrBase(it.sequence).includes(adapter));
+        const fault = adapter === 0 ? "" : this.#engine.adapterPlace(adapter).fault;
+        const facts = { adapter, code: event.code, fault, requestIds: requestIds(affected) };
+        this.#log.error(facts, "a step failed some of its requests");
+      }
     }
   }
 
@@ -289,7 +307,7 @@ export class EngineLoop implements Generator {
     const released = toRelease.splice(0);
     for (const adapter of released) this.#engine.releaseAdapter(adapter);
     for (const adapter of toAcquire.splice(0)) {
-      const waiting = this.scheduler.waiting.filter((sequence) => sequence.adapter === adapter);
+      const waiting = this.scheduler.waiting.filter(({ adapters }) => adapters.includes(adapter));
       this.#patience.loadBegan(adapter, waiting);
       this.#toLoad.push(adapter);
     }
@@ -301,21 +319,15 @@ export class EngineLoop implements Generator {
 
   async #acquire(adapter: number): Promise<void> {
     const { adapters } = this.scheduler;
-    let refusal: ApiError | null = null;
     this.#acquiring += 1;
-    try {
-      if (await this.#engine.acquireAdapter(adapter)) adapters.granted(adapter);
-      else if (!adapters.refused(adapter)) refusal = new ApiError("adapter_memory_full");
-    } catch (error) {
-      adapters.failed(adapter);
-      refusal = new ApiError("adapter_failed", { cause: error });
-    }
+    const answer = await this.#engine.acquireAdapter(adapter).catch((error: Error) => error);
     this.#acquiring -= 1;
     this.#patience.loadEnded(adapter);
-    if (refusal !== null) {
-      const { code, message, cause } = refusal;
-      const events = this.scheduler.failAdapter(adapter, code, message);
-      const facts = { adapter, err: cause ?? refusal, requestIds: requestIds(events) };
+    if (answer === true) adapters.granted(adapter);
+    else if (answer === false) adapters.refused(adapter);
+    else {
+      const events = this.scheduler.failAdapter(adapter);
+      const facts = { adapter, err: answer, requestIds: requestIds(events) };
       this.#log.error(facts, "an adapter could not be made resident");
       await this.#emit(events, performance.now());
     }
@@ -343,4 +355,9 @@ export class EngineLoop implements Generator {
 function requestIds(events: readonly SequenceEvent[]): string[] {
   const ids = events.flatMap(({ sequence }) => sequence.request.origin?.requestId ?? []);
   return [...new Set(ids)];
+}
+
+/** What it goes through; 0 = the base alone. */
+function handlesOrBase({ adapters }: Sequence): readonly number[] {
+  return adapters.length === 0 ? [0] : adapters;
 }

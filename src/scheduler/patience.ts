@@ -1,8 +1,8 @@
 import type { Sequence } from "./sequence.js";
 
 /**
- * How long requests wait for their adapter's load. A request's clock runs while the engine is asked for
- * the adapter; that others leave no room for it is a matter of the queue, and of the request's own time
+ * How long requests wait for their adapters' loads. A request's clock runs while the engine is asked for
+ * one of them; that others leave no room for it is a matter of the queue, and of the request's own time
  * limit.
  */
 export class Patience {
@@ -24,7 +24,7 @@ export class Patience {
 
   /** A request that has come, maybe while its adapter is being loaded. */
   add(sequence: Sequence): void {
-    if (!this.#loading.has(sequence.adapter) || this.#clocks.has(sequence)) return;
+    if (!this.#isLoading(sequence) || this.#clocks.has(sequence)) return;
     const end = () => {
       this.remove(sequence);
       this.#giveUp(sequence);
@@ -36,8 +36,12 @@ export class Patience {
   loadEnded(adapter: number): void {
     this.#loading.delete(adapter);
     for (const sequence of this.#clocks.keys()) {
-      if (sequence.adapter === adapter) this.remove(sequence);
+      if (!this.#isLoading(sequence)) this.remove(sequence);
     }
+  }
+
+  #isLoading({ adapters }: Sequence): boolean {
+    return adapters.some((adapter) => this.#loading.has(adapter));
   }
 
   remove(sequence: Sequence): void {

@@ -1,9 +1,13 @@
 import type { Sequence } from "./sequence.js";
 
+/** The flow of requests for the base alone. */
+const BASE_FLOW: readonly number[] = [0];
+
 /**
  * The waiting, by priority and then in fair order: start-time fair queueing over adapters. Each adapter
  * (the base is one) is a flow that takes turns; a flood for one adapter queues up behind itself, and a
- * request for another gets the next turn. Within an adapter it is first come, first served.
+ * request for another gets the next turn. A request for several takes a turn of each. Within an adapter
+ * it is first come, first served.
  */
 export class FairQueue {
   readonly #waiting: Sequence[] = [];
@@ -21,9 +25,10 @@ export class FairQueue {
   }
 
   /** The turn of a new request. */
-  takeTurn(adapter: number): number {
-    const turn = Math.max(this.#turn, this.#nextTurn.get(adapter) ?? 0);
-    this.#nextTurn.set(adapter, turn + 1);
+  takeTurn(adapters: readonly number[]): number {
+    const flows = adapters.length === 0 ? BASE_FLOW : adapters;
+    const turn = Math.max(this.#turn, ...flows.map((flow) => this.#nextTurn.get(flow) ?? 0));
+    for (const flow of flows) this.#nextTurn.set(flow, turn + 1);
     return turn;
   }
 

@@ -1,3 +1,4 @@
+import type { Mix, Routes, RouteWish } from "./mix.js";
 import type { TokenMask } from "./token-mask.js";
 
 /** What the API asks of the scheduler, and what it hears back. Pure types, shared by both sides. */
@@ -51,7 +52,7 @@ export interface Origin {
 
 export interface GenerateRequest {
   readonly prompt: readonly number[]; // never empty
-  readonly adapter: number; // engine handle, 0 = base
+  readonly mix: Mix;
   readonly priority: number; // lower goes first; 0 where the client was silent
   readonly sampling: SamplingParams;
   readonly maxTokens: number; // >= 0; prompt + maxTokens fits the window (checked by the API)
@@ -61,6 +62,7 @@ export interface GenerateRequest {
   readonly promptLogprobs: number | null; // for echo
   readonly pooled: boolean; // the mean of the prompt's hidden states is wanted; then maxTokens is 0
   readonly mask: TokenMask | null; // of the grammar that its tokens follow
+  readonly routes: RouteWish | null;
   readonly origin?: Origin; // absent where no client asked
   /** Called on the event loop, in order; must not throw. */
   readonly onEvent: (event: GenerationEvent) => void;
@@ -80,11 +82,17 @@ export type GenerationEvent =
   /** Prompt computed, when `pooled` was asked. */
   | { readonly kind: "embedding"; readonly vector: Float32Array }
   /** One new token. A stop token is reported only through `finish`. */
-  | { readonly kind: "token"; readonly token: number; readonly logprob: TokenLogprob | null }
+  | {
+      readonly kind: "token";
+      readonly token: number;
+      readonly logprob: TokenLogprob | null;
+      readonly routes: Routes | null;
+    }
   | {
       readonly kind: "finish";
       readonly reason: FinishReason;
       readonly stopToken: number | null; // the id that ended it, when reason is "stop"
+      readonly routes: Routes | null; // of that token
       readonly completionTokens: number; // the stop token counts
     }
   /** The generation failed; nothing follows. `code` is a key of the error table (src/errors.ts). */

@@ -18,21 +18,18 @@ export class Residency {
   /** Pins that the engine shall drop. The loop empties it. */
   readonly toRelease: number[] = [];
 
-  /** Whether a sequence with this adapter can start; when not, sees to it that it will. */
-  want(adapter: number): boolean {
-    if (adapter === 0) return true;
+  /** Sees to it that the adapter will be pinned. */
+  want(adapter: number): void {
     const pin = this.#pin(adapter);
-    if (pin.state === "absent") {
-      pin.state = "loading";
-      pin.releases = this.#releases;
-      this.toAcquire.push(adapter);
-    }
-    return pin.state === "pinned";
+    if (pin.state !== "absent") return;
+    pin.state = "loading";
+    pin.releases = this.#releases;
+    this.toAcquire.push(adapter);
   }
 
-  /** Whether a sequence with this adapter can start now. */
-  has(adapter: number): boolean {
-    return adapter === 0 || this.#pins.get(adapter)?.state === "pinned";
+  /** Whether a sequence that goes through these can start now. */
+  hasAll(adapters: readonly number[]): boolean {
+    return adapters.every((adapter) => this.#pins.get(adapter)?.state === "pinned");
   }
 
   /** Whether anything has been asked of the engine for it and not been given back. */
@@ -56,12 +53,12 @@ export class Residency {
     this.#retryRefused();
   }
 
-  addUser(adapter: number): void {
-    if (adapter !== 0) this.#pin(adapter).users += 1;
+  addUser(adapters: readonly number[]): void {
+    for (const adapter of adapters) this.#pin(adapter).users += 1;
   }
 
-  removeUser(adapter: number): void {
-    if (adapter !== 0) this.#pin(adapter).users -= 1;
+  removeUser(adapters: readonly number[]): void {
+    for (const adapter of adapters) this.#pin(adapter).users -= 1;
   }
 
   /** How many sequences that run, or leave, go through it. */
@@ -74,17 +71,23 @@ export class Residency {
     this.#granted.add(adapter);
   }
 
-  /** There was no room. False when there never will be: nothing else is pinned or being loaded. */
-  refused(adapter: number): boolean {
+  /** There was no room. */
+  refused(adapter: number): void {
     const pin = this.#pin(adapter);
-    pin.state = "refused";
-    if (pin.releases !== this.#releases) pin.state = "absent"; // room may have come up meanwhile
-    const others = [...this.#pins.values()].some(
-      ({ state }) => state === "pinned" || state === "loading",
+    // Room may have come up meanwhile.
+    pin.state = pin.releases === this.#releases ? "refused" : "absent";
+  }
+
+  /**
+   * Whether one of these was refused although nothing but these is pinned or being loaded: a sequence that
+   * goes through all of them will never start.
+   */
+  hopeless(adapters: readonly number[]): boolean {
+    const inTheWay = [...this.#pins].some(
+      ([adapter, { state, users }]) =>
+        state === "loading" || (state === "pinned" && (users > 0 || !adapters.includes(adapter))),
     );
-    if (others || pin.state === "absent") return true;
-    this.#pins.delete(adapter);
-    return false;
+    return !inTheWay && adapters.some((adapter) => this.#pins.get(adapter)?.state === "refused");
   }
 
   /** The engine could not load it. */

@@ -22,6 +22,17 @@ export function refuseImpossible(
     const message = `logit_bias may name at most ${limits.biases} tokens.`;
     throw new ApiError("invalid_parameter", { message, param: "logit_bias" });
   }
+  const bans = request.mix.reduce((sum, { bans }) => sum + bans.length, 0);
+  const mostBans = Math.floor(limits.bans / limits.sequences);
+  if (bans > mostBans) {
+    const message = `router may keep at most ${mostBans} experts from taking part, not ${bans}.`;
+    throw new ApiError("invalid_parameter", { message, param: "router" });
+  }
+  const pairs = request.routes?.pairs ?? 0;
+  if (pairs > limits.routes) {
+    const message = `return_routing asks for ${pairs} experts per token; at most ${limits.routes} are told. Choose fewer layers.`;
+    throw new ApiError("invalid_parameter", { message, param: "return_routing" });
+  }
   const history = hasPenalties(request) ? request.prompt.length + request.maxTokens : 0;
   if (history > limits.history) {
     const message = `With penalties, prompt and max_tokens together may be at most ${limits.history} tokens.`;
@@ -31,7 +42,7 @@ export function refuseImpossible(
 
 /** The longest part of a waiting sequence that others have computed. */
 export function findPrefix(kv: KvBlocks, sequence: Sequence): CachedPrefix {
-  return kv.find(sequence.adapter, sequence.tokens, reusablePages(sequence));
+  return kv.find(sequence.root, sequence.tokens, reusablePages(sequence));
 }
 
 /** Gives a waiting sequence pages for all its tokens; false when fewer than `margin` would be left. */

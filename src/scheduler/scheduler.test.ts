@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { digestOf } from "../engine/fake-engine.js";
+import { digestOf, routeOf } from "../engine/fake-engine.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import { ApiError } from "../errors.js";
+import { type Ban, type Mix, mixOf } from "./mix.js";
+import type { GenerationEvent } from "./request.js";
 import { Scheduler } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
 import { generateAlone, type Job, type Machine, requestOf, Simulation } from "./simulation.js";
@@ -27,15 +29,35 @@ const prompts = fc
   )
   .map(([common, own]) => [...common, ...own]);
 
+/** One adapter or none mostly; else several, some with scales and controlled routers. */
+const mixes: fc.Arbitrary<Mix> = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom(0, 0, 0, 1, 1, 2, 3).map(mixOf) },
+  {
+    weight: 1,
+    arbitrary: fc
+      .uniqueArray(
+        fc.record({
+          handle: fc.integer({ min: 1, max: 3 }),
+          scale: fc.constantFrom(1, 1, 0.5, -2),
+          temperature: fc.constantFrom(1, 1, 0.25),
+          bans: fc.constantFrom<Ban[]>([], [], [{ level: 0, expert: 2 }]),
+        }),
+        { selector: ({ handle }) => handle, minLength: 1 },
+      )
+      .map((adapters) => adapters.toSorted((a, b) => a.handle - b.handle)),
+  },
+);
+
 const jobs: fc.Arbitrary<Job> = fc.record({
   prompt: prompts,
-  adapter: fc.constantFrom(0, 0, 0, 1, 1, 2, 3),
+  mix: mixes,
   maxTokens: fc.oneof(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 20, max: 40 })),
   seed: fc.integer({ min: 0, max: 2 }),
   penalties: fc.boolean(),
   masked: fc.constantFrom(false, false, false, false, true),
   ignoreEos: fc.constantFrom(true, true, false),
   promptLogprobs: fc.boolean(),
+  routed: fc.boolean(),
   priority: fc.integer({ min: -1, max: 1 }),
 });
 
@@ -45,7 +67,7 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.nat(40).map((index) => ({ kind: "cancel", index })) },
   { weight: 8, arbitrary: fc.constant({ kind: "plan" }) },
   { weight: 8, arbitrary: fc.constant({ kind: "finish" }) },
-  { weight: 3, arbitrary: fc.constant({ kind: "answer" }) },
+  { weight: 3, arbitrary: fc.nat(3).map((index) => ({ kind: "answer", index })) },
   { weight: 4, arbitrary: fc.constant({ kind: "masks" }) },
 );
 
@@ -54,15 +76,21 @@ function act(simulation: Simulation, action: Action): void {
   if (action.kind === "cancel") simulation.cancel(action.index!);
   if (action.kind === "plan") simulation.plan();
   if (action.kind === "finish") simulation.finishStep();
-  if (action.kind === "answer") simulation.answerAcquisition();
+  if (action.kind === "answer") simulation.answerAcquisition(action.index!);
   if (action.kind === "masks") simulation.makeMasks();
 }
 
-function checkOutcomes(simulation: Simulation): void {
+function checkOutcomes(simulation: Simulation, { maxPinned }: Machine): void {
   for (const { sequence, events, cancelled } of simulation.outcomes) {
     const { request } = sequence;
     const alone = generateAlone(request);
     const tokens = events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
+    checkRoutes(sequence, events);
+    if (request.mix.length > maxPinned && !cancelled) {
+      const codes = events.map((event) => event.kind === "error" && event.code);
+      assert.deepEqual(codes, ["adapter_memory_full"]);
+      continue;
+    }
     if (cancelled) {
       assert.deepEqual(tokens, alone.slice(0, tokens.length));
       continue;
@@ -81,6 +109,29 @@ function checkOutcomes(simulation: Simulation): void {
   }
 }
 
+/** Every sampled token comes with its routing when it was asked for, whatever was computed again. */
+function checkRoutes({ request }: Sequence, events: readonly GenerationEvent[]): void {
+  const tokens = [...request.prompt];
+  for (const event of events) {
+    if (event.kind !== "token" && event.kind !== "finish") continue;
+    if (event.kind === "finish" && event.stopToken === null) assert.equal(event.routes, null);
+    else if (request.routes === null) assert.equal(event.routes, null);
+    else {
+      const digest = digestOf(request.mix, tokens);
+      const want = request.routes.layers.map((layer) => routeOf(digest, layer));
+      assert.deepEqual(
+        [...event.routes!.experts],
+        want.map(([expert]) => expert),
+      );
+      assert.deepEqual(
+        [...event.routes!.scores],
+        want.map(([, score]) => score),
+      );
+    }
+    if (event.kind === "token") tokens.push(event.token);
+  }
+}
+
 const schedules = fc.array(actions, { minLength: 20, maxLength: 160, size: "max" });
 
 test("any schedule ends with every page free and the tokens each request gets alone", () => {
@@ -91,7 +142,7 @@ test("any schedule ends with every page free and the tokens each request gets al
       const simulation = new Simulation(machine);
       for (const action of schedule) act(simulation, action);
       simulation.drain();
-      checkOutcomes(simulation);
+      checkOutcomes(simulation, machine);
       assert.equal(simulation.scheduler.kv.free, machine.pages);
       assert.equal(simulation.pinned, 0);
       preemptions += simulation.scheduler.totals.preemptions;
@@ -111,7 +162,8 @@ test("a step that fails ends its own sequences and no others", () => {
       (machine, list, failing) => {
         const simulation = new Simulation(machine);
         for (const job of list) simulation.submit(job);
-        while (!simulation.scheduler.idle) {
+        for (let turns = 0; !simulation.scheduler.idle; turns++) {
+          assert.ok(turns < 5000, "the scheduler gets on");
           simulation.answerAcquisition();
           simulation.makeMasks();
           simulation.plan();
@@ -120,7 +172,9 @@ test("a step that fails ends its own sequences and no others", () => {
         }
         for (const { sequence, events } of simulation.outcomes) {
           const last = events.at(-1)!;
-          if (last.kind === "error") assert.equal(last.code, "engine_failed");
+          const fits = sequence.adapters.length <= machine.maxPinned;
+          const code = fits ? "engine_failed" : "adapter_memory_full";
+          if (last.kind === "error") assert.equal(last.code, code);
           else assert.equal(last.kind, "finish");
           const tokens = events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
           const alone = generateAlone(sequence.request);
@@ -135,7 +189,7 @@ test("a step that fails ends its own sequences and no others", () => {
 
 const plain: Job = {
   prompt: [1, 2, 3],
-  adapter: 0,
+  mix: mixOf(0),
   maxTokens: 8,
   seed: 0,
   penalties: false,
@@ -159,7 +213,7 @@ test("a second prompt computes only what its shared prefix lacks", () => {
   simulation.submit({ ...plain, prompt });
   simulation.drain();
   const { sequence } = simulation.submit({ ...plain, prompt });
-  const { sequence: other } = simulation.submit({ ...plain, prompt, adapter: 1 });
+  const { sequence: other } = simulation.submit({ ...plain, prompt, mix: mixOf(1) });
   simulation.drain();
   assert.equal(sequence.cachedTokens, 48);
   assert.equal(other.cachedTokens, 0, "another adapter's pages are not shared");
@@ -172,14 +226,14 @@ test("a pooled prompt is computed whole, also where its pages are known, and in 
   const first = simulation.submit(pooled);
   simulation.submit({ ...plain, prompt });
   simulation.drain();
-  const second = simulation.submit({ ...pooled, adapter: 1 });
+  const second = simulation.submit({ ...pooled, mix: mixOf(1) });
   const third = simulation.submit(pooled);
   simulation.drain();
   for (const { sequence, events } of [first, second, third]) {
     assert.equal(sequence.cachedTokens, 0);
     const [embedding, finish] = events;
     assert.ok(embedding?.kind === "embedding" && events.length === 2);
-    assert.deepEqual([...embedding.vector], [Math.fround(digestOf(sequence.adapter, prompt))]);
+    assert.deepEqual([...embedding.vector], [Math.fround(digestOf(sequence.request.mix, prompt))]);
     assert.equal(finish?.kind, "finish");
   }
 });
@@ -193,7 +247,7 @@ test("equal prompts that come together are computed once", () => {
     choices.map(({ sequence }) => sequence.cachedTokens),
     [0, 48, 48, 48],
   );
-  checkOutcomes(simulation);
+  checkOutcomes(simulation, roomy);
 });
 
 test("decoding keeps a step queued behind the one that runs", () => {
@@ -227,13 +281,13 @@ test("running streams have a row in every step while a long prompt is computed",
 
 test("a flood for one adapter does not keep another's request waiting", () => {
   const simulation = new Simulation({ ...roomy, maxBatch: 2, maxPinned: 4 });
-  for (let index = 0; index < 100; index++) simulation.submit({ ...plain, adapter: 1 });
+  for (let index = 0; index < 100; index++) simulation.submit({ ...plain, mix: mixOf(1) });
   for (let index = 0; index < 4; index++) {
     simulation.plan();
     simulation.answerAcquisition();
     simulation.finishStep();
   }
-  const late = simulation.submit({ ...plain, adapter: 2 });
+  const late = simulation.submit({ ...plain, mix: mixOf(2) });
   const finished = () => simulation.outcomes.filter(({ events }) => events.length >= 9).length;
   const before = finished();
   while (late.events.length === 0) {
@@ -247,7 +301,7 @@ test("a flood for one adapter does not keep another's request waiting", () => {
 
 test("requests for an adapter without room get in after a bounded number of others", () => {
   const simulation = new Simulation({ ...roomy, maxPinned: 1 });
-  simulation.submit({ ...plain, adapter: 1 });
+  simulation.submit({ ...plain, mix: mixOf(1) });
   const tick = () => {
     simulation.answerAcquisition();
     simulation.plan();
@@ -255,11 +309,11 @@ test("requests for an adapter without room get in after a bounded number of othe
   };
   tick();
   tick();
-  const starved = simulation.submit({ ...plain, adapter: 2 });
+  const starved = simulation.submit({ ...plain, mix: mixOf(2) });
   let others = 0;
   while (starved.events.length === 0) {
     if (simulation.scheduler.waiting.length < 3) {
-      simulation.submit({ ...plain, adapter: 1 });
+      simulation.submit({ ...plain, mix: mixOf(1) });
       others += 1;
     }
     tick();
@@ -270,11 +324,10 @@ test("requests for an adapter without room get in after a bounded number of othe
 
 test("an adapter that cannot be loaded fails its own requests alone", () => {
   const simulation = new Simulation(roomy);
-  const { sequence: broken } = simulation.submit({ ...plain, adapter: 3 });
+  const { sequence: broken } = simulation.submit({ ...plain, mix: mixOf(3) });
   const base = simulation.submit(plain);
   simulation.plan();
-  simulation.scheduler.adapters.failed(3);
-  const events = simulation.scheduler.failAdapter(3, "adapter_failed", "no such file");
+  const events = simulation.scheduler.failAdapter(3);
   assert.deepEqual(
     events.map(({ sequence, event }) => [sequence, event.kind]),
     [[broken, "error"]],
@@ -296,7 +349,7 @@ test("a generation that follows a grammar waits for its token and its mask, and 
   const simulation = new Simulation({ maxBatch: 2, maxRows: 16, pages: 8, maxPinned: 1 });
   const job: Job = {
     prompt: [1, 2, 3],
-    adapter: 0,
+    mix: mixOf(0),
     maxTokens: 8,
     seed: 1,
     penalties: false,
@@ -323,7 +376,7 @@ test("a generation that follows a grammar waits for its token and its mask, and 
   simulation.plan();
   assert.deepEqual(planned(), [4, 7]);
   simulation.drain();
-  checkOutcomes(simulation);
+  checkOutcomes(simulation, roomy);
 });
 
 test("prompts whose log-probabilities are asked for come in small parts", () => {
@@ -333,11 +386,14 @@ test("prompts whose log-probabilities are asked for come in small parts", () => 
     blocks: 256,
     history: 64,
     biases: 4,
+    bans: 4,
+    routes: 4,
     width: 1,
     maskWords: 1,
+    layerWords: 1,
   };
   const scheduler = new Scheduler({ limits, slots: 8, pages: 256 });
-  const job = { adapter: 0, maxTokens: 1, seed: 0, penalties: false, ignoreEos: true };
+  const job = { mix: mixOf(0), maxTokens: 1, seed: 0, penalties: false, ignoreEos: true };
   const prompt = (length: number, first: number) =>
     Array.from({ length }, (_, index) => (index === 0 ? first : 1));
   const asking = [1, 2].map((first) =>

@@ -1,6 +1,7 @@
 import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
 import { ApiError, type ErrorCode } from "../errors.js";
 import { type CachedPrefix, KvBlocks } from "./kv-blocks.js";
+import { handlesOf, type Routes } from "./mix.js";
 import { StepPace } from "./pace.js";
 import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
 import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
@@ -15,7 +16,13 @@ import {
 } from "./room.js";
 import { Sequence, type SlotId } from "./sequence.js";
 import { type PlannedStep, StepDraft } from "./step-draft.js";
-import { type PlannedRows, readPooled, readPromptLogprobs, readSampledLogprob } from "./step-io.js";
+import {
+  type PlannedRows,
+  readPooled,
+  readPromptLogprobs,
+  readRoutes,
+  readSampledLogprob,
+} from "./step-io.js";
 import type { TokenMask } from "./token-mask.js";
 
 export interface SchedulerOptions {
@@ -80,7 +87,7 @@ export class Scheduler {
 
   submit(request: GenerateRequest): Sequence {
     refuseImpossible(request, this.#limits, this.kv.count);
-    const turn = this.#queue.takeTurn(request.adapter);
+    const turn = this.#queue.takeTurn(handlesOf(request.mix));
     const sequence = new Sequence(request, this.#submitted++, turn);
     this.#queue.add(sequence);
     return sequence;
@@ -94,20 +101,36 @@ export class Scheduler {
   /** Whether the adapter is asked for, held or used: until then the engine must know it. */
   uses(adapter: number): boolean {
     const live = [...this.#queue.all(), ...this.#running, ...this.#leaving];
-    return this.adapters.knows(adapter) || live.some((sequence) => sequence.adapter === adapter);
+    return this.adapters.knows(adapter) || live.some(({ adapters }) => adapters.includes(adapter));
   }
 
-  /** Ends a sequence that has been waiting for its adapter since it came; null for all others. */
+  /** Ends a sequence that has been waiting for its adapters since it came; null for all others. */
   giveUp(sequence: Sequence, message: string): SequenceEvent | null {
-    const { phase, cachedTokens, adapter } = sequence;
-    const waits = phase === "waiting" && cachedTokens === null && !this.adapters.has(adapter);
+    const { phase, cachedTokens, adapters } = sequence;
+    const waits = phase === "waiting" && cachedTokens === null && !this.adapters.hasAll(adapters);
     return waits ? this.#end(sequence, "adapter_loading", message) : null;
   }
 
+  /** Ends the sequences for whose adapters there will never be room; the others may start then. */
+  failHopeless(): SequenceEvent[] {
+    const head = this.#queue.head(this.#limits.sequences);
+    const first = head.find(({ adapters }) => !this.adapters.hasAll(adapters));
+    if (first === undefined || !this.adapters.hopeless(first.adapters)) return [];
+    return this.#endWaiting(first.adapters, "adapter_memory_full");
+  }
+
   /** Ends every waiting sequence of an adapter that cannot be made resident. */
-  failAdapter(adapter: number, code: ErrorCode, message: string): SequenceEvent[] {
-    const affected = this.#queue.all().filter((sequence) => sequence.adapter === adapter);
-    return affected.map((sequence) => this.#end(sequence, code, message));
+  failAdapter(adapter: number): SequenceEvent[] {
+    this.adapters.failed(adapter);
+    return this.#endWaiting([adapter], "adapter_failed");
+  }
+
+  /** Ends the waiting sequences that go through all of these adapters. */
+  #endWaiting(adapters: readonly number[], code: ErrorCode): SequenceEvent[] {
+    const affected = this.#queue
+      .all()
+      .filter((sequence) => adapters.every((adapter) => sequence.adapters.includes(adapter)));
+    return affected.map((sequence) => this.#end(sequence, code));
   }
 
   /** Masks that running sequences need for their next row and nothing else. */
@@ -201,8 +224,9 @@ export class Scheduler {
   /**
    * Lets sequences in, in fair order, while slots and pages last. One whose adapter is not resident is
    * passed by, `maxBatch` times at most: then no other adapter's sequence gets in before it, so pins
-   * drain until there is room. One whose next page a running sequence is about to compute waits for
-   * that page, and shares it.
+   * drain until there is room. Of those that go through several, only one that comes before all others
+   * that wait may hold some while it waits for the rest: else two could wait for each other. One whose
+   * next page a running sequence is about to compute waits for that page, and shares it.
    */
   #admit(draft: StepDraft): void {
     const patience = this.#limits.sequences;
@@ -212,15 +236,18 @@ export class Scheduler {
     let overdue: Sequence | undefined;
     let full = false;
     for (const sequence of this.#queue.head(this.#limits.sequences)) {
-      const { adapter } = sequence;
-      const held = overdue !== undefined && adapter !== 0 && adapter !== overdue.adapter;
-      if (held) continue;
-      wanted.add(adapter);
-      if (!this.adapters.want(adapter)) {
-        missed.push(sequence);
-        if (sequence.passedBy >= patience) overdue ??= sequence;
-        continue;
+      const { adapters } = sequence;
+      const may: readonly number[] = overdue?.adapters ?? adapters;
+      if (!adapters.every((adapter) => may.includes(adapter))) continue;
+      const ready = this.adapters.hasAll(adapters);
+      if (!ready) missed.push(sequence);
+      if (!ready && adapters.length > 1 && missed.length > 1) continue;
+      for (const adapter of adapters) {
+        wanted.add(adapter);
+        this.adapters.want(adapter);
       }
+      if (!ready && sequence.passedBy >= patience) overdue ??= sequence;
+      if (!ready) continue;
       if (full) continue;
       const cached = findPrefix(this.kv, sequence);
       if (lacksPageIn(inWork, sequence, cached)) continue;
@@ -242,7 +269,7 @@ export class Scheduler {
     sequence.phase = "running";
     this.totals.prefixQueries += sequence.tokens.length;
     this.totals.prefixHits += sequence.planned;
-    this.adapters.addUser(sequence.adapter);
+    this.adapters.addUser(sequence.adapters);
     this.#queue.admit(sequence);
     this.#running.push(sequence);
     return true;
@@ -295,13 +322,14 @@ export class Scheduler {
     const { request } = sequence;
     const token = arrays.sampled[index]!;
     sequence.tokens.push(token);
+    const routes = request.routes === null ? null : readRoutes(arrays, index);
     if (!request.ignoreEos && request.stopTokens.has(token)) {
-      events.push(this.#finish(sequence, "stop", token));
+      events.push(this.#finish(sequence, "stop", token, routes));
       return;
     }
     const { logprobs } = request;
     const logprob = logprobs === null ? null : readSampledLogprob(arrays, index, logprobs);
-    events.push({ sequence, event: { kind: "token", token, logprob } });
+    events.push({ sequence, event: { kind: "token", token, logprob, routes } });
     if (sequence.outputLength >= request.maxTokens) {
       events.push(this.#finish(sequence, "length", null));
     } else {
@@ -309,12 +337,18 @@ export class Scheduler {
     }
   }
 
-  #finish(sequence: Sequence, reason: FinishReason, stopToken: number | null): SequenceEvent {
+  #finish(
+    sequence: Sequence,
+    reason: FinishReason,
+    stopToken: number | null,
+    routes: Routes | null = null,
+  ): SequenceEvent {
     this.#leave(sequence, "ended");
     const event: GenerationEvent = {
       kind: "finish",
       reason,
       stopToken,
+      routes,
       completionTokens: sequence.outputLength,
     };
     return { sequence, event };
@@ -344,7 +378,7 @@ export class Scheduler {
     this.#leaving.delete(sequence);
     this.kv.release(sequence.blocks);
     this.#slots.push(sequence.slot!);
-    this.adapters.removeUser(sequence.adapter);
+    this.adapters.removeUser(sequence.adapters);
     sequence.forgetComputation();
     if (sequence.phase !== "preempted") return;
     sequence.phase = "waiting";

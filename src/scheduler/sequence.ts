@@ -1,12 +1,13 @@
 import { PAGE_TOKENS } from "../engine/native.js";
 import { type BlockId, emptyPrefix, type PrefixId } from "./kv-blocks.js";
+import { handlesOf, mixKey } from "./mix.js";
 import type { GenerateRequest, TokenLogprob } from "./request.js";
 
 /** The engine's own state of a sequence: its last token and the counts of its history. */
 export type SlotId = number & { readonly brand: "SlotId" };
 
 /**
- * waiting: holds nothing. running: holds pages, a slot and a pin on its adapter. preempted and ended:
+ * waiting: holds nothing. running: holds pages, a slot and a pin on each of its adapters. preempted and ended:
  * takes part in no further step; keeps what it holds until the steps queued with it are done.
  */
 export type Phase = "waiting" | "running" | "preempted" | "ended";
@@ -25,6 +26,10 @@ export class Sequence {
   readonly seedHigh: number;
   /** Bias entries in the order that the engine gets them. */
   readonly biases: readonly (readonly [token: number, value: number])[];
+  /** Handles of those it goes through, rising; none = the base alone. */
+  readonly adapters: readonly number[];
+  /** What its first page follows. */
+  readonly root: PrefixId;
 
   phase: Phase = "waiting";
   /** The prompt, then the tokens known to have been sampled. */
@@ -50,7 +55,7 @@ export class Sequence {
   cachedTokens: number | null = null;
   /** Log-probabilities of prompt tokens 1, 2, ... so far; null when not asked for or delivered. */
   promptLogprobs: TokenLogprob[] | null;
-  /** Others that were admitted before it while its adapter was not resident. */
+  /** Others that were admitted before it while an adapter of it was not resident. */
   passedBy = 0;
 
   constructor(request: GenerateRequest, number: number, turn: number) {
@@ -61,12 +66,10 @@ export class Sequence {
     this.seedHigh = Number(BigInt.asUintN(32, request.sampling.seed >> 32n));
     this.biases = [...request.sampling.logitBias];
     this.tokens = [...request.prompt];
-    this.prefix = emptyPrefix(request.adapter);
+    this.adapters = handlesOf(request.mix);
+    this.root = emptyPrefix(mixKey(request.mix));
+    this.prefix = this.root;
     this.promptLogprobs = request.promptLogprobs === null ? null : [];
-  }
-
-  get adapter(): number {
-    return this.request.adapter;
   }
 
   get priority(): number {
@@ -110,7 +113,7 @@ export class Sequence {
     this.fresh = true;
     this.blocks = [];
     this.published = 0;
-    this.prefix = emptyPrefix(this.adapter);
+    this.prefix = this.root;
     if (this.promptLogprobs !== null) this.promptLogprobs = [];
   }
 }

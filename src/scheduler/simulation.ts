@@ -1,8 +1,9 @@
 import { allowedToken, digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
 import type { StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
+import type { Mix, RouteWish } from "./mix.js";
 import { type GenerateRequest, type GenerationEvent, GREEDY, type Origin } from "./request.js";
-import { Scheduler } from "./scheduler.js";
+import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import { hasPenalties, type Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
 import type { TokenMask } from "./token-mask.js";
@@ -20,7 +21,7 @@ export interface Machine {
 /** What a test says of a request; the rest is neutral. */
 export interface Job {
   readonly prompt: readonly number[];
-  readonly adapter: number;
+  readonly mix: Mix;
   readonly priority?: number;
   readonly maxTokens: number;
   readonly seed: number;
@@ -29,8 +30,15 @@ export interface Job {
   readonly ignoreEos: boolean;
   readonly promptLogprobs: boolean;
   readonly pooled?: boolean;
+  readonly routed?: boolean;
   readonly origin?: Origin;
 }
+
+/** More than any schedule of the tests takes. */
+const MOST_TURNS = 20_000;
+
+/** Two layers of the fake model; a step has room for one sequence's. */
+export const ROUTED: RouteWish = { layers: [1, 4], pairs: 2 };
 
 export interface Outcome {
   readonly sequence: Sequence;
@@ -41,7 +49,7 @@ export interface Outcome {
 export function requestOf(job: Job): GenerateRequest {
   return {
     prompt: job.prompt,
-    adapter: job.adapter,
+    mix: job.mix,
     priority: job.priority ?? 0,
     sampling: {
       ...GREEDY,
@@ -55,6 +63,7 @@ export function requestOf(job: Job): GenerateRequest {
     promptLogprobs: job.promptLogprobs ? 1 : null,
     pooled: job.pooled ?? false,
     mask: job.masked === true ? new LateMask() : null,
+    routes: job.routed === true ? ROUTED : null,
     ...(job.origin === undefined ? {} : { origin: job.origin }),
     onEvent: () => {},
   };
@@ -94,7 +103,7 @@ export function generateAlone(request: GenerateRequest): number[] {
   const sampled: number[] = [];
   while (sampled.length < request.maxTokens) {
     const history = hasPenalties(request) ? tokens : null;
-    const digest = digestOf(request.adapter, tokens);
+    const digest = digestOf(request.mix, tokens);
     const seed = Number(request.sampling.seed);
     const wanted = sampleAfter(digest, seed, sampled.length, history, VOCAB);
     const mask = maskAfter(sampled.at(-1) ?? 0);
@@ -128,8 +137,11 @@ export class Simulation {
       blocks: maxBatch * pages,
       history: pages * 16 + 1,
       biases: 0,
+      bans: maxBatch * 8,
+      routes: ROUTED.pairs,
       width: 1,
       maskWords: maskAfter(0).length,
+      layerWords: 1,
     };
     this.scheduler = new Scheduler({ limits, slots: 2 * maxBatch, pages });
     this.#idle = [allocateStepArrays(limits), allocateStepArrays(limits)];
@@ -158,8 +170,10 @@ export class Simulation {
     if (step === null) this.#idle.push(arrays);
     else this.#queued.push(step);
     this.#movePins();
+    const hopeless = this.scheduler.failHopeless();
+    this.#deliver(hopeless);
     this.scheduler.check();
-    return step !== null;
+    return step !== null || hopeless.length > 0;
   }
 
   /** Runs the oldest queued step and commits it, twice: the second time must change nothing. */
@@ -170,22 +184,21 @@ export class Simulation {
     this.#model.run(step.arrays);
     const events = fails ? this.scheduler.fail(step, "failed") : this.scheduler.commit(step);
     events.push(...this.scheduler.commit(step));
-    for (const { sequence, event } of events) this.outcomes[sequence.number]!.events.push(event);
+    this.#deliver(events);
     this.#idle.push(step.arrays);
     this.scheduler.check();
     return true;
   }
 
-  /** The engine answers the oldest request for an adapter. */
-  answerAcquisition(): boolean {
-    const adapter = this.#acquiring.shift();
+  /** The engine answers one of the requests for an adapter that it works at. */
+  answerAcquisition(choice = 0): boolean {
+    const [adapter] = this.#acquiring.splice(choice % Math.max(this.#acquiring.length, 1), 1);
     if (adapter === undefined) return false;
-    const { adapters } = this.scheduler;
     if (this.#pinned.size < this.#maxPinned) {
       this.#pinned.add(adapter);
-      adapters.granted(adapter);
-    } else if (!adapters.refused(adapter)) {
-      throw new Error("refused although nothing else is pinned");
+      this.scheduler.adapters.granted(adapter);
+    } else {
+      this.scheduler.adapters.refused(adapter);
     }
     return true;
   }
@@ -199,7 +212,8 @@ export class Simulation {
 
   /** Runs until nothing is left; throws when it stands still before that. */
   drain(): void {
-    while (!this.scheduler.idle || this.#queued.length > 0) {
+    for (let turns = 0; !this.scheduler.idle || this.#queued.length > 0; turns++) {
+      if (turns > MOST_TURNS) throw new Error("the scheduler works without getting on");
       const moved = [
         this.answerAcquisition(),
         this.makeMasks(),
@@ -218,6 +232,10 @@ export class Simulation {
 
   get pinned(): number {
     return this.#pinned.size;
+  }
+
+  #deliver(events: readonly SequenceEvent[]): void {
+    for (const { sequence, event } of events) this.outcomes[sequence.number]!.events.push(event);
   }
 
   #movePins(): void {

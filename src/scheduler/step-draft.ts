@@ -22,6 +22,7 @@ export class StepDraft {
   #blocks = 0;
   #history = 0;
   #biases = 0;
+  #routes = 0;
 
   constructor(limits: StepLimits) {
     this.#limits = limits;
@@ -36,21 +37,24 @@ export class StepDraft {
     const { planned, biases, length, request } = sequence;
     const blocks = pagesFor(planned + rows);
     const history = restoredHistory(sequence);
+    const samples = planned + rows === length && request.maxTokens > 0;
+    const routes = samples ? (request.routes?.pairs ?? 0) : 0;
     if (
       this.#rows + rows > this.#limits.rows ||
       this.#blocks + blocks > this.#limits.blocks ||
       this.#history + history > this.#limits.history ||
-      this.#biases + biases.length > this.#limits.biases
+      this.#biases + biases.length > this.#limits.biases ||
+      this.#routes + routes > this.#limits.routes
     ) {
       return;
     }
-    const samples = planned + rows === length && request.maxTokens > 0;
     this.#parts.push({ sequence, context: planned, rows, samples, firstRow: this.#rows });
     this.#rows += rows;
     this.#positions += rows * (planned + rows / 2);
     this.#blocks += blocks;
     this.#history += history;
     this.#biases += biases.length;
+    this.#routes += routes;
   }
 
   /** Writes the arrays and counts the rows as planned; null when there are none. */

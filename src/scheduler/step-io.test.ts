@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SequenceFlag } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
+import { mixOf } from "./mix.js";
 import { Scheduler } from "./scheduler.js";
 import { requestOf } from "./simulation.js";
 
@@ -11,12 +12,15 @@ const limits = {
   blocks: 16,
   history: 64,
   biases: 8,
+  bans: 4,
+  routes: 4,
   width: 1,
   maskWords: 1,
+  layerWords: 1,
 };
 const job = {
   prompt: [5, 6, 7],
-  adapter: 0,
+  mix: mixOf(0),
   maxTokens: 3,
   seed: 0,
   penalties: false,
@@ -101,5 +105,6 @@ test("log-probabilities come back with as many alternatives as were asked for", 
     { token: 4, logprob: -0.5 },
     { token: 3, logprob: -1 },
   ];
-  assert.deepEqual(token, { kind: "token", token: 4, logprob: { token: 4, logprob: -0.5, top } });
+  const logprob = { token: 4, logprob: -0.5, top };
+  assert.deepEqual(token, { kind: "token", token: 4, logprob, routes: null });
 });

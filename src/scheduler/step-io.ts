@@ -1,4 +1,5 @@
 import { MAX_TOP_LOGPROBS, SequenceFlag, type StepArrays } from "../engine/native.js";
+import type { Mix, Routes } from "./mix.js";
 import type { TokenLogprob } from "./request.js";
 import { hasPenalties, pagesFor, type Sequence } from "./sequence.js";
 
@@ -13,12 +14,14 @@ export interface PlannedRows {
 
 /** Writes the rows of every sequence, in order, into the arrays of a step. */
 export function writeStep(arrays: StepArrays, planned: readonly PlannedRows[]): void {
-  const at = { row: 0, block: 0, history: 0, bias: 0 };
+  const at = { row: 0, block: 0, history: 0, bias: 0, route: 0, adapter: 0, ban: 0 };
   planned.forEach((part, index) => {
     arrays.rowStart[index] = at.row;
     arrays.blockStart[index] = at.block;
     arrays.historyStart[index] = at.history;
     arrays.biasStart[index] = at.bias;
+    arrays.routeStart[index] = at.route;
+    arrays.adapterStart[index] = at.adapter;
     writeState(arrays, index, part);
     writeSampling(arrays, index, part.sequence);
     writeRows(arrays, part);
@@ -34,14 +37,32 @@ export function writeStep(arrays: StepArrays, planned: readonly PlannedRows[]): 
       arrays.biasToken[at.bias] = token;
       arrays.biasValue[at.bias++] = value;
     }
+    if (part.samples) at.route += sequence.request.routes?.pairs ?? 0;
+    writeMix(arrays, sequence.request.mix, at);
   });
   const count = planned.length;
   arrays.rowStart[count] = at.row;
   arrays.blockStart[count] = at.block;
   arrays.historyStart[count] = at.history;
   arrays.biasStart[count] = at.bias;
+  arrays.routeStart[count] = at.route;
+  arrays.adapterStart[count] = at.adapter;
+  arrays.banStart[at.adapter] = at.ban;
   arrays.counts[0] = at.row;
   arrays.counts[1] = count;
+}
+
+function writeMix(arrays: StepArrays, mix: Mix, at: { adapter: number; ban: number }): void {
+  for (const { handle, scale, temperature, bans } of mix) {
+    arrays.adapter[at.adapter] = handle;
+    arrays.adapterScale[at.adapter] = scale;
+    arrays.routerTemperature[at.adapter] = temperature;
+    arrays.banStart[at.adapter++] = at.ban;
+    for (const { level, expert } of bans) {
+      arrays.banLevel[at.ban] = level;
+      arrays.banExpert[at.ban++] = expert;
+    }
+  }
 }
 
 /** Tokens of history that the next step of a sequence carries. */
@@ -73,12 +94,21 @@ function writeState(arrays: StepArrays, index: number, part: PlannedRows): void 
     const { bits } = sequence.request.mask;
     arrays.mask.set(bits!, index * bits!.length);
   }
+  if (part.samples && sequence.request.routes !== null) {
+    flags |= SequenceFlag.routes;
+    writeLayers(arrays, index, sequence.request.routes.layers);
+  }
   arrays.flags[index] = flags;
   arrays.slot[index] = sequence.slot!;
-  arrays.adapter[index] = sequence.adapter;
   arrays.context[index] = context;
   arrays.historyPrompt[index] = restoredHistory(sequence) > 0 ? sequence.promptLength : 0;
   arrays.sampleIndex[index] = sequence.outputLength + sequence.pending;
+}
+
+function writeLayers({ routeLayers, slot }: StepArrays, index: number, layers: readonly number[]) {
+  const words = routeLayers.length / slot.length;
+  const bits = routeLayers.subarray(index * words, (index + 1) * words).fill(0);
+  for (const layer of layers) bits[layer >> 5]! |= 1 << (layer & 31);
 }
 
 function writeSampling(arrays: StepArrays, index: number, sequence: Sequence): void {
@@ -112,6 +142,12 @@ export function readSampledLogprob(arrays: StepArrays, index: number, count: num
     logprob: arrays.sampledLogprob[index]!,
     top: readTop(arrays.topTokens, arrays.topLogprobValues, index, count),
   };
+}
+
+/** Where the row went that sampled the token of sequence `index` of the step. */
+export function readRoutes(arrays: StepArrays, index: number): Routes {
+  const [from, to] = [arrays.routeStart[index], arrays.routeStart[index + 1]];
+  return { experts: arrays.routeExpert.slice(from, to), scores: arrays.routeScore.slice(from, to) };
 }
 
 /** The mean of the hidden states of sequence `index` of the step. */
