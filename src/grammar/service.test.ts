@@ -208,6 +208,26 @@ test("twenty hostile grammars end or are refused in time, and a running one goes
   }
 });
 
+test("a grammar that took too long is tried again after a while, and not before", async () => {
+  const endless = schemaToGrammar({
+    type: "string",
+    pattern: "^([a-z]{0,900}[a-z]{0,900}){0,900}!$",
+  });
+  for (const [slowMs, again] of [
+    [60_000, false],
+    [0, true],
+  ] as const) {
+    const quick = new GrammarService(vocabulary, { compileMs: 100, slowMs });
+    try {
+      const first = await refusal(endless, quick);
+      assert.equal(first.kind, "too slow");
+      assert.equal((await refusal(endless, quick)) !== first, again);
+    } finally {
+      quick.close();
+    }
+  }
+});
+
 test("no worker runs before the first grammar, and closing leaves none", async () => {
   const idle = new GrammarService(vocabulary);
   assert.equal(idle.workers, 0);

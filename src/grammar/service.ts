@@ -20,9 +20,17 @@ export interface CompiledGrammar {
 export interface GrammarServiceOptions {
   /** Longest compilation. */
   readonly compileMs?: number;
+  /** How long one that took longer is not tried again: the machine may only have been busy. */
+  readonly slowMs?: number;
+}
+
+interface Refusal {
+  readonly error: GrammarError;
+  readonly until: number; // by performance.now()
 }
 
 const COMPILE_MS = 2_000;
+const SLOW_MS = 60_000;
 const MOST_HOSTS = 2;
 const MOST_WAITING = 16;
 const MOST_REMEMBERED = 256;
@@ -37,9 +45,10 @@ export class GrammarService {
   readonly #makeVocabulary: () => Vocabulary;
   #vocabulary: Vocabulary | null = null;
   readonly #compileMs: number;
+  readonly #slowMs: number;
   readonly #hosts: Host[] = [];
   readonly #compiling = new Map<string, Promise<void>>();
-  readonly #refused = new Map<string, GrammarError>(); // oldest first
+  readonly #refused = new Map<string, Refusal>(); // oldest first
   #scout: Host | null = null;
   #turn: Promise<unknown> = Promise.resolve();
   #sessions = 0;
@@ -48,10 +57,11 @@ export class GrammarService {
   /** `vocabulary` is asked for with the first grammar. */
   constructor(
     vocabulary: () => Vocabulary,
-    { compileMs = COMPILE_MS }: GrammarServiceOptions = {},
+    { compileMs = COMPILE_MS, slowMs = SLOW_MS }: GrammarServiceOptions = {},
   ) {
     this.#makeVocabulary = vocabulary;
     this.#compileMs = compileMs;
+    this.#slowMs = slowMs;
   }
 
   /** Throws GrammarError. */
@@ -84,7 +94,7 @@ export class GrammarService {
 
   async #compileOnce(grammar: string): Promise<void> {
     const known = this.#refused.get(grammar);
-    if (known !== undefined) throw known;
+    if (known !== undefined && performance.now() < known.until) throw known.error;
     let compiling = this.#compiling.get(grammar);
     if (compiling === undefined) {
       if (this.#compiling.size >= MOST_WAITING) {
@@ -164,7 +174,9 @@ export class GrammarService {
 
   #remember(grammar: string, error: GrammarError): void {
     if (error.kind === "busy") return;
-    this.#refused.set(grammar, error);
+    const until = error.kind === "too slow" ? performance.now() + this.#slowMs : Infinity;
+    this.#refused.delete(grammar);
+    this.#refused.set(grammar, { error, until });
     const [oldest] = this.#refused.keys();
     if (this.#refused.size > MOST_REMEMBERED) this.#refused.delete(oldest!);
   }

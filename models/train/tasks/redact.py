@@ -43,6 +43,10 @@ SENTENCES: dict[Part, list[str]] = {
         "Tell {name} that {amount} guests come to {city}.",
         "We wired {amount} dollars to {account}.",
         "{name}, {phone}, {email}: please keep these.",
+        "Ask {email} for the {thing}.",
+        "{email} and {phone} are those of {name}.",
+        "Use {account} for the {amount} dollars.",
+        "Either call {phone} or ask {email} in {city}.",
     ],
     "dev": [
         "Reach {name} by phone: {phone}.",
