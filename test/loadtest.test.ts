@@ -7,6 +7,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fakeContext } from "../src/engine/fake.js";
 import { serve } from "./harness.js";
+import { serve as serveTiny } from "./support/command.js";
 
 /** The load test as people run it, against the fake model. */
 
@@ -103,4 +104,21 @@ test("what does not stream is measured by autocannon", async (t) => {
   ]);
   assert.equal(code, 0, output);
   assert.equal(output.trimEnd().split("\n").length, 8);
+});
+
+test("what holds the event loop is told by the server's own histogram", async (t) => {
+  const { url } = await serveTiny(t, []);
+  const { code, output } = await loadtest([
+    "hold",
+    "--base-url",
+    url,
+    "--rounds",
+    "1",
+    "--only",
+    "token ids",
+  ]);
+  assert.equal(code, 0, output);
+  assert.match(output, /^8 MB of token ids +400 +\d+ +[1-9]\d* +\d+ +\w+ <= \d+/m);
+  assert.match(output, /^a full window of token ids +200 /m);
+  assert.match(output, /^\d+ of [1-9]\d* callbacks held the event loop over 5 ms$/m);
 });

@@ -14,7 +14,7 @@ const MIB = 1 << 20;
 
 /** `window`: tokens that fit the model. */
 export function scenariosOf(model: string, window: number): Scenario[] {
-  const ids = (count: number) => Array.from({ length: count }, (_, i) => 100 + ((i * 7919) % 900));
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => 1 + ((i * 31) % 60));
   const completion = (fields: object) =>
     JSON.stringify({ model, temperature: 0, max_tokens: 1, ignore_eos: true, ...fields });
   const message = { role: "user", content: "How are you?" };
@@ -31,7 +31,7 @@ export function scenariosOf(model: string, window: number): Scenario[] {
     post("8 MB that are no JSON", completions, `{"a":[${"[],".repeat(2.6 * MIB)}`, 400),
     post("60 kB of lists", completions, `{"a":${"[".repeat(30_000)}`, 400),
     post("a full window of token ids", completions, completion({ prompt: full })),
-    post("1,024 prompts", completions, completion({ prompt: Array(256).fill(ids(8)), n: 1 })),
+    post("256 prompts", completions, completion({ prompt: Array(256).fill(ids(8)), n: 1 })),
     post("128 choices", completions, completion({ prompt: ids(64), n: 128, max_tokens: 8 })),
     post(
       "an echo with alternatives",
