@@ -19,8 +19,9 @@ import { readTasks, type Task, taskNames } from "./tasks.js";
 
 const HELP = `Usage: npm run eval -- [OPTIONS]
 
-Scores the base model, the base told what to do, and the adapters on held-out cases through a server:
-one of its own, which ends with it, unless --url names one. Adapters are called as their tasks.
+Scores the base model, the base told what to do, the adapters, and the adapters with all tokens routed to one
+sub-tree, on held-out cases through a server: one of its own, which ends with it, unless --url names one.
+Adapters are called as their tasks.
 
   --url URL          a running server
   --adapter NAME     an adapter to score; repeatable (default: all that are served and have a task)
@@ -64,12 +65,30 @@ async function served(call: Api, asked: readonly string[] | undefined, base: str
   return { names, base: base ?? parents[0]! };
 }
 
-function contestants(task: Task, base: string): Contestant[] {
+/** Of an adapter's trees, from the leaves up: how many experts a level has, and how many a node chooses. */
+type Levels = readonly { readonly experts: number; readonly active: number }[];
+
+async function levelsOf(call: Api): Promise<ReadonlyMap<string, Levels>> {
+  const { data } = await call<{ data: { id: string; levels: Levels }[] }>("/v1/adapters");
+  return new Map(data.map(({ id, levels }) => [id, levels]));
+}
+
+/** Every node takes its first experts, whatever the token is. */
+function oneSubTree(levels: Levels) {
+  const force = levels.map(({ active }, level) => ({
+    level,
+    experts: Array.from({ length: active }, (_, expert) => expert),
+  }));
+  return { force };
+}
+
+function contestants(task: Task, base: string, levels: Levels): Contestant[] {
   const told = [{ role: "system", content: task.instruction }];
   return [
     { label: "base", model: base, opening: [] },
     { label: "base, told", model: base, opening: told },
     { label: "adapter", model: task.name, opening: [] },
+    { label: "one sub-tree", model: task.name, opening: [], router: oneSubTree(levels) },
   ];
 }
 
@@ -81,6 +100,7 @@ async function answer(call: Api, { contestant, case: { messages } }: Job): Promi
       messages: [...contestant.opening, ...messages],
       temperature: 0,
       max_tokens: MAX_TOKENS,
+      ...(contestant.router === undefined ? {} : { router: contestant.router }),
     },
   );
   return reply.choices[0]?.message.content ?? "";
@@ -151,7 +171,11 @@ async function main(): Promise<void> {
     const call = api(server.url, values["api-key"]);
     const { names, base } = await served(call, values.adapter, values.base);
     const tasks = await readTasks(names, limit);
-    const jobs = mixedJobs(new Map(tasks.map((task) => [task, contestants(task, base)])));
+    const levels = await levelsOf(call);
+    const entries = tasks.map((task) => {
+      return [task, contestants(task, base, levels.get(task.name) ?? [])] as const;
+    });
+    const jobs = mixedJobs(new Map(entries));
     const tick = progress(jobs.length);
     const answers = await inTurn(jobs, concurrency, async (job) => {
       const text = await answer(call, job);

@@ -7,6 +7,8 @@ export interface Contestant {
   readonly label: string;
   readonly model: string;
   readonly opening: readonly Message[];
+  /** How the routers of the model's adapter are bound; absent: not at all. */
+  readonly router?: object;
 }
 
 export interface Job {
