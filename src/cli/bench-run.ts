@@ -114,7 +114,7 @@ export class EngineBench {
   }
 
   async #pin(scheduler: Scheduler, adapters: readonly number[]): Promise<void> {
-    for (const adapter of adapters) scheduler.adapters.want(adapter);
+    for (const adapter of adapters) if (adapter !== 0) scheduler.adapters.want(adapter);
     for (const adapter of scheduler.adapters.toAcquire.splice(0)) {
       if (!(await this.#engine.acquireAdapter(adapter))) {
         throw new CommandError(

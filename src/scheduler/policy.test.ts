@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { allocateStepArrays } from "../engine/step-batch.js";
+import { mixOf } from "./mix.js";
 import { StepPace } from "./pace.js";
 import { prefillBudget, sharePrefill } from "./policy.js";
+import { Scheduler } from "./scheduler.js";
+import type { Sequence } from "./sequence.js";
+import { requestOf } from "./simulation.js";
 
 const needs = fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 20 });
 
@@ -50,4 +55,34 @@ test("steps of one size teach nothing", () => {
   const pace = new StepPace();
   for (let step = 0; step < 100; step++) pace.observe({ rows: 8, positions: 800 }, 0.01);
   assert.equal(pace.fixedRows, new StepPace().fixedRows);
+});
+
+test("prompts whose log-probabilities are asked for come in small parts", () => {
+  const limits = {
+    rows: 512,
+    sequences: 4,
+    blocks: 256,
+    history: 64,
+    biases: 4,
+    bans: 4,
+    routes: 4,
+    width: 1,
+    maskWords: 1,
+    layerWords: 1,
+  };
+  const scheduler = new Scheduler({ limits, slots: 8, pages: 256 });
+  const job = { mix: mixOf(0), maxTokens: 1, seed: 0, penalties: false, ignoreEos: true };
+  const prompt = (length: number, first: number) =>
+    Array.from({ length }, (_, index) => (index === 0 ? first : 1));
+  const asking = [1, 2].map((first) =>
+    scheduler.submit(requestOf({ ...job, prompt: prompt(300, first), promptLogprobs: true })),
+  );
+  const other = scheduler.submit(
+    requestOf({ ...job, prompt: prompt(100, 3), promptLogprobs: false }),
+  );
+  const step = scheduler.plan(allocateStepArrays(limits))!;
+  const rowsOf = (sequence: Sequence) =>
+    step.parts.find((part) => part.sequence === sequence)?.rows ?? 0;
+  assert.ok(asking.every((sequence) => rowsOf(sequence) > 0 && rowsOf(sequence) <= 32));
+  assert.ok(rowsOf(other) > 32, `${rowsOf(other)} rows`);
 });

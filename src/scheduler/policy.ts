@@ -103,3 +103,23 @@ export function sharePrefill(remaining: readonly number[], budget: number): numb
   for (const index of shortestFirst) give(index, left);
   return rows;
 }
+
+/**
+ * Prompt rows of a step whose log-probabilities are asked for. Each takes the logits of the whole
+ * vocabulary, sorted, and objects on the event loop: everybody else's next token waits for them.
+ */
+const MAX_LOGPROB_ROWS = 64;
+
+/** Rows that prompts could use in one step. */
+export function rowNeeds(prompts: readonly Sequence[]): number[] {
+  const asking = prompts.filter(({ promptLogprobs }) => promptLogprobs !== null).length;
+  const most = Math.max(1, Math.floor(MAX_LOGPROB_ROWS / asking));
+  return prompts.map(({ remaining, promptLogprobs }) =>
+    promptLogprobs === null ? remaining : Math.min(remaining, most),
+  );
+}
+
+/** The newest of those with the lowest priority. */
+export function leastUrgent(running: readonly Sequence[]): Sequence {
+  return running.reduce((last, sequence) => (sequence.priority >= last.priority ? sequence : last));
+}

@@ -3,7 +3,7 @@ import { ApiError, type ErrorCode } from "../errors.js";
 import { type CachedPrefix, KvBlocks } from "./kv-blocks.js";
 import { handlesOf, type Routes } from "./mix.js";
 import { StepPace } from "./pace.js";
-import { FairQueue, prefillBudget, sharePrefill } from "./policy.js";
+import { FairQueue, leastUrgent, prefillBudget, rowNeeds, sharePrefill } from "./policy.js";
 import type { FinishReason, GenerateRequest, GenerationEvent } from "./request.js";
 import { Residency } from "./residency.js";
 import {
@@ -384,23 +384,4 @@ export class Scheduler {
     sequence.phase = "waiting";
     this.#queue.add(sequence);
   }
-}
-
-/**
- * Prompt rows of a step whose log-probabilities are asked for. Each takes the logits of the whole
- * vocabulary, sorted, and objects on the event loop: everybody else's next token waits for them.
- */
-const MAX_LOGPROB_ROWS = 64;
-
-function rowNeeds(prompts: readonly Sequence[]): number[] {
-  const asking = prompts.filter(({ promptLogprobs }) => promptLogprobs !== null).length;
-  const most = Math.max(1, Math.floor(MAX_LOGPROB_ROWS / asking));
-  return prompts.map(({ remaining, promptLogprobs }) =>
-    promptLogprobs === null ? remaining : Math.min(remaining, most),
-  );
-}
-
-/** The newest of those with the lowest priority. */
-function leastUrgent(running: readonly Sequence[]): Sequence {
-  return running.reduce((last, sequence) => (sequence.priority >= last.priority ? sequence : last));
 }
