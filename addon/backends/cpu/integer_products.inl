@@ -313,6 +313,16 @@ template <class Run>
   return top;
 }
 
+// From which largest value on the blocks of a row have low digits.
+float low_digits_from(const float* x, int columns) {
+  const I magnitude = Simd::iset(0x7fffffff);
+  F sum = Simd::zero();
+  for (int i = 0; i < columns; i += Simd::N) {
+    sum = Simd::add(sum, Simd::from_bits(Simd::iand(Simd::bits(Simd::load(x + i)), magnitude)));
+  }
+  return kLowDigitFrom * (Simd::sum(sum) / static_cast<float>(columns));
+}
+
 // Sums of integers, halves of a block apart.
 struct HalfSums {
   I halves[2] = {Simd::iset(0), Simd::iset(0)};
@@ -373,13 +383,8 @@ template <int rows, class Place>
   BlockScale* scales = to.scales + first;
   float low_from[rows];
   for (int r = 0; r < rows; ++r) {
-    float sum = 0;
-    for (int block = 0; block < blocks; ++block) {
-      const float top = top_of(x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock);
-      scales[block * rows + r].scale = top;  // until it is needed
-      sum += top;
-    }
-    low_from[r] = sum / static_cast<float>(blocks);
+    low_from[r] =
+        low_digits_from(x + (first + static_cast<int64_t>(r) * blocks) * kBlock, to.columns);
   }
   int32_t end = 0;
   for (int block = 0; block < blocks; ++block) {
@@ -387,7 +392,7 @@ template <int rows, class Place>
       alignas(64) int8_t codes[kBlock];
       const float* values = x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock;
       BlockScale& scale = scales[block * rows + r];
-      const float top = scale.scale;
+      const float top = top_of(values);
       if (to.low != nullptr && top >= low_from[r] && top < __builtin_inff()) {
         LowDigits& low = to.low[first + end++];
         low.row = r;

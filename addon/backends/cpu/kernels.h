@@ -19,6 +19,7 @@ inline constexpr int kBlock = 32;
 // Bits of the low one of two digits: an integer is high * 2^kDigitBits + low. One bit less than
 // fits, so that no digit is -128, which some products cannot take.
 inline constexpr int kDigitBits = 7;
+inline constexpr float kLowDigitFrom = 5;
 // Queries that walk over the pages of one KV head together.
 inline constexpr int kQueryTile = 64;
 inline constexpr int kMaxHeadDim = 256;
@@ -45,8 +46,8 @@ struct BlockScale {
 };
 
 // The low digits of a block: what the high ones leave of it, as a block of its own. A block has
-// them when its largest value is at least the mean of such values over its row: what rounding costs
-// the others is small beside it.
+// them when its largest value is at least kLowDigitFrom times the mean magnitude of its row: what
+// rounding costs the others is small beside it.
 struct alignas(64) LowDigits {
   int8_t codes[kBlock];
   BlockScale scale;

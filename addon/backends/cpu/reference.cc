@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <numeric>
 
 #include "backends/cpu/kernels.h"
 
@@ -32,14 +31,15 @@ std::vector<float> through_integers(const std::vector<float>& x, int columns, in
   std::vector<float> y(x.size());
   for (size_t row = 0; row < x.size(); row += columns) {
     std::vector<float> tops;  // of the blocks
+    float sum = 0;
     for (int i = 0; i < columns; ++i) {
       if (i % kBlock == 0) tops.push_back(0);
       tops.back() = std::max(tops.back(), std::abs(x[row + i]));
+      sum += std::abs(x[row + i]);
     }
-    const float mean = std::accumulate(tops.begin(), tops.end(), 0.0f) / tops.size();
     for (int i = 0; i < columns; ++i) {
       const float top = tops[i / kBlock];
-      const bool low = digits == 2 && top >= mean;
+      const bool low = digits == 2 && top >= kLowDigitFrom * (sum / columns);
       const float most = low ? 127 << kDigitBits : 127;
       y[row + i] = top > 0 ? top / most * std::nearbyint(x[row + i] * (most / top)) : 0;
     }
