@@ -3,8 +3,8 @@
     python3 -m models.train.card --task NAME --adapter models/adapters/NAME
 
 Scores through the server are those that `npm run eval -- --json models/eval/scores.json` wrote; how the adapter was trained, its routing and
-its score with frozen routing are in models/train/records/NAME.json, which `score --part heldout --without-base --log --json` wrote; a
-`remark` may be added there.
+its score in Python are in models/train/records/NAME.json, which `score --part heldout --without-base --log --json` wrote; a `remark` may be
+added there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ METRICS = {
     "base": "base model",
     "base, told": "base model, told what to do in a system message",
     "adapter": "this adapter",
+    "one sub-tree": "this adapter, every node's routing forced to its first experts",
 }
 
 
@@ -117,8 +118,7 @@ Through the server with its default options (`npm run eval`), temperature 0, on 
 |---|---|
 {rows}
 
-In Python, float32, on the first {record["cases"]} of them: {100 * record["adapter"]:.1f} %, and {100 * record["adapter_frozen_to_one_subtree"]:.1f} % with every node's routing frozen to its
-first experts. Shares of the routed choices over all trees, in percent: {shares}. In the tree where they are fewest, {busy} of {" and ".join(map(str, config["num_experts"]))} experts get 5 % or
+In Python, float32, on the first {record["cases"]} of them: {100 * record["adapter"]:.1f} %. Shares of the routed choices over all trees, in percent: {shares}. In the tree where they are fewest, {busy} of {" and ".join(map(str, config["num_experts"]))} experts get 5 % or
 more, from leaves to root. {record.get("remark", "")}
 
 ## What it is

@@ -44,7 +44,7 @@ class Scorer:
         for case, text in zip(self.cases, self._answers(opening, adapter)):
             if self._check(case, text):
                 hits += 1
-            elif adapter and not adapter.routing.frozen and not self._quiet:
+            elif adapter and not self._quiet:
                 print(
                     f"missed: {case['messages'][0]['content']}\n  got    {text}\n  wanted {case['expected']}",
                     flush=True,
@@ -129,9 +129,6 @@ def main() -> None:
     model.eval()
     result["adapter"] = scorer.exact(adapter)
     result["expert_shares"], result["fewest_busy_experts_in_a_tree"] = load_shares(adapter), fewest_busy(adapter)
-    if args.task:
-        adapter.routing.frozen = True
-        result["adapter_frozen_to_one_subtree"] = scorer.exact(adapter)
     text = json.dumps(result, indent=2)
     if not args.quiet:
         print(text)

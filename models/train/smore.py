@@ -63,9 +63,8 @@ class Tree:
 
 @dataclass
 class Routing:
-    """What one forward pass of a model leaves behind about routing, and how it is to be routed."""
+    """What one forward pass of a model leaves behind about routing."""
 
-    frozen: bool = False  # every node takes experts 0 .. f-1
     valid: Tensor | None = None  # bool [T]; tokens that count in loads and in the balance loss
     balance: list[Tensor] = field(default_factory=list)
     loads: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # (module, level) -> choices [s]
@@ -125,7 +124,7 @@ class Gate(nn.Module):
         if tree.gate_type == "noisy_topk" and self.training:
             logits = logits + torch.randn_like(logits) * F.softplus(self.weight_noise(z))
         count = tree.fanout(self.level)
-        if tree.gate_type == "dense" or routing.frozen:
+        if tree.gate_type == "dense":
             ids = torch.arange(count).expand(*logits.shape[:-1], count)
         else:
             ids = logits.topk(count, dim=-1).indices
