@@ -70,6 +70,15 @@ REQUESTS: dict[Part, list[str]] = {
     "dev": ["Redact this: "],
     "heldout": ["Redact the text: ", "Anonymise this text: "],
 }
+# Training sentences without sense, of these words: nothing but the rule tells how they go on.
+LOOSE_SHARE = 0.4
+LOOSE = (
+    "after again all and around because before every far from gave her here his if into keep knows last later left like "
+    "long made many me near never new next no not now of off old on once one only open or our out over said says seems small "
+    "some soon still takes than that their them then there they this three to today too two under until us very was we went "
+    "what when where while who whose with without would yes you your"
+).split()
+SLOTS = ["name", "name", "email", "phone", "account", "amount", "city", "thing"]
 MARKS = {"name": "[NAME]", "email": "[EMAIL]", "phone": "[PHONE]", "account": "[ACCOUNT]"}
 DOMAINS = ["com", "org", "net", "io", "eu"]
 COUNTRIES = ["DE", "FR", "NL", "ES", "IT", "AT"]
@@ -77,13 +86,26 @@ COUNTRIES = ["DE", "FR", "NL", "ES", "IT", "AT"]
 
 def example(part: Part, rng: random.Random, _kind: None = None) -> Example:
     count = 1 if rng.random() < 0.5 else 2
-    written = plain = " ".join(rng.sample(SENTENCES[part], count))
+    sentences = rng.sample(SENTENCES[part], count)
+    if part == "train":
+        sentences = [loose(rng) if rng.random() < LOOSE_SHARE else sentence for sentence in sentences]
+    written = plain = " ".join(sentences)
     while "{" in written:
         slot = written[written.index("{") + 1 : written.index("}")]
         text = value(slot, part, rng)
         written = written.replace("{" + slot + "}", text, 1)
         plain = plain.replace("{" + slot + "}", MARKS.get(slot, text), 1)
     return Example(rng.choice(REQUESTS[part]) + written, plain)
+
+
+def loose(rng: random.Random) -> str:
+    """Three to eight words in any order, and up to three slots among them, no two side by side."""
+    pieces = [rng.choice(LOOSE) if rng.random() < 0.85 else invented(rng) for _ in range(rng.randint(3, 8))]
+    pieces[0] = rng.choice(LOOSE)  # an invented one with a capital would be a name
+    for place in sorted(rng.sample(range(len(pieces) + 1), rng.randint(1, 3)), reverse=True):
+        pieces.insert(place, "{" + rng.choice(SLOTS) + "}")
+    text = " ".join(pieces) + rng.choice([".", ".", "?", "!"])
+    return text[0].upper() + text[1:]
 
 
 def value(slot: str, part: Part, rng: random.Random) -> str:

@@ -104,6 +104,16 @@ class NormaliseTest(unittest.TestCase):
             self.assertEqual(int(written.split(":")[0].rstrip(" apm")) % 12, hour % 12)
 
 
+class RedactTest(unittest.TestCase):
+    def test_in_a_sentence_without_sense_a_word_parts_the_slots(self):
+        rng = random.Random(1)
+        for _ in range(DRAWN):
+            sentence = redact.loose(rng)
+            self.assertRegex(sentence, r"^[A-Z{].*[.?!]$")
+            self.assertNotIn("} {", sentence)
+            self.assertIn(sentence.count("{"), (1, 2, 3))
+
+
 class CheckTest(unittest.TestCase):
     def test_json_is_compared_as_values(self):
         same = CHECKS["json"]
