@@ -20,6 +20,7 @@ const MOST_ROWS_PER_POSITION = 1 / 64;
 export class StepPace {
   #fixedRows = 4;
   #rowsPerPosition = 1 / 2048;
+  #secondsPerRow = 0;
   #last: StepWork = { rows: 0, positions: 0 };
   /** Sums over observations x = (1, rows, positions) / seconds of x x', and of x. */
   readonly #products = [0, 1, 2].map(() => [0, 0, 0]);
@@ -28,6 +29,11 @@ export class StepPace {
   /** The cost of a step's fixed part. */
   get fixedRows(): number {
     return this.#fixedRows;
+  }
+
+  /** What the unit of cost takes; 0 as long as it is not known. */
+  get secondsPerRow(): number {
+    return this.#secondsPerRow;
   }
 
   /** The cost of rows without the fixed part. */
@@ -47,6 +53,7 @@ export class StepPace {
     if (costs === null) return;
     const [fixed, row, position] = costs;
     if (row <= 0) return; // too few different steps yet
+    this.#secondsPerRow = row;
     this.#fixedRows = clamp(fixed / row, MOST_FIXED_ROWS);
     this.#rowsPerPosition = clamp(position / row, MOST_ROWS_PER_POSITION);
   }

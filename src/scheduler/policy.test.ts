@@ -20,7 +20,7 @@ test("shares of the prompts use the whole budget and give nobody more than neede
       rows.forEach((share, index) => {
         assert.ok(share >= 0 && share <= remaining[index]!);
       });
-      assert.ok(rows[0]! >= Math.min(remaining[0]!, Math.ceil(budget / 2)), "the oldest gets on");
+      assert.ok(rows[0]! >= Math.min(remaining[0]!, Math.ceil(budget / 4)), "the oldest gets on");
     }),
   );
 });
@@ -29,12 +29,32 @@ test("a short prompt passes a long one that came before it", () => {
   assert.deepEqual(sharePrefill([2000, 10], 32), [22, 10]);
 });
 
-test("prompts fill a step alone and take a small part beside running streams", () => {
-  assert.equal(prefillBudget(512, { streams: 0, fixed: 4, promptRow: 1 }), 512);
-  assert.equal(prefillBudget(504, { streams: 8, fixed: 0, promptRow: 1 }), 12);
-  assert.equal(prefillBudget(504, { streams: 8, fixed: 20, promptRow: 1 }), 42);
-  assert.equal(prefillBudget(504, { streams: 8, fixed: 0, promptRow: 3 }), 4);
-  assert.equal(prefillBudget(4, { streams: 60, fixed: 0, promptRow: 1 }), 4);
+test("prompts take a small part of a step beside running streams", () => {
+  const rows = (room: number, streams: number, fixed: number, promptRow: number) =>
+    prefillBudget(room, { streams, fixed, promptRow, seconds: 0.001 });
+  assert.equal(rows(504, 8, 0, 1), 12);
+  assert.equal(rows(504, 8, 20, 1), 42);
+  assert.equal(rows(504, 8, 0, 3), 4);
+  assert.equal(rows(4, 60, 0, 1), 4);
+});
+
+test("a step that is short all the same takes more of the prompts", () => {
+  const rows = (streams: number) =>
+    prefillBudget(504, { streams, fixed: 4, promptRow: 1, seconds: 0.0002 });
+  assert.equal(rows(1), 35, "8 ms");
+  assert.equal(rows(12), 24, "still 8 ms");
+  assert.equal(rows(16), 30, "2.5 times its time without");
+});
+
+test("prompts alone fill a step that is short, or costs little beside its fixed part", () => {
+  const rows = (seconds: number, fixed: number, promptRow = 1) =>
+    prefillBudget(512, { streams: 0, fixed, promptRow, seconds });
+  assert.equal(rows(0, 4), 128, "as long as nothing is known");
+  assert.equal(rows(0.00001, 4), 512);
+  assert.equal(rows(0.0002, 4), 192, "40 ms");
+  assert.equal(rows(0.0002, 4, 2), 96);
+  assert.equal(rows(0.02, 20), 176, "nine times the fixed part");
+  assert.equal(rows(0.02, 0), 16, "a tile of the kernels");
 });
 
 test("the cost of a step is learnt from steps of different sizes, whatever slows some down", () => {
@@ -47,6 +67,7 @@ test("the cost of a step is learnt from steps of different sizes, whatever slows
     pace.observe({ rows, positions }, random[3 * step + 2]! < 50 ? 20 * seconds : seconds);
   }
   assert.ok(Math.abs(pace.fixedRows - 20) < 1, `${pace.fixedRows}`);
+  assert.ok(Math.abs(pace.secondsPerRow - 0.0005) < 0.00003, `${pace.secondsPerRow}`);
   const perPosition = pace.costOf({ rows: 0, positions: 1000 });
   assert.ok(Math.abs(perPosition - 2) < 0.2, `${perPosition}`);
 });

@@ -69,25 +69,49 @@ function isBefore(a: Sequence, b: Sequence): boolean {
   return a.turn !== b.turn ? a.turn < b.turn : a.number < b.number;
 }
 
-/** A long prompt may make the running streams' next token so many times as late. */
+/** Prompts may make the running streams' next token so many times as late... */
 const MOST_SLOWDOWN = 2.5;
+/** ...or so late, in seconds: few streams alone have short steps. */
+const SHORT_STEP = 0.008;
+/** Whoever comes while prompts are alone in a step waits so many seconds at most... */
+const LONGEST_LONE_STEP = 0.04;
+/** ...where the fixed part of a step costs little of it: reading the weights of large models takes longer. */
+const LEAST_FIXED_PARTS = 9;
+/** Rows as long as nothing is known of their time. */
+const FIRST_LONE_STEP = 128;
+/** Kernels take so many rows at a time. */
+const ROW_TILE = 16;
 
-/**
- * Prompt rows of a step with `room` rows left. Alone they may fill it; beside running streams they are so
- * few that the step takes at most MOST_SLOWDOWN times as long. `streams`: what the rows of the streams
- * cost; `fixed`: what every step costs; `promptRow`: what a row of the longest prompt costs.
- */
-export function prefillBudget(
-  room: number,
-  cost: { readonly streams: number; readonly fixed: number; readonly promptRow: number },
-): number {
-  if (cost.streams === 0) return room;
-  const rows = ((MOST_SLOWDOWN - 1) * (cost.streams + cost.fixed)) / cost.promptRow;
-  return Math.min(room, Math.ceil(rows));
+export interface PrefillCost {
+  /** Of the running streams' rows. */
+  readonly streams: number;
+  /** Of every step. */
+  readonly fixed: number;
+  /** Of a row of the longest prompt. */
+  readonly promptRow: number;
+  /** What the unit of the others takes; 0 = not known. */
+  readonly seconds: number;
 }
 
 /**
- * Divides `budget` rows among prompts (oldest first, by rows they still need): half for the oldest, the
+ * Prompt rows of a step with `room` rows left. Beside running streams they are so few that the step takes
+ * at most MOST_SLOWDOWN times as long, or is short all the same; alone, that a request that comes meanwhile waits little.
+ */
+export function prefillBudget(room: number, cost: PrefillCost): number {
+  if (cost.streams > 0) {
+    const without = cost.streams + cost.fixed;
+    const short = cost.seconds === 0 ? 0 : SHORT_STEP / cost.seconds;
+    const most = Math.max(MOST_SLOWDOWN * without, short);
+    return Math.min(room, Math.ceil((most - without) / cost.promptRow));
+  }
+  if (cost.seconds === 0) return Math.min(room, FIRST_LONE_STEP);
+  const most = Math.max(LONGEST_LONE_STEP / cost.seconds, LEAST_FIXED_PARTS * cost.fixed);
+  const tiles = Math.max(1, Math.floor(most / cost.promptRow / ROW_TILE));
+  return Math.min(room, tiles * ROW_TILE);
+}
+
+/**
+ * Divides `budget` rows among prompts (oldest first, by rows they still need): a quarter for the oldest, the
  * rest to the shortest first, so that short prompts start soon and long ones are not starved.
  */
 export function sharePrefill(remaining: readonly number[], budget: number): number[] {
@@ -98,7 +122,7 @@ export function sharePrefill(remaining: readonly number[], budget: number): numb
     rows[index]! += more;
     left -= more;
   };
-  if (rows.length > 0) give(0, Math.ceil(budget / 2));
+  if (rows.length > 0) give(0, Math.ceil(budget / 4));
   const shortestFirst = [...rows.keys()].sort((a, b) => remaining[a]! - remaining[b]! || a - b);
   for (const index of shortestFirst) give(index, left);
   return rows;

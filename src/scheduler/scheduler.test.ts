@@ -11,7 +11,7 @@ import { generateAlone, type Job, type Machine, requestOf, Simulation } from "./
 const machines: fc.Arbitrary<Machine> = fc.record({
   maxBatch: fc.integer({ min: 1, max: 6 }),
   maxRows: fc.integer({ min: 6, max: 64 }),
-  pages: fc.integer({ min: 6, max: 12 }), // the longest request needs 6
+  pages: fc.integer({ min: 6, max: 9 }), // the longest request needs 6
   maxPinned: fc.integer({ min: 1, max: 3 }),
 });
 

@@ -167,6 +167,7 @@ export class Scheduler {
       streams: this.pace.costOf(streams),
       fixed: this.pace.fixedRows,
       promptRow: this.pace.costOf({ rows: 1, positions: longest }),
+      seconds: this.pace.secondsPerRow,
     });
     const needs = rowNeeds(prompts);
     for (const [index, rows] of sharePrefill(needs, budget).entries()) {
