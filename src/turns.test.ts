@@ -36,9 +36,42 @@ test("however much long work there is, one slice of one of them runs in a turn",
   );
   await Promise.all(works);
   clearImmediate(counting);
-  ran.delete(0); // each began at once
-  assert.ok(ran.size >= 5 * (20 / 3 - 1), `${ran.size} turns`);
+  assert.ok(ran.size >= (5 * 20) / 3, `${ran.size} turns`);
   for (const [at, those] of ran) assert.equal(those.size, 1, `turn ${at}`);
+});
+
+test("what many begin in one turn shares its slice", async (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => now);
+  let done = 0;
+  const begin = () =>
+    spread(
+      steps(20, () => {
+        now += 0.1;
+        done++;
+      }),
+    );
+  await spread(steps(4, () => (now += 0.1)));
+  const works = Array.from({ length: 64 }, begin);
+  await Promise.resolve();
+  assert.ok(done > 0 && done <= 7, `${done} steps before the first turn`);
+  await Promise.all(works);
+  assert.equal(done, 64 * 20);
+});
+
+test("what is short waits where other long work waits, and then has a slice", async (context) => {
+  let now = 0;
+  context.mock.method(performance, "now", () => now);
+  const order: string[] = [];
+  const step = (name: string) => () => {
+    now += 0.5;
+    order.push(name);
+  };
+  const long = spread(steps(6, step("long")));
+  const short = spread(steps(1, step("short")));
+  assert.deepEqual(order, ["long", "long"]);
+  await Promise.all([long, short]);
+  assert.deepEqual(order, ["long", "long", "long", "long", "short", "long", "long"]);
 });
 
 test("every slice is told, and work that fails fails its own promise alone", async (context) => {

@@ -7,17 +7,28 @@
 const SLICE_MS = 1;
 
 const waiting: (() => void)[] = [];
+/** How much of this turn's slice is gone. */
+let spentMs = 0;
+let ending = false;
 
 /** Resolves in a turn that no other long work has. */
 export function ownTurn(): Promise<void> {
   return new Promise((resolve) => {
-    if (waiting.push(resolve) === 1) setImmediate(next);
+    waiting.push(resolve);
+    endTurn();
   });
 }
 
-function next(): void {
+function endTurn(): void {
+  if (!ending) setImmediate(beginTurn);
+  ending = true;
+}
+
+function beginTurn(): void {
+  ending = false;
+  spentMs = 0;
   waiting.shift()?.();
-  if (waiting.length > 0) setImmediate(next);
+  if (waiting.length > 0) endTurn();
 }
 
 let heard: (seconds: number) => void = () => {};
@@ -27,8 +38,12 @@ export function onSlice(listener: (seconds: number) => void): void {
   heard = listener;
 }
 
-/** Runs work to its end. What takes less than a slice is done before this returns, and its promise with it. */
+/**
+ * Runs work to its end. Where no other long work waits, what takes less than is left of this turn's slice is
+ * done before this returns, and its promise with it.
+ */
 export async function spread<Result>(work: Generator<unknown, Result>): Promise<Result> {
+  if (waiting.length > 0 || spentMs >= SLICE_MS) await ownTurn();
   for (;;) {
     const step = runSlice(work);
     if (step.done === true) return step.value;
@@ -36,18 +51,22 @@ export async function spread<Result>(work: Generator<unknown, Result>): Promise<
   }
 }
 
-/** Runs work for a slice, one step at least. */
+/** Runs work for what is left of this turn's slice, one step at least. */
 export function runSlice<Result>(
   work: Generator<unknown, Result>,
 ): IteratorResult<unknown, Result> {
   const began = performance.now();
+  const left = SLICE_MS - spentMs;
   try {
     for (;;) {
       const step = work.next();
-      if (step.done === true || performance.now() - began >= SLICE_MS) return step;
+      if (step.done === true || performance.now() - began >= left) return step;
     }
   } finally {
-    heard((performance.now() - began) / 1000);
+    const ms = performance.now() - began;
+    spentMs += ms;
+    endTurn();
+    heard(ms / 1000);
   }
 }
 

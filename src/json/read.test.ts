@@ -89,6 +89,28 @@ test("long texts keep their characters and escapes whole, wherever they are cut"
   }
 });
 
+test("escapes by number stay whole wherever a long text is cut", () => {
+  for (const unit of ["\\u00e9", "\\ud83d\\ude00"]) {
+    const text = unit.repeat(30_000 / unit.length);
+    for (let shift = 0; shift < 12; shift++) agree(`["${"x".repeat(shift)}${text}"]`);
+  }
+});
+
+test("long texts of any escapes are read and refused as JSON.parse does", () => {
+  const units = ["x", "é", "😀", "\\u00e9", "\\ud83d", "\\ude00", "\\u005c", "\\u0022", "\\n"];
+  const text = fc.array(fc.constantFrom(...units, '\\"', "\\\\"), { minLength: 1, maxLength: 12 });
+  const fault = fc.constantFrom("", "", '"', "\\", "\\u", "\\u00", "\\uD8", "\\x", "\n");
+  fc.assert(
+    fc.property(text, fc.nat(16), fc.nat(24), fault, (some, shift, at, put) => {
+      const whole = "x".repeat(shift) + some.join("").repeat(20_000 / some.join("").length);
+      const cut = (8 << 10) - 12 + at;
+      agree(`"${whole}"`);
+      agree(`"${whole.slice(0, cut)}${put}${whole.slice(cut)}"`);
+      agree(`"${whole.slice(0, cut)}${put}`);
+    }),
+  );
+});
+
 test("what is no UTF-8 is refused", () => {
   for (const bytes of [[0xff], [0xc3], [0xe2, 0x82], [0xed, 0xa0, 0x80]]) {
     assert.throws(() => read(Buffer.from([0x22, ...bytes, 0x22])), TypeError);

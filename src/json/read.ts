@@ -14,6 +14,7 @@ const LONGEST_NUMBER = 1024;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const LETTER_U = 0x75;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -93,7 +94,7 @@ class Reader {
       if (byte === undefined || byte < 0x20) throw this.#fault();
       if (byte === BACKSLASH) {
         escaped = true;
-        at += 1;
+        at += bytes[at + 1] === LETTER_U ? 5 : 1;
       }
       byte = bytes[++at];
     }

@@ -127,6 +127,19 @@ test("closing sends what waits", async () => {
   assert.deepEqual([counts.sent, counts.queue, counts.closed], [3, 0, 1]);
 });
 
+test("all who flush are told when the last message was taken", async () => {
+  const { queue, counts, collectorAnswers, end } = queueBeforeCollector();
+  let told = 0;
+  const flush = () => queue.forceFlush().then(() => told++);
+  end(3);
+  const flushed = [flush(), flush()];
+  await turn();
+  flushed.push(flush());
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  assert.equal(told, flushed.length);
+  assert.equal(counts.sent, 3);
+});
+
 test("closing does not wait for a collector that is silent", async () => {
   const { queue, counts, end } = queueBeforeCollector();
   end(BATCH + 3);

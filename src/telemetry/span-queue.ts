@@ -44,7 +44,8 @@ export class SpanQueue implements SpanProcessor {
   #sending = false;
   #failing = false;
   #timer: NodeJS.Timeout | undefined;
-  #emptied: (() => void) | null = null;
+  /** Who wants to know when nothing waits any more. */
+  readonly #flushing: (() => void)[] = [];
 
   constructor(options: SpanQueueOptions) {
     this.#options = options;
@@ -75,7 +76,7 @@ export class SpanQueue implements SpanProcessor {
   async forceFlush(): Promise<void> {
     if (this.#waiting.length === 0 && !this.#sending) return;
     const emptied = new Promise<void>((resolve) => {
-      this.#emptied = resolve;
+      this.#flushing.push(resolve);
     });
     this.#sendSoon();
     await emptied;
@@ -134,9 +135,8 @@ export class SpanQueue implements SpanProcessor {
 
   #goOn(): void {
     if (this.#waiting.length === 0) {
-      this.#emptied?.();
-      this.#emptied = null;
-    } else if (this.#waiting.length >= this.#batch || this.#emptied !== null) {
+      for (const emptied of this.#flushing.splice(0)) emptied();
+    } else if (this.#waiting.length >= this.#batch || this.#flushing.length > 0) {
       this.#sendSoon();
     } else {
       this.#gather();
