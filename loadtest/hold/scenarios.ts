@@ -31,6 +31,10 @@ export function scenariosOf(model: string, window: number): Scenario[] {
     post("8 MB that are no JSON", completions, `{"a":[${"[],".repeat(2.6 * MIB)}`, 400),
     post("60 kB of lists", completions, `{"a":${"[".repeat(30_000)}`, 400),
     post("a full window of token ids", completions, completion({ prompt: full })),
+    {
+      ...post("32 with a long beginning", completions, completion({ prompt: full })),
+      times: 32,
+    },
     post("256 prompts", completions, completion({ prompt: Array(256).fill(ids(8)), n: 1 })),
     post("128 choices", completions, completion({ prompt: ids(64), n: 128, max_tokens: 8 })),
     post(

@@ -6,9 +6,13 @@ export type BlockId = number & { readonly brand: "BlockId" };
 /** A prefix whose pages were computed: a mix of adapters (its key) or a cached page (a number, never reused). */
 export type PrefixId = (number | string) & { readonly brand: "PrefixId" };
 
+/** The cached pages that some tokens begin with, as they were last found; only KvBlocks changes it. */
 export interface CachedPrefix {
   readonly blocks: BlockId[];
-  readonly prefix: PrefixId;
+  /** What the tokens up to the end of each page are called. */
+  readonly prefixes: PrefixId[];
+  /** What the page after them would be cached as; null: no more were looked for. */
+  next: string | null;
 }
 
 /**
@@ -49,19 +53,30 @@ export class KvBlocks {
   }
 
   /**
-   * The longest cached prefix of `tokens` behind `root` in full pages, at most `limit` of them. Takes no
-   * reference.
+   * Makes `found` the longest cached prefix of `tokens` behind `root` in full pages, at most `limit` of
+   * them. What it was before is of the same root and tokens, which may have become more: what still holds of
+   * it is kept, and the search goes on from there. Takes no reference.
    */
-  find(root: PrefixId, tokens: readonly number[], limit: number): CachedPrefix {
-    const blocks: BlockId[] = [];
-    let prefix = root;
-    while (blocks.length < limit) {
-      const block = this.#cached.get(pageKey(prefix, tokens, blocks.length * PAGE_TOKENS));
-      if (block === undefined) break;
-      blocks.push(block);
-      prefix = this.#prefix[block] as PrefixId;
+  find(root: PrefixId, tokens: readonly number[], limit: number, found: CachedPrefix): void {
+    const { blocks, prefixes } = found;
+    const lost = blocks.findIndex((block, page) => {
+      const holds = this.#key[block] !== undefined && this.#prefix[block] === prefixes[page];
+      return !holds || page >= limit;
+    });
+    if (lost >= 0) {
+      blocks.length = lost;
+      prefixes.length = lost;
+      found.next = null;
     }
-    return { blocks, prefix };
+    while (blocks.length < limit) {
+      found.next ??= pageKey(prefixes.at(-1) ?? root, tokens, blocks.length * PAGE_TOKENS);
+      const block = this.#cached.get(found.next);
+      if (block === undefined) return;
+      blocks.push(block);
+      prefixes.push(this.#prefix[block] as PrefixId);
+      found.next = null;
+    }
+    found.next = null;
   }
 
   /** How many of these pages nobody references: retaining them lowers `free` by as much. */

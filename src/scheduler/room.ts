@@ -1,6 +1,6 @@
 import { PAGE_TOKENS, type StepLimits } from "../engine/native.js";
 import { ApiError } from "../errors.js";
-import { type CachedPrefix, type KvBlocks, pageKey } from "./kv-blocks.js";
+import { type KvBlocks, pageKey } from "./kv-blocks.js";
 import type { GenerateRequest } from "./request.js";
 import { hasPenalties, mostPositions, pagesFor, type Sequence } from "./sequence.js";
 
@@ -40,18 +40,14 @@ export function refuseImpossible(
   }
 }
 
-/** The longest part of a waiting sequence that others have computed. */
-export function findPrefix(kv: KvBlocks, sequence: Sequence): CachedPrefix {
-  return kv.find(sequence.root, sequence.tokens, reusablePages(sequence));
+/** Finds the longest part of a waiting sequence that others have computed. */
+export function findPrefix(kv: KvBlocks, sequence: Sequence): void {
+  kv.find(sequence.root, sequence.tokens, reusablePages(sequence), sequence.cached);
 }
 
 /** Gives a waiting sequence pages for all its tokens; false when fewer than `margin` would be left. */
-export function takePages(
-  kv: KvBlocks,
-  sequence: Sequence,
-  cached: CachedPrefix,
-  margin: number,
-): boolean {
+export function takePages(kv: KvBlocks, sequence: Sequence, margin: number): boolean {
+  const { cached } = sequence;
   const needed = pagesFor(sequence.length) - cached.blocks.length;
   if (needed + margin > kv.free - kv.idleAmong(cached.blocks)) return false;
   for (const block of cached.blocks) kv.retain(block);
@@ -60,7 +56,7 @@ export function takePages(
   sequence.planned = cached.blocks.length * PAGE_TOKENS;
   sequence.computed = sequence.planned;
   sequence.published = cached.blocks.length;
-  sequence.prefix = cached.prefix;
+  sequence.prefix = cached.prefixes.at(-1) ?? sequence.root;
   sequence.cachedTokens ??= sequence.planned;
   return true;
 }
@@ -82,13 +78,8 @@ export function nextPage({ prefix, tokens, published }: Sequence): string | null
 }
 
 /** Whether the page after a waiting sequence's cached prefix is among those that running ones compute. */
-export function lacksPageIn(
-  inWork: ReadonlySet<string | null>,
-  sequence: Sequence,
-  { blocks, prefix }: CachedPrefix,
-): boolean {
-  if (blocks.length >= reusablePages(sequence)) return false;
-  return inWork.has(pageKey(prefix, sequence.tokens, blocks.length * PAGE_TOKENS));
+export function lacksPageIn(inWork: ReadonlySet<string | null>, { cached }: Sequence): boolean {
+  return cached.next !== null && inWork.has(cached.next);
 }
 
 /** At least one token is always computed: its logits are what is asked for. */

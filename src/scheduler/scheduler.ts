@@ -1,6 +1,6 @@
 import { PAGE_TOKENS, SequenceStatus, type StepArrays, type StepLimits } from "../engine/native.js";
 import { ApiError, type ErrorCode } from "../errors.js";
-import { type CachedPrefix, KvBlocks } from "./kv-blocks.js";
+import { KvBlocks } from "./kv-blocks.js";
 import { handlesOf, type Routes } from "./mix.js";
 import { StepPace } from "./pace.js";
 import { FairQueue, leastUrgent, prefillBudget, rowNeeds, sharePrefill } from "./policy.js";
@@ -250,9 +250,9 @@ export class Scheduler {
       if (!ready && sequence.passedBy >= patience) overdue ??= sequence;
       if (!ready) continue;
       if (full) continue;
-      const cached = findPrefix(this.kv, sequence);
-      if (lacksPageIn(inWork, sequence, cached)) continue;
-      full = !this.#start(sequence, cached);
+      findPrefix(this.kv, sequence);
+      if (lacksPageIn(inWork, sequence)) continue;
+      full = !this.#start(sequence);
       if (full) continue;
       inWork.add(nextPage(sequence));
       draft.admitted.push(sequence);
@@ -262,10 +262,10 @@ export class Scheduler {
   }
 
   /** Gives a waiting sequence pages for all its tokens, and a slot; false when there is no room. */
-  #start(sequence: Sequence, cached: CachedPrefix): boolean {
+  #start(sequence: Sequence): boolean {
     if (this.#running.length >= this.#limits.sequences || this.#slots.length === 0) return false;
     // Running streams will each need a page soon: without a margin the newest would be preempted at once.
-    if (!takePages(this.kv, sequence, cached, this.#running.length)) return false;
+    if (!takePages(this.kv, sequence, this.#running.length)) return false;
     sequence.slot = this.#slots.shift()!;
     sequence.phase = "running";
     this.totals.prefixQueries += sequence.tokens.length;

@@ -1,5 +1,5 @@
 import { PAGE_TOKENS } from "../engine/native.js";
-import { type BlockId, emptyPrefix, type PrefixId } from "./kv-blocks.js";
+import { type BlockId, type CachedPrefix, emptyPrefix, type PrefixId } from "./kv-blocks.js";
 import { handlesOf, mixKey } from "./mix.js";
 import type { GenerateRequest, TokenLogprob } from "./request.js";
 
@@ -51,6 +51,8 @@ export class Sequence {
   published = 0;
   prefix: PrefixId;
 
+  /** What of it others had computed when it was last looked for; of use while it waits. */
+  readonly cached: CachedPrefix = { blocks: [], prefixes: [], next: null };
   /** Of the prompt, taken from the prefix cache at first admission. */
   cachedTokens: number | null = null;
   /** Log-probabilities of prompt tokens 1, 2, ... so far; null when not asked for or delivered. */
