@@ -55,9 +55,9 @@ export class KvBlocks {
   /**
    * Makes `found` the longest cached prefix of `tokens` behind `root` in full pages, at most `limit` of
    * them. What it was before is of the same root and tokens, which may have become more: what still holds of
-   * it is kept, and the search goes on from there. Takes no reference.
+   * it is kept, and the search goes on from there. Takes no reference. Returns the number of pages it added.
    */
-  find(root: PrefixId, tokens: readonly number[], limit: number, found: CachedPrefix): void {
+  find(root: PrefixId, tokens: readonly number[], limit: number, found: CachedPrefix): number {
     const { blocks, prefixes } = found;
     const lost = blocks.findIndex((block, page) => {
       const holds = this.#key[block] !== undefined && this.#prefix[block] === prefixes[page];
@@ -68,15 +68,17 @@ export class KvBlocks {
       prefixes.length = lost;
       found.next = null;
     }
+    const kept = blocks.length;
     while (blocks.length < limit) {
       found.next ??= pageKey(prefixes.at(-1) ?? root, tokens, blocks.length * PAGE_TOKENS);
       const block = this.#cached.get(found.next);
-      if (block === undefined) return;
+      if (block === undefined) return blocks.length - kept;
       blocks.push(block);
       prefixes.push(this.#prefix[block] as PrefixId);
       found.next = null;
     }
     found.next = null;
+    return limit - kept;
   }
 
   /** How many of these pages nobody references: retaining them lowers `free` by as much. */

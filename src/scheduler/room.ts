@@ -40,9 +40,9 @@ export function refuseImpossible(
   }
 }
 
-/** Finds the longest part of a waiting sequence that others have computed. */
-export function findPrefix(kv: KvBlocks, sequence: Sequence): void {
-  kv.find(sequence.root, sequence.tokens, reusablePages(sequence), sequence.cached);
+/** Finds the longest part of a waiting sequence that others have computed; how many pages it did not know of. */
+export function findPrefix(kv: KvBlocks, sequence: Sequence): number {
+  return kv.find(sequence.root, sequence.tokens, reusablePages(sequence), sequence.cached);
 }
 
 /** Gives a waiting sequence pages for all its tokens; false when fewer than `margin` would be left. */

@@ -5,6 +5,7 @@ import { digestOf, routeOf } from "../engine/fake-engine.js";
 import { ApiError } from "../errors.js";
 import { type Ban, type Mix, mixOf } from "./mix.js";
 import type { GenerationEvent } from "./request.js";
+import { MOST_PAGES_FOUND } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
 import { generateAlone, type Job, type Machine, requestOf, Simulation } from "./simulation.js";
 
@@ -273,6 +274,27 @@ test("those that wait for shared pages look on from where they were, and make ea
   assert.ok(shared >= 10, `${shared} plans with seven that waited for more`);
   simulation.drain();
   for (const { sequence } of submitted.slice(1)) assert.equal(sequence.cachedTokens, 784);
+});
+
+test("long cached prompts that come together are let in over several plans, in their order", () => {
+  const simulation = new Simulation({ ...roomy, maxBatch: 16, maxRows: 512, pages: 700 });
+  const prompt = Array.from({ length: 8200 }, (_, index) => index % 7);
+  simulation.submit({ ...plain, prompt });
+  simulation.drain();
+  const submitted = Array.from({ length: 12 }, (_, seed) =>
+    simulation.submit({ ...plain, prompt, seed, maxTokens: 4 }),
+  );
+  const phases = () => submitted.map(({ sequence }) => sequence.phase);
+  simulation.plan();
+  const first = MOST_PAGES_FOUND / 512;
+  assert.deepEqual(phases(), [
+    ...Array(first).fill("running"),
+    ...Array(12 - first).fill("waiting"),
+  ]);
+  simulation.plan();
+  assert.deepEqual(phases(), Array(12).fill("running"));
+  simulation.drain();
+  for (const { sequence } of submitted) assert.equal(sequence.cachedTokens, 8192);
 });
 
 test("decoding keeps a step queued behind the one that runs", () => {
