@@ -64,16 +64,14 @@ test("a body may come in pieces, and chunked", async (t) => {
   await until(() => raw.received.includes('"text":"ok"'), "the answer on the same connection");
 });
 
-test("a client that vanishes is cancelled within a step, streamed or not", async (t) => {
+test("a client that vanishes is cancelled before its next token, streamed or not", async (t) => {
   for (const stream of [true, false]) {
-    const { port, generator } = await serve(t, LONG);
+    const { port, generator } = await serve(t, { tokenDelayMs: 3_600_000 });
     const raw = new RawClient(port).post("/v1/completions", completion({ stream }));
     await until(() => generator.running === 1, "it runs");
     if (stream) await until(() => raw.received.includes("data: "), "it streams");
     raw.socket.destroy();
-    const left = performance.now();
     await until(() => generator.cancelled === 1, "it is cancelled");
-    assert.ok(performance.now() - left < 100);
   }
 });
 
