@@ -125,6 +125,32 @@ test("a request's phases reach the collector, below the caller's span", async (t
   await eventually(url, (metrics) => metrics("smore_trace_spans_sent_total") >= 6);
 });
 
+test("a generation through several adapters names them all, but for those without effect", async (t) => {
+  const { url: endpoint, spans } = await collector(t);
+  const adapters = ["--adapters-dir", join(TINY, "adapters")];
+  const { child, url } = await serve(t, [...adapters, "--otlp-endpoint", endpoint]);
+  const ask = async (fields: object) => {
+    const answer = await complete(url, { prompt: [1, 2], max_tokens: 2, ...fields });
+    assert.equal(answer.status, 200, await answer.text());
+  };
+  const named = (...names: string[]) => names.map((name) => ({ name }));
+  await ask({ model: "tiny", adapters: named("smore-switch", "lora") });
+  await ask({ model: "tiny", adapters: [...named("lora"), { name: "smore-switch", scale: 0 }] });
+  await ask({ model: "lora", adapters: named("lora") });
+  await ask({ model: "tiny" });
+  child.kill("SIGTERM");
+  await once(child, "exit");
+  const traced = (name: string) =>
+    spans
+      .filter((span) => span.name === name)
+      .map((span) => String(attributesOf(span)["smore.adapter"]).split(",").sort().join());
+  for (const phase of ["queue", "prefill", "decode"]) {
+    assert.deepEqual(traced(phase), ["lora,smore-switch", "lora", "lora", "undefined"], phase);
+  }
+  assert.deepEqual(traced("text_completion tiny"), ["lora,smore-switch", "lora", "undefined"]);
+  assert.deepEqual(traced("text_completion lora"), ["lora"]);
+});
+
 test("a WebSocket's generations, refusals and steps are traced too, and what waits is sent at the end", async (t) => {
   const { url: endpoint, spans } = await collector(t);
   const options = ["--otlp-endpoint", endpoint, "--otlp-steps"];

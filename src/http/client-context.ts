@@ -1,5 +1,7 @@
 import type { ApiContext } from "../api/context.js";
+import { mixedNames } from "../api/mixing.js";
 import type { JsonObject } from "../api/schema.js";
+import { handlesOf, type Mix } from "../scheduler/mix.js";
 import type { RequestTrace } from "../telemetry/request-trace.js";
 import type { Operation } from "../telemetry/tracing.js";
 import { type Account, onBillOf } from "./account.js";
@@ -18,10 +20,12 @@ export function clientContext(
   context: ApiContext,
 ): ApiContext {
   const billed = onBillOf(account, context);
-  const base = context.models.base.name;
-  const operation = () => {
-    const model = typeof body.model === "string" ? body.model : base;
-    return { kind, model, adapter: model === base ? null : model };
+  const { models } = context;
+  const operation = (mix: Mix) => {
+    const model = typeof body.model === "string" ? body.model : models.base.name;
+    const named = [model, ...mixedNames(body)];
+    const names = new Map(named.map((name) => [models.find(name)?.adapter, name] as const));
+    return { kind, model, adapters: handlesOf(mix).flatMap((handle) => names.get(handle) ?? []) };
   };
   return { ...billed, generator: trace.follow(billed.generator, operation) };
 }

@@ -1,5 +1,6 @@
 import { ERRORS, type ErrorCode } from "../errors.js";
-import type { Generator, Origin } from "../scheduler/request.js";
+import type { Mix } from "../scheduler/mix.js";
+import type { GenerateRequest, Generator, Origin } from "../scheduler/request.js";
 import { type SpanName, traceparent, unrecordedChild } from "./trace-context.js";
 import {
   type Attributes,
@@ -48,14 +49,14 @@ export class RequestTrace {
   }
 
   /** The same generator, whose generations tell this trace how they went. */
-  follow(generator: Generator, operation: () => Operation): Generator {
+  follow(generator: Generator, operationOf: (mix: Mix) => Operation): Generator {
     const span = this.#span;
+    const { requestId } = this;
     let reserved: number | null = null;
-    const origin: Origin = {
-      requestId: this.requestId,
-      ended: (life) => {
-        if (span !== null) recordGeneration(span, operation(), life);
-      },
+    const originOf = ({ mix }: GenerateRequest): Origin => {
+      if (span === null) return { requestId, ended: () => {} };
+      const operation = operationOf(mix); // now: an adapter may be gone when it has ended
+      return { requestId, ended: (life) => recordGeneration(span, operation, life) };
     };
     return {
       reserve: (requests, tokens) => {
@@ -66,7 +67,7 @@ export class RequestTrace {
         // Room is taken just before prompts are tokenized, and grammars compiled beside them.
         if (reserved !== null) span?.begin("tokenize", reserved).end(performance.now());
         reserved = null;
-        return generator.submit({ ...request, origin });
+        return generator.submit({ ...request, origin: originOf(request) });
       },
     };
   }

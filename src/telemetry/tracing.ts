@@ -26,18 +26,18 @@ export interface Tracing {
 export interface Operation {
   readonly kind: "chat" | "text_completion" | "embeddings";
   readonly model: string;
-  /** The adapter that it goes through; null for the base. */
-  readonly adapter: string | null;
+  /** Those that it goes through; none for the base alone. */
+  readonly adapters: readonly string[];
 }
 
 /** A generation below the request that asked for it, with its phases: queue, prefill, decode. */
 export function recordGeneration(
   request: OpenSpan,
-  { kind, model, adapter }: Operation,
+  { kind, model, adapters }: Operation,
   life: GenerationLife,
 ): void {
   const { submitted, admitted, firstToken, lastToken, ended } = life;
-  const who = adapter === null ? {} : { "smore.adapter": adapter };
+  const who = adapters.length === 0 ? {} : { "smore.adapter": adapters.join(",") };
   const span = request.begin(`${kind} ${model}`, submitted, {
     "gen_ai.operation.name": kind,
     "gen_ai.request.model": model,
