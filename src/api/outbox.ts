@@ -34,6 +34,7 @@ export class Outbox {
 
   /** `make`: the next chunk, or null when it did by itself what was to be done. */
   send(cheap: boolean, make: () => Chunk | null): void {
+    if (this.#stopped) return;
     let next = make;
     if (cheap && !this.#sending) {
       const chunk = make();
@@ -55,13 +56,16 @@ export class Outbox {
   async #sendWaiting(): Promise<void> {
     this.#sending = true;
     const work = this.#steps();
-    let done = false;
-    while (!done) {
-      await this.#sink.room();
-      await ownTurn();
-      done = runSlice(work).done === true;
+    try {
+      let done = false;
+      while (!done) {
+        await this.#sink.room();
+        await ownTurn();
+        done = runSlice(work).done === true;
+      }
+    } finally {
+      this.#sending = false;
     }
-    this.#sending = false;
   }
 
   *#steps(): Generator<void, void> {
