@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/cpu/reference.h"
 #include "core/tensor.h"
 
 // What the kernel tests share: every path of this machine, random tensors of every type, comparison
@@ -39,6 +41,34 @@ inline std::vector<float> random_floats(size_t count, std::mt19937& random, floa
   for (float& value : values) value = normal(random);
   return values;
 }
+
+// Rows as models have them: one channel is loud in all, and so are some values here and there, by
+// which their blocks get low digits.
+inline std::vector<float> random_activations(int rows, int columns, std::mt19937& random) {
+  std::vector<float> x = random_floats(static_cast<size_t>(rows) * columns, random);
+  const size_t loud = random() % columns;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (i % columns == loud || random() % 40 == 0) x[i] *= 10;
+  }
+  return x;
+}
+
+// How many of the blocks that a test multiplies have low digits, where activations have two.
+class LowDigitShare {
+ public:
+  void count(const std::vector<float>& x, int columns) {
+    const std::vector<bool> low = reference::low_digit_blocks(x, columns);
+    blocks_ += static_cast<double>(low.size());
+    low_ += static_cast<double>(std::count(low.begin(), low.end(), true));
+  }
+
+  // So few would not show that they are lost.
+  void check() const { CHECK(low_ > 0.1 * blocks_); }
+
+ private:
+  double blocks_ = 0;
+  double low_ = 0;
+};
 
 // A tensor with its bytes.
 struct Stored {

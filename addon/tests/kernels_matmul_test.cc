@@ -8,6 +8,8 @@ namespace {
 using kernel_cases::backend;
 using kernel_cases::check_close;
 using kernel_cases::for_each_path;
+using kernel_cases::LowDigitShare;
+using kernel_cases::random_activations;
 using kernel_cases::random_floats;
 using kernel_cases::random_tensor;
 using kernel_cases::Stored;
@@ -46,6 +48,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
   std::mt19937 random(1);
   for_each_path([&](const std::string& path, ActivationType activations) {
     const auto cpu = backend(path, activations);
+    LowDigitShare low_digits;
     for (DType dtype : kTypes) {
       for (const Shape& shape : shapes(dtype)) {
         CAPTURE(dtype_info(dtype).name);
@@ -59,7 +62,8 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         const std::vector<float> bias = random_floats(shape.out, random);
         for (int rows : {1, 3, 21}) {
           CAPTURE(rows);
-          const std::vector<float> x = random_floats(size_t(rows) * shape.in, random);
+          const std::vector<float> x = random_activations(rows, shape.in, random);
+          if (dtype_info(dtype).block > 1) low_digits.count(x, shape.in);
           const auto expected =
               reference::matmul(w.floats(), shape.out, shape.in,
                                 seen(x, shape.in, dtype, activations), rows, bias.data());
@@ -71,6 +75,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         }
       }
     }
+    low_digits.check();
   });
 }
 
@@ -89,7 +94,7 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
     const std::vector<float> v_rows = v.floats();
     w.insert(w.end(), k_rows.begin(), k_rows.end());
     w.insert(w.end(), v_rows.begin(), v_rows.end());
-    const std::vector<float> x = random_floats(5 * 256, random);
+    const std::vector<float> x = random_activations(5, 256, random);
     const auto expected = reference::matmul(w, 73, 256, x, 5, nullptr);
     check_close(
         run(*cpu, *packed, x, 5, nullptr), expected.y,
@@ -101,13 +106,15 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
 TEST_CASE("a row has the same bits in every batch") {
   std::mt19937 random(3);
   for_each_path([&](const std::string& path, ActivationType activations) {
+    LowDigitShare low_digits;
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const Stored w = random_tensor(dtype, 150, 768, random);
       const MatrixSource source = w.source();
       const std::vector<float> bias = random_floats(150, random);
       const int total = 150;
-      const std::vector<float> x = random_floats(size_t(total) * 768, random);
+      const std::vector<float> x = random_activations(total, 768, random);
+      low_digits.count(x, 768);
       const auto alone = backend(path, activations, 1);
       const auto packed = alone->pack({&source, 1});
       std::vector<float> single;
@@ -127,6 +134,7 @@ TEST_CASE("a row has the same bits in every batch") {
         begin += rows;
       }
     }
+    low_digits.check();
   });
 }
 
@@ -161,7 +169,7 @@ TEST_CASE("a value that is not finite reaches the result") {
       const MatrixSource source = w.source();
       const auto packed = cpu->pack({&source, 1});
       for (float bad : {NAN, INFINITY, -INFINITY}) {
-        std::vector<float> x = random_floats(2 * 256, random);
+        std::vector<float> x = random_activations(2, 256, random);
         x[300] = bad;
         const std::vector<float> y = run(*cpu, *packed, x, 2, nullptr);
         CHECK(std::isfinite(y[3]));

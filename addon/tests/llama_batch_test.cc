@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/reference.h"
+#include "tests/kernel_cases.h"
 #include "tests/llama_harness.h"
 
 namespace smore {
@@ -75,9 +77,27 @@ std::vector<Text> make_texts(std::mt19937& random, int vocab, const std::vector<
   return texts;
 }
 
+// What the first layer's linears read for these texts.
+std::vector<float> first_inputs(LlamaHarness& model, const std::vector<Text>& texts) {
+  const int width = model.config().width;
+  std::vector<float> inputs, x(width);
+  std::vector<double> y(width);
+  for (const Text& text : texts) {
+    for (int32_t token : text.tokens) {
+      model.backend().embed(*model.weights().embedding, &token, 1, 1, x.data());
+      reference::rms_norm(x.data(), model.weights().layers[0].attention_norm.data(), width,
+                          model.config().norm_eps, y.data());
+      inputs.insert(inputs.end(), y.begin(), y.end());
+    }
+  }
+  return inputs;
+}
+
 void check_invariance(const std::string& folder, const BackendOptions& options, Quantize quantize,
                       const std::vector<std::string>& adapters) {
   LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages, quantize);
+  model.amplify(5);
+  kernel_cases::LowDigitShare low_digits;
   std::vector<int> handles{0};
   for (const std::string& name : adapters) {
     handles.push_back(model.adapter(folder + "/adapters/" + name));
@@ -88,12 +108,14 @@ void check_invariance(const std::string& folder, const BackendOptions& options, 
     std::vector<Text> texts = make_texts(random, model.config().vocab, handles);
     std::vector<Rows> alone;
     for (const Text& text : texts) alone.push_back(run_alone(model, text));
+    low_digits.count(first_inputs(model, texts), model.config().width);
     run_mixed(model, random, texts);
     for (size_t i = 0; i < texts.size(); ++i) {
       CAPTURE(texts[i].adapter);
       CHECK(texts[i].rows == alone[i]);  // to the bit
     }
   }
+  low_digits.check();
 }
 
 }  // namespace

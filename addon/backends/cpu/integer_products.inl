@@ -393,7 +393,7 @@ template <int rows, class Place>
       const float* values = x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock;
       BlockScale& scale = scales[block * rows + r];
       const float top = top_of(values);
-      if (to.low != nullptr && top >= low_from[r] && top < __builtin_inff()) {
+      if (to.low != nullptr && top > 0 && top >= low_from[r] && top < __builtin_inff()) {
         LowDigits& low = to.low[first + end++];
         low.row = r;
         scale = quantize_digits(values, top, codes, low);

@@ -27,22 +27,41 @@ Product matmul(const std::vector<float>& w, int out, int in, const std::vector<f
   return p;
 }
 
-std::vector<float> through_integers(const std::vector<float>& x, int columns, int digits) {
-  std::vector<float> y(x.size());
+namespace {
+
+// The largest magnitudes of the blocks of x.
+std::vector<float> block_tops(const std::vector<float>& x) {
+  std::vector<float> tops(x.size() / kBlock);
+  for (size_t i = 0; i < x.size(); ++i) {
+    tops[i / kBlock] = std::max(tops[i / kBlock], std::abs(x[i]));
+  }
+  return tops;
+}
+
+}  // namespace
+
+std::vector<bool> low_digit_blocks(const std::vector<float>& x, int columns) {
+  const std::vector<float> tops = block_tops(x);
+  std::vector<bool> low;
   for (size_t row = 0; row < x.size(); row += columns) {
-    std::vector<float> tops;  // of the blocks
     float sum = 0;
-    for (int i = 0; i < columns; ++i) {
-      if (i % kBlock == 0) tops.push_back(0);
-      tops.back() = std::max(tops.back(), std::abs(x[row + i]));
-      sum += std::abs(x[row + i]);
+    for (int i = 0; i < columns; ++i) sum += std::abs(x[row + i]);
+    for (size_t block = row / kBlock; block < (row + columns) / kBlock; ++block) {
+      const float top = tops[block];
+      low.push_back(top > 0 && std::isfinite(top) && top >= kLowDigitFrom * (sum / columns));
     }
-    for (int i = 0; i < columns; ++i) {
-      const float top = tops[i / kBlock];
-      const bool low = digits == 2 && top >= kLowDigitFrom * (sum / columns);
-      const float most = low ? 127 << kDigitBits : 127;
-      y[row + i] = top > 0 ? top / most * std::nearbyint(x[row + i] * (most / top)) : 0;
-    }
+  }
+  return low;
+}
+
+std::vector<float> through_integers(const std::vector<float>& x, int columns, int digits) {
+  const std::vector<float> tops = block_tops(x);
+  const std::vector<bool> low = low_digit_blocks(x, columns);
+  std::vector<float> y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float top = tops[i / kBlock];
+    const float most = digits == 2 && low[i / kBlock] ? 127 << kDigitBits : 127;
+    y[i] = top > 0 ? top / most * std::nearbyint(x[i] * (most / top)) : 0;
   }
   return y;
 }
