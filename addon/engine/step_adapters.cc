@@ -10,9 +10,13 @@ namespace smore {
 
 void StepAdapters::build(const StepInput& in, const StepOutput& out, const Adapters& adapters,
                          int layer_words, AdapterRows& rows) {
+  for (AdapterRows::Group& group : rows.groups) {
+    group.rows.clear();
+    spare_rows_.push_back(std::move(group.rows));
+  }
   rows.groups.clear();
   rows.probes.clear();
-  controls_.clear();
+  controls_used_ = 0;
   row_count_ = 0;
   for (int b = 0; b < in.counts->sequences; ++b) {
     const int first = in.adapter_start[b];
@@ -34,12 +38,18 @@ const RouterControl* StepAdapters::control_of(const StepInput& in, int member) {
   const int first = in.ban_start[member];
   const int end = in.ban_start[member + 1];
   if (first == end && in.router_temperature[member] == 1) return nullptr;
-  RouterControl& control = controls_.emplace_back();
+  if (controls_used_ == controls_.size()) controls_.emplace_back();
+  RouterControl& control = controls_[controls_used_++];
   control.temperature = in.router_temperature[member];
+  for (std::vector<int32_t>& banned : control.banned) banned.clear();
   for (int i = first; i < end; ++i) {
     const auto level = static_cast<size_t>(in.ban_level[i]);
     if (control.banned.size() <= level) control.banned.resize(level + 1);
     control.banned[level].push_back(in.ban_expert[i]);
+  }
+  for (std::vector<int32_t>& banned : control.banned) {
+    std::sort(banned.begin(), banned.end());
+    banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
   }
   return &control;
 }
@@ -55,6 +65,10 @@ void StepAdapters::add_rows(AdapterRows::Group member, int row, int row_end, Ada
     if (group->control != nullptr || member.control != nullptr) continue;
     for (; row < row_end; ++row) group->rows.push_back(row);
     return;
+  }
+  if (!spare_rows_.empty()) {
+    member.rows = std::move(spare_rows_.back());
+    spare_rows_.pop_back();
   }
   for (; row < row_end; ++row) member.rows.push_back(row);
   rows.groups.insert(place, std::move(member));

@@ -9,7 +9,7 @@
 namespace smore {
 
 // Which rows of a checked step go through which adapters, how, and where their routing is read out.
-// Reused from step to step.
+// Reused from step to step, with the room that it took.
 class StepAdapters {
  public:
   // Writes `rows`, which refers to this object until the next call. Throws Error(kInvalidArgument)
@@ -26,7 +26,9 @@ class StepAdapters {
   void add_probes(const StepInput& in, const StepOutput& out, int b, const uint32_t* layers,
                   const Adapters& adapters, AdapterRows& rows);
 
-  std::deque<RouterControl> controls_;
+  std::deque<RouterControl> controls_;            // those of the step first
+  size_t controls_used_ = 0;                      // of these
+  std::vector<std::vector<int32_t>> spare_rows_;  // of groups of earlier steps, empty
   int row_count_ = 0;
 };
 

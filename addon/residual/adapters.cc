@@ -2,7 +2,6 @@
 
 #include <map>
 #include <mutex>
-#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -82,13 +81,14 @@ void Adapters::require_usable(int handle, const RouterControl* control) const {
   if (!acquired(handle)) refuse("is not acquired");
   if (control == nullptr) return;
   const std::vector<TreeLevel>& tree = impl_->find(handle)->plan().info.tree;
-  if (control->banned.size() > tree.size()) {
-    refuse("has " + std::to_string(tree.size()) + " levels of routers, level " +
-           std::to_string(control->banned.size() - 1) + " has banned experts");
-  }
   for (size_t l = 0; l < control->banned.size(); ++l) {
-    const std::set<int32_t> banned(control->banned[l].begin(), control->banned[l].end());
-    if (!banned.empty() && (*banned.begin() < 0 || *banned.rbegin() >= tree[l].experts)) {
+    const std::vector<int32_t>& banned = control->banned[l];
+    if (banned.empty()) continue;
+    if (l >= tree.size()) {
+      refuse("has " + std::to_string(tree.size()) + " levels of routers, level " +
+             std::to_string(l) + " has banned experts");
+    }
+    if (banned.front() < 0 || banned.back() >= tree[l].experts) {
       refuse("has experts 0.." + std::to_string(tree[l].experts - 1) + " at level " +
              std::to_string(l) + ", others are banned");
     }

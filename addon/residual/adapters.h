@@ -46,8 +46,10 @@ struct AdapterInfo {
 
 // How the routers of an adapter behave for some rows.
 struct RouterControl {
-  float temperature = 1;                     // what logits are divided by before a softmax
-  std::vector<std::vector<int32_t>> banned;  // per level, leaves first: experts that take no part
+  float temperature = 1;  // what logits are divided by before a softmax
+  // Per level, leaves first: experts that take no part, rising, each once. There may be more levels
+  // than the tree's, without any.
+  std::vector<std::vector<int32_t>> banned;
 };
 
 // Where the routing of a row by one adapter goes: layout in engine/step.h.

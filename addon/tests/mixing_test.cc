@@ -336,6 +336,44 @@ TEST_CASE("sequences that an adapter changes alike share a group, one adapter's 
   CHECK(mixed.row_count() == 5);
 }
 
+TEST_CASE("nothing of a step is left in the next, and an expert that is banned twice counts once") {
+  const auto backend =
+      make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});
+  // Leaves of which one may be banned, and no second.
+  const auto spares_one = [](const Scene& scene) {
+    return scene.tree(1).experts[0] == Scene::active(scene.tree(1), 0) + 1;
+  };
+  uint32_t seed = 11;
+  while (!spares_one(Scene(seed))) ++seed;
+  const Scene scene(seed);
+  Adapters adapters(one_layer(), kRoomy, *backend);
+  scene.load(adapters);
+  StepAdapters mixed;
+  AdapterRows rows;
+  const auto build = [&](const std::vector<Sequence>& sequences) {
+    mixed.build(HandMadeStep(sequences).input(), {}, adapters, 1, rows);
+  };
+  const int last = scene.tree(1).experts[0] - 1;
+  const Member banning{.handle = 1, .temperature = 2, .bans = {{0, last}, {0, last}}};
+  for (int round = 0; round < 3; ++round) {
+    build({{.tokens = {1, 2, 3}, .adapters = {banning}}, {.tokens = {4}, .slot = 1}});
+    REQUIRE(rows.groups.size() == 1);
+    CHECK(rows.groups[0].rows == std::vector<int32_t>{0, 1, 2});
+    REQUIRE(rows.groups[0].control != nullptr);
+    CHECK(rows.groups[0].control->temperature == 2);
+    CHECK(rows.groups[0].control->banned[0] == std::vector<int32_t>{last});
+    // The LoRA has no routers: a ban that was left would be refused.
+    build({{.tokens = {1}, .adapters = {{.handle = kLora, .temperature = 3}}},
+           {.tokens = {2, 3}, .slot = 1, .adapters = {{.handle = 1}}}});
+    REQUIRE(rows.groups.size() == 2);
+    CHECK(rows.groups[0].handle == kLora);
+    CHECK(rows.groups[0].rows == std::vector<int32_t>{0});
+    CHECK(rows.groups[1].rows == std::vector<int32_t>{1, 2});
+    CHECK(rows.groups[1].control == nullptr);
+    CHECK(mixed.row_count() == 3);
+  }
+}
+
 TEST_CASE("a step that asks of an adapter what it cannot do is refused") {
   const auto backend =
       make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});
