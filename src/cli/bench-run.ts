@@ -62,7 +62,9 @@ export class EngineBench {
 
   async run(workload: Workload): Promise<BenchResult> {
     const { limits, slots, kvPages, weightBytes } = this.#engine.info;
-    const scheduler = new Scheduler({ limits, slots, pages: kvPages });
+    // Nobody comes meanwhile: prompts fill their steps.
+    const prefill = (room: number) => room;
+    const scheduler = new Scheduler({ limits, slots, pages: kvPages, prefill });
     await this.#pin(scheduler, workload.adapters);
     const streams = workload.adapters.length;
     const short = Math.max(1, Math.min(SHORT_PROMPT, Math.floor(limits.rows / streams)));

@@ -29,6 +29,8 @@ export interface SchedulerOptions {
   readonly limits: StepLimits;
   readonly slots: number;
   readonly pages: number;
+  /** Rows of prompts in a step; prefillBudget for a server. */
+  readonly prefill?: typeof prefillBudget;
 }
 
 export interface SequenceEvent {
@@ -57,6 +59,7 @@ export class Scheduler {
   readonly kv: KvBlocks;
   readonly totals: SchedulerTotals = { preemptions: 0, prefixQueries: 0, prefixHits: 0 };
   readonly #limits: StepLimits;
+  readonly #prefill: typeof prefillBudget;
   readonly #slots: SlotId[];
   readonly #queue = new FairQueue();
   readonly #running: Sequence[] = []; // oldest admission first
@@ -66,6 +69,7 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#limits = options.limits;
+    this.#prefill = options.prefill ?? prefillBudget;
     this.kv = new KvBlocks(options.pages);
     this.#slots = Array.from({ length: options.slots }, (_, index) => index as SlotId);
   }
@@ -166,7 +170,7 @@ export class Scheduler {
       (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
     );
     const longest = Math.max(0, ...prompts.map(({ planned }) => planned));
-    const budget = prefillBudget(this.#limits.rows - streams.rows, {
+    const budget = this.#prefill(this.#limits.rows - streams.rows, {
       streams: this.pace.costOf(streams),
       fixed: this.pace.fixedRows,
       promptRow: this.pace.costOf({ rows: 1, positions: longest }),
