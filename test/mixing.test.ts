@@ -5,7 +5,15 @@ import type OpenAI from "openai";
 import { WebSocket } from "ws";
 import { fakeContext } from "../src/engine/fake.js";
 import { payloads, post, serve as serveFake } from "./harness.js";
-import { complete, golden, readMetrics, refusal, serve, TINY } from "./support/command.js";
+import {
+  complete,
+  golden,
+  postJson,
+  readMetrics,
+  refusal,
+  serve,
+  TINY,
+} from "./support/command.js";
 
 /** Several adapters on one request, control of their routers, and routing in the answer. */
 
@@ -80,6 +88,32 @@ test("adapters add up by their scales, in any order, beside others in one batch"
 
   const metrics = await readMetrics(url);
   assert.equal(metrics("smore_base_passes_total"), metrics("smore_steps_total"));
+});
+
+test("an answer is the same, bit by bit, whichever of its adapters was loaded last", async (context) => {
+  const root = join(TINY, "adapters");
+  const { url } = await serve(context, ["--activations", "fp32", "--adapter-root", root]);
+  const load = async (lora_name: string) => {
+    const lora_path = join(root, lora_name);
+    const body = { lora_name, lora_path, load_inplace: true };
+    assert.equal((await postJson(`${url}/v1/load_lora_adapter`, body)).status, 200);
+  };
+  const adapters = NAMES.map((name, i) => ({ name, scale: [0.7, 1.3, -1.9][i] }));
+  const logprobs = async () => {
+    const body = { model: "tiny", prompt: PROMPT, max_tokens: 12, logprobs: 5, adapters };
+    const response = await complete(url, body);
+    const { choices } = (await response.json()) as { choices: { logprobs: object }[] };
+    assert.equal(response.status, 200);
+    return choices[0]!.logprobs;
+  };
+  for (const name of NAMES) await load(name);
+  const first = await logprobs();
+  for (const name of NAMES) {
+    await load(name);
+    assert.deepEqual(await logprobs(), first, `${name} is the newest`);
+  }
+  for (const name of NAMES.toReversed()) await load(name);
+  assert.deepEqual(await logprobs(), first, "loaded the other way round");
 });
 
 test("pages of a prompt are shared by equal mixes alone", async (context) => {
@@ -255,6 +289,9 @@ test("what cannot be mixed, routed or told is refused by its field", async (cont
       const refused = await refusal(await post(url + path, body));
       assert.deepEqual([refused.param, refused.status], [param, status], JSON.stringify(body));
     }
+    const router = { temperature: 5e-324 };
+    const tiny = await post(url + path, { model: "fake", ...prompt, adapters: tuned, router });
+    assert.match((await refusal(tiny)).message, /at least 1\.1754943508222875e-38.*, not 5e-324/);
     const neutral = { adapters: [], router: { temperature: 1 }, return_routing: false };
     assert.equal((await post(url + path, { model: "tuned", ...prompt, ...neutral })).status, 200);
   }

@@ -92,8 +92,8 @@ struct StepInput {
   const uint32_t*
       route_layers;  // B x layer_words: bit l % 32 of word l / 32 wants layer l (kRoutes)
   const int32_t* adapter_start;  // B + 1, into what follows; nothing = the base alone
-  // per adapter of a sequence, kMaxAdapters at most: their deltas add up
-  const int32_t* adapter;           // handles, rising within a sequence
+  // per adapter of a sequence, kMaxAdapters at most: their deltas add up in this order
+  const int32_t* adapter;           // handles, each once within a sequence
   const float* adapter_scale;       // what the delta is multiplied by
   const float* router_temperature;  // what the routers' logits are divided by; 1 = as trained
   const int32_t* ban_start;         // one more than adapters, into ban_level / ban_expert

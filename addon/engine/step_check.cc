@@ -142,8 +142,11 @@ void StepCheck::check_adapters(const StepInput& step, int b) const {
   const int end = step.adapter_start[b + 1];
   require("adapters of sequence", b, end - first, 0, kMaxAdapters);
   for (int m = first; m < end; ++m) {
-    require("adapter", m, step.adapter[m], m == first ? 1 : int64_t{step.adapter[m - 1]} + 1,
-            INT32_MAX);
+    require("adapter", m, step.adapter[m], 1, INT32_MAX);
+    if (std::find(step.adapter + first, step.adapter + m, step.adapter[m]) != step.adapter + m) {
+      refuse("adapter[" + std::to_string(m) + "] is " + std::to_string(step.adapter[m]) +
+             ", which the sequence has already");
+    }
     require_number("adapter_scale", m, step.adapter_scale[m], -kMaxAdapterScale, kMaxAdapterScale);
     require_number("router_temperature", m, step.router_temperature[m],
                    std::numeric_limits<float>::min(), kMaxRouterTemperature);

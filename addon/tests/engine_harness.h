@@ -26,7 +26,7 @@ struct Sequence {
   std::vector<std::pair<int32_t, float>> biases{};
   int32_t slot = 0;
   uint32_t flags = kSample;
-  std::vector<Member> adapters{};   // handles rising
+  std::vector<Member> adapters{};   // each handle once
   std::vector<int> route_layers{};  // for kRoutes
   int32_t routes = 0;               // pairs that these take
   int32_t context = 0;

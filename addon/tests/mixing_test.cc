@@ -374,6 +374,24 @@ TEST_CASE("nothing of a step is left in the next, and an expert that is banned t
   }
 }
 
+TEST_CASE("adapters take their turns in the order in which the sequence names them") {
+  const auto backend =
+      make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});
+  const Scene scene(13);
+  Adapters adapters(one_layer(), kRoomy, *backend);
+  scene.load(adapters);
+  const HandMadeStep step(
+      {{.tokens = {1}, .adapters = {{.handle = 2}, {.handle = 1}}}, {.tokens = {2}, .slot = 1}});
+  StepAdapters mixed;
+  AdapterRows rows;
+  mixed.build(step.input(), {}, adapters, 1, rows);
+  REQUIRE(rows.groups.size() == 2);
+  CHECK(rows.groups[0].handle == 2);
+  CHECK(rows.groups[0].turn == 0);
+  CHECK(rows.groups[1].handle == 1);
+  CHECK(rows.groups[1].turn == 1);
+}
+
 TEST_CASE("a step that asks of an adapter what it cannot do is refused") {
   const auto backend =
       make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});

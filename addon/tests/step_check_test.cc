@@ -46,6 +46,16 @@ TEST_CASE("a step within its bounds passes, and the check keeps nothing of it") 
   check.check(step.input());
 }
 
+TEST_CASE("the handles of a sequence come in any order, each once") {
+  StepCheck check(kBounds);
+  Sequence falling = good(0);
+  falling.adapters = {{.handle = 7}, {.handle = 2}, {.handle = 5}};
+  check.check(HandMadeStep({falling}).input());
+  falling.adapters.push_back({.handle = 7});
+  check_refused(ErrorCode::kInvalidArgument, "adapter[3] is 7, which the sequence has already",
+                [&] { check.check(HandMadeStep({falling}).input()); });
+}
+
 TEST_CASE("a sequence has at most so many adapters") {
   StepCheck check(kBounds);
   Sequence many = {.tokens = {1}};

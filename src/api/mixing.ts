@@ -99,9 +99,10 @@ function parseAdapters(value: unknown): NamedScale[] | null {
 function parseRouter(value: JsonObject | undefined): RouterOrder {
   const fields = nested(value ?? {}, "router");
   const range = { above: 0, max: MAX_ROUTER_TEMPERATURE };
-  const temperature = Math.fround(fields.number("temperature", range) ?? 1);
+  const asked = fields.number("temperature", range) ?? 1;
+  const temperature = Math.fround(asked);
   if (temperature < MIN_NORMAL) {
-    throw invalid("router.temperature", `at least ${MIN_NORMAL}`, temperature);
+    throw invalid("router.temperature", `at least ${MIN_NORMAL}`, asked);
   }
   const force = parseExperts(fields.raw("force"), "router.force");
   const ban = parseExperts(fields.raw("ban"), "router.ban");
@@ -150,12 +151,15 @@ function parseLayers(value: unknown, { layers }: ApiContext): number[] | null {
   return [...new Set<number>(asked)].sort((a, b) => a - b);
 }
 
-/** Looks the names up, now: an adapter may have been replaced meanwhile. Throws ApiError. */
+/**
+ * Looks the names up, now: an adapter may have been replaced meanwhile. Deltas add up by name, since sums
+ * of floats depend on their order and names outlast what is loaded under them. Throws ApiError.
+ */
 export function resolveMixing(order: MixOrder, model: ServedModel, context: ApiContext): Mixing {
   const used = (order.adapters ?? [ownAdapter(model)])
     .map((named) => ({ ...named, model: adapterNamed(named, model, order, context) }))
     .filter((it): it is NamedScale & { model: AdapterModel } => it.model !== null && it.scale !== 0)
-    .sort((a, b) => a.model.adapter - b.model.adapter);
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
   const adapters = used.map((it) => it.model);
   refuseAimless(order.router, adapters);
   const mix = used.map(({ model: { adapter, info }, scale, name }): MixedAdapter => {

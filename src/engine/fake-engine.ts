@@ -198,7 +198,7 @@ function readMix(arrays: StepArrays, index: number): Mix {
       bans.push({ level: arrays.banLevel[ban]!, expert: arrays.banExpert[ban]! });
     }
     const handle = arrays.adapter[at]!;
-    expect(handle > (adapters.at(-1)?.handle ?? 0), "handles rise");
+    expect(handle > 0 && !adapters.some((it) => it.handle === handle), "handles, each once");
     const [scale, temperature] = [arrays.adapterScale[at]!, arrays.routerTemperature[at]!];
     adapters.push({ handle, scale, temperature, bans });
   }

@@ -202,7 +202,7 @@ export interface StepArrays {
   readonly routeStart: Int32Array;
   readonly routeLayers: Uint32Array; // limits.layerWords per sequence, one bit per layer
   readonly adapterStart: Int32Array;
-  readonly adapter: Int32Array; // rising within a sequence
+  readonly adapter: Int32Array; // each once within a sequence
   readonly adapterScale: Float32Array;
   readonly routerTemperature: Float32Array;
   readonly banStart: Int32Array;

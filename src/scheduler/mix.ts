@@ -12,7 +12,7 @@ export interface MixedAdapter {
   readonly bans: readonly Ban[]; // by level and expert, each once
 }
 
-/** The adapters whose deltas add up, by rising handles; none = the base alone. */
+/** The adapters whose deltas add up in this order, each once; none = the base alone. */
 export type Mix = readonly MixedAdapter[];
 
 export const BASE: Mix = [];

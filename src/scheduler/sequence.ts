@@ -26,7 +26,7 @@ export class Sequence {
   readonly seedHigh: number;
   /** Bias entries in the order that the engine gets them. */
   readonly biases: readonly (readonly [token: number, value: number])[];
-  /** Handles of those it goes through, rising; none = the base alone. */
+  /** Handles of those it goes through, in the order of its mix; none = the base alone. */
   readonly adapters: readonly number[];
   /** What its first page follows. */
   readonly root: PrefixId;
