@@ -2,6 +2,7 @@
 import { CommandError, type Terminal } from "./cli/command.js";
 import { COMMANDS } from "./cli/commands.js";
 import { nearest, UsageError } from "./cli/options.js";
+import { printableOn } from "./cli/printable.js";
 import { ModelError } from "./models/model-error.js";
 import { VERSION } from "./version.js";
 
@@ -69,8 +70,9 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
 
 /** Faults of input are one line; faults of ours keep their stack. */
 function report(error: unknown): number {
-  if (isInputFault(error)) terminal.complain(`smore: ${error.message}`);
-  else terminal.complain(`smore: ${error instanceof Error ? error.stack : String(error)}`);
+  const fault = error instanceof Error ? error.stack : String(error);
+  const text = `smore: ${isInputFault(error) ? error.message : fault}`;
+  terminal.complain(printableOn(process.stderr, text));
   return error instanceof UsageError ? 2 : 1;
 }
 

@@ -16,6 +16,9 @@ import { CTRL_C, CTRL_D, noTerminals, PseudoTerminal, UP } from "./support/pseud
 
 const REPLY = "Grüß dich! 👋";
 
+/** Fills the clipboard, clears the screen in one byte's sequence, and returns the cursor. */
+const HOSTILE = "a\u001b]52;c;eA==\u0007\u009b2J\u007fb\tc\nd";
+
 async function piped(args: readonly string[], input: string, env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [MAIN, "chat", ...args], {
     env: { ...process.env, ...env },
@@ -217,6 +220,40 @@ describe("smore chat at a terminal", { skip: noTerminals() }, () => {
     await terminal.type('"""one\r').shows(/… /);
     await terminal.type('two"""\r').shows(/👋[\s\S]*> /);
     assert.match(promptOf(generator.requests[0]!), /<user>one\ntwo\n/);
+  });
+
+  test("control characters in an answer are not the terminal's to follow", async (test) => {
+    const { terminal, url } = await chat(test, { reply: () => HOSTILE }, { NO_COLOR: "1" });
+    await terminal.shows(/> /);
+    const shown = await terminal.type("hi\r").shows(/b\tc\r\nd[\s\S]*the first after/);
+    assert.ok(
+      shown.includes("a\ufffd]52;c;eA==\ufffd\ufffd2J\ufffdb\tc\r\nd"),
+      JSON.stringify(shown),
+    );
+    terminal.type(CTRL_D);
+
+    const one = [process.execPath, MAIN, "chat", "--url", url, "hi"];
+    const shownAlone = await new PseudoTerminal(test, one).shows(/b\tc\r\nd/);
+    assert.ok(shownAlone.endsWith("a\ufffd]52;c;eA==\ufffd\ufffd2J\ufffdb\tc\r\nd"));
+    assert.equal(
+      (await piped(["--url", url], "hi")).out,
+      `${HOSTILE}\n`,
+      "a pipe gets what was said",
+    );
+  });
+
+  test("control characters in what a server complains of are not followed either", async (test) => {
+    const server = createServer((_, response) => {
+      response.writeHead(500, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: { message: HOSTILE, code: null, param: null } }));
+    }).listen(0, "127.0.0.1");
+    test.after(() => server.close());
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const one = [process.execPath, MAIN, "chat", "--url", url, "hi"];
+    const shown = await new PseudoTerminal(test, one).shows(/smore: .*b\tc\r\nd/);
+    assert.ok(shown.endsWith("smore: a\ufffd]52;c;eA==\ufffd\ufffd2J\ufffdb\tc\r\nd"));
+    assert.equal((await piped(["--url", url], "hi")).err, `smore: ${HOSTILE}\n`);
   });
 
   test("NO_COLOR turns colours off", async (test) => {

@@ -15,6 +15,7 @@ import {
   UsageError,
   type Values,
 } from "./options.js";
+import { printableOn } from "./printable.js";
 
 export const CHAT_OPTIONS = {
   url: text({
@@ -147,8 +148,9 @@ async function converse(
     const model = await chosenModel(server, values.to);
     const conversation = new Conversation(server, model, values.system, values);
     if (message === "") return await talk(conversation, terminal);
-    await conversation.ask(message, (text) => terminal.output.write(text), never);
-    terminal.output.write("\n");
+    const { output } = terminal;
+    await conversation.ask(message, (text) => output.write(printableOn(output, text)), never);
+    output.write("\n");
     return 0;
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;

@@ -1,6 +1,7 @@
 import { createInterface, type Interface } from "node:readline/promises";
 import { listModels, ServerError } from "../../client/server.js";
 import type { Terminal } from "../command.js";
+import { printable } from "../printable.js";
 import { CHAT_COMMANDS, runChatCommand } from "./commands.js";
 import { type Conversation, factsText } from "./conversation.js";
 import { historyFile, readHistory, writeHistory } from "./history.js";
@@ -50,7 +51,7 @@ class Talk {
   async run(): Promise<number> {
     const { accent, dim } = this.#style;
     this.#say(
-      `${accent(this.#conversation.model)} ${dim("/help lists the commands, ctrl-D leaves")}`,
+      `${accent(printable(this.#conversation.model))} ${dim("/help lists the commands, ctrl-D leaves")}`,
     );
     this.#prompt();
     for await (const line of this.#lines) {
@@ -89,7 +90,7 @@ class Talk {
   async #command(line: string): Promise<boolean> {
     try {
       const lines = await runChatCommand(line, this.#conversation);
-      for (const text of lines ?? []) this.#say(this.#style.dim(text));
+      for (const text of lines ?? []) this.#say(this.#style.dim(printable(text)));
       return lines !== null;
     } catch (error) {
       this.#complain(error);
@@ -100,10 +101,10 @@ class Talk {
   async #ask(message: string): Promise<void> {
     const answer = new AbortController();
     this.#answer = answer;
-    const write = (text: string) => this.#terminal.output.write(text);
+    const write = (text: string) => this.#terminal.output.write(printable(text));
     try {
       const facts = await this.#conversation.ask(message, write, answer.signal);
-      this.#say(`\n${this.#style.dim(factsText(facts))}`);
+      this.#say(`\n${this.#style.dim(printable(factsText(facts)))}`);
     } catch (error) {
       this.#say("");
       if (answer.signal.aborted) this.#say(this.#style.dim("stopped"));
@@ -116,7 +117,7 @@ class Talk {
   /** What the server refuses is told, and the chat goes on. */
   #complain(error: unknown): void {
     if (!(error instanceof ServerError)) throw error;
-    this.#say(this.#style.fault(error.message));
+    this.#say(this.#style.fault(printable(error.message)));
   }
 
   /** ctrl-C stops the answer or forgets the line, never the program. */
@@ -147,7 +148,8 @@ class Talk {
     const [, name] = /^\/model\s+(.*)$/.exec(line) ?? [];
     if (name !== undefined) {
       const models = await listModels(this.#conversation.server).catch(() => []);
-      return [models.map(({ id }) => id).filter((id) => id.startsWith(name)), name];
+      const names = models.map(({ id }) => id).filter((id) => printable(id) === id);
+      return [names.filter((id) => id.startsWith(name)), name];
     }
     const commands = Object.keys(CHAT_COMMANDS).map((command) => `/${command}`);
     return [line.startsWith("/") ? commands.filter((text) => text.startsWith(line)) : [], line];
