@@ -8,6 +8,7 @@ import {
   TraceFlags,
   trace,
 } from "@opentelemetry/api";
+import { getNumberFromEnv } from "@opentelemetry/core";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
 import {
@@ -21,7 +22,7 @@ import type { Attributes, OpenSpan, Tracing } from "./tracing.js";
 
 /** Spans by OpenTelemetry's SDK, sent by OTLP. Loaded only where traces are wanted. */
 
-export interface TracingOptions extends Omit<SpanQueueOptions, "exporter"> {
+export interface TracingOptions extends Omit<SpanQueueOptions, "exporter" | "timeoutMs"> {
   /** The collector's URL, without /v1/traces. */
   readonly endpoint: string;
   /** Share of the traces that begin here, 0 to 1. */
@@ -29,10 +30,24 @@ export interface TracingOptions extends Omit<SpanQueueOptions, "exporter"> {
   readonly version: string;
 }
 
+/** The longest that timers know. */
+const MOST_MS = 2 ** 31 - 1;
+
+/** As OpenTelemetry specifies it, in milliseconds. */
+function exportTimeout(): number {
+  const names = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+  const told = names.map((name) => getNumberFromEnv(name) ?? 0).find((ms) => ms > 0);
+  return Math.min(told ?? 10_000, MOST_MS);
+}
+
 /** OTEL_EXPORTER_OTLP_HEADERS and its kin, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES are the libraries' own to read. */
 export function startTracing({ endpoint, sampled, version, ...rest }: TracingOptions): Tracing {
-  const exporter = new OTLPTraceExporter({ url: `${endpoint}/v1/traces` });
-  const queue = new SpanQueue({ ...rest, exporter });
+  const timeoutMs = exportTimeout();
+  const exporter = new OTLPTraceExporter({
+    url: `${endpoint}/v1/traces`,
+    timeoutMillis: timeoutMs,
+  });
+  const queue = new SpanQueue({ ...rest, exporter, timeoutMs });
   void queue.warm();
   const provider = new TracerProvider({
     resource: resourceFromAttributes({

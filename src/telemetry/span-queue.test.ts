@@ -7,6 +7,7 @@ import { BATCHES, MOST_WAITING, SpanQueue } from "./span-queue.js";
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 const BATCH = BATCHES.first;
+const TIMEOUT_MS = 10_000;
 
 /** A queue before a collector that answers when it is told to; encoding a span takes `encodingMs`. */
 function queueBeforeCollector(encodingMs = 0.3) {
@@ -27,6 +28,7 @@ function queueBeforeCollector(encodingMs = 0.3) {
         counts.closed += 1;
       },
     },
+    timeoutMs: TIMEOUT_MS,
     sent: (spans) => {
       counts.sent += spans;
     },
@@ -39,11 +41,15 @@ function queueBeforeCollector(encodingMs = 0.3) {
     log: { warn: (_, message) => warnings.push(message) },
     now: () => time,
   });
-  const collectorAnswers = async (code: ExportResultCode) => {
+  /** What the collector said to the message in flight, for whenever it is heard. */
+  const takeAnswer = () => {
     const done = answer;
     answer = null;
     assert.ok(done, "the collector was asked");
-    done({ code });
+    return done;
+  };
+  const collectorAnswers = async (code: ExportResultCode) => {
+    takeAnswer()({ code });
     await turn();
     await turn();
   };
@@ -53,7 +59,7 @@ function queueBeforeCollector(encodingMs = 0.3) {
   const pace = (ms: number) => {
     encodingMs = ms;
   };
-  return { queue, messages, counts, warnings, collectorAnswers, end, pace };
+  return { queue, messages, counts, warnings, collectorAnswers, takeAnswer, end, pace };
 }
 
 test("a message holds at most a batch, and the next one waits for the answer", async () => {
@@ -111,6 +117,28 @@ test("a collector that does not take spans is told of once, until it takes some 
   for (const code of [FAILED, FAILED, SUCCESS, FAILED, FAILED]) await collectorAnswers(code);
   assert.deepEqual([counts.sent, counts.export, counts.queue], [BATCH, 4 * BATCH, 0]);
   assert.deepEqual(warnings, ["traces cannot be sent", "traces cannot be sent"]);
+});
+
+test("an answer that does not end is given up, and the next message goes out", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { messages, counts, warnings, collectorAnswers, takeAnswer, end } = queueBeforeCollector();
+  end(2 * BATCH);
+  await turn();
+  const late = takeAnswer();
+  context.mock.timers.tick(TIMEOUT_MS - 1);
+  assert.deepEqual([counts.export, messages.length], [0, 1]);
+  context.mock.timers.tick(1);
+  await turn();
+  await turn();
+  assert.deepEqual([counts.export, messages.length], [BATCH, 2]);
+  assert.deepEqual(warnings, ["traces cannot be sent"]);
+  late({ code: ExportResultCode.SUCCESS });
+  await turn();
+  assert.deepEqual([counts.sent, messages.length], [0, 2], "what comes late counts no more");
+  await collectorAnswers(ExportResultCode.SUCCESS);
+  assert.equal(counts.sent, messages[1]!.length);
+  context.mock.timers.tick(TIMEOUT_MS);
+  assert.equal(counts.export, BATCH, "an answered message has no deadline left");
 });
 
 test("closing sends what waits", async () => {

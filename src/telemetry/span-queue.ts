@@ -3,6 +3,8 @@ import type { ReadableSpan, SpanExporter, SpanProcessor } from "@opentelemetry/s
 
 export interface SpanQueueOptions {
   readonly exporter: SpanExporter;
+  /** What a collector may take for a message, to the end of its answer. */
+  readonly timeoutMs: number;
   /** Hears of spans that were sent, and of those that no collector will get. */
   readonly sent: (spans: number) => void;
   readonly dropped: (reason: DropReason, spans: number) => void;
@@ -117,12 +119,21 @@ export class SpanQueue implements SpanProcessor {
     const batch = this.#waiting.splice(0, this.#batch);
     if (batch.length === 0) return;
     this.#sending = true;
-    const { now = () => performance.now() } = this.#options;
+    const { exporter, timeoutMs, now = () => performance.now() } = this.#options;
     const began = now();
-    this.#options.exporter.export(batch, ({ code, error }) => {
+    let ended = false;
+    const end = (fault: string | null) => {
+      if (ended) return;
+      ended = true;
+      clearTimeout(deadline);
       this.#sending = false;
-      this.#told(batch.length, code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
+      this.#told(batch.length, fault);
       this.#goOn();
+    };
+    // The exporter itself waits for as long as an answer goes on.
+    const deadline = setTimeout(() => end(`no answer within ${timeoutMs} ms`), timeoutMs).unref();
+    exporter.export(batch, ({ code, error }) => {
+      end(code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
     });
     this.#encoded((now() - began) / 1000);
   }
