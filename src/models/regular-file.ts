@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs
 import { ModelError } from "./model-error.js";
 
 /**
- * Opens a file of a model for reading. A pipe or a device in its place would hold the event loop for
+ * Opens a file for reading, of a model or to train with. A pipe or a device in its place would hold the event loop for
  * ever: it is refused. Throws ModelError, and what the system says of a file that cannot be opened.
  */
 export function openRegularFile(path: string): number {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { readExamples } from "./data.js";
+import { LONGEST_LINE, readExamples } from "./data.js";
 
 const folder = mkdtempSync(join(tmpdir(), "smore-train-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -40,6 +41,23 @@ describe("a file of examples", () => {
       assert.throws(() => readExamples(file(all.join("\n"))), { name: "CommandError", message });
     });
   }
+
+  it("names the line that is far too long, also where there are few", () => {
+    const long = JSON.stringify({ prompt: "a".repeat(LONGEST_LINE), completion: "b" });
+    const message = new RegExp(`line 1: is ${long.length} characters long; at most 1048576`);
+    assert.throws(() => readExamples(file(long)), { name: "CommandError", message });
+  });
+
+  it("is no pipe and no device, which have no end", () => {
+    const pipe = join(folder, "pipe.jsonl");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [pipe, "/dev/zero", folder]) {
+      assert.throws(() => readExamples(path), {
+        name: "ModelError",
+        message: `${path}: is not a regular file`,
+      });
+    }
+  });
 
   it("is refused when it is too short or not UTF-8", () => {
     assert.throws(() => readExamples(file(lines(good.slice(1)))), /has 19 examples; at least 20/);

@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
+import { openRegularFile } from "../../models/regular-file.js";
 import { CommandError } from "../command.js";
 
 /** One line of the file: what the user says, and what the model is to answer. */
@@ -10,7 +11,10 @@ export interface Example {
 const FIELDS = ["prompt", "completion"] as const;
 const LEAST_EXAMPLES = 20;
 
-/** Reads a JSONL file of examples. Throws CommandError that names the first line that is wrong, and how. */
+/** No model's tokens are so long that training would take more; exact bounds are in tokens. */
+export const LONGEST_LINE = 1 << 20;
+
+/** Reads a JSONL file of examples. Throws CommandError that names the first line that is wrong, and how; ModelError for a pipe or device. */
 export function readExamples(path: string): Example[] {
   const lines = readText(path).split("\n");
   if (lines.at(-1) === "") lines.pop();
@@ -28,7 +32,7 @@ export function readExamples(path: string): Example[] {
 
 function readText(path: string): string {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  const bytes = readFileSync(path);
+  const bytes = readBytes(path);
   try {
     return decoder.decode(bytes);
   } catch {
@@ -36,7 +40,19 @@ function readText(path: string): string {
   }
 }
 
+function readBytes(path: string): Buffer {
+  const fd = openRegularFile(path);
+  try {
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function parseExample(line: string, fault: (what: string) => CommandError): Example {
+  if (line.length > LONGEST_LINE) {
+    throw fault(`is ${line.length} characters long; at most ${LONGEST_LINE} are read`);
+  }
   if (line.trim() === "") throw fault("is empty");
   let value: unknown;
   try {
