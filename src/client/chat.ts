@@ -39,9 +39,22 @@ export async function* streamChat(
 ): AsyncGenerator<ChatChunk> {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };
   const response = await ask(server, "/v1/chat/completions", body, signal);
+  const reader = response.body!.getReader();
+  try {
+    yield* readChunks(reader, signal, response.status);
+  } catch (error) {
+    reader.cancel().catch(() => {}); // what is wrong is told already
+    throw error;
+  }
+}
+
+async function* readChunks(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  signal: AbortSignal,
+  status: number,
+): AsyncGenerator<ChatChunk> {
   const events = new EventReader();
   const decoder = new TextDecoder();
-  const reader = response.body!.getReader();
   for (;;) {
     const piece = await reader.read().catch((error: unknown) => {
       if (signal.aborted) throw error;
@@ -50,8 +63,8 @@ export async function* streamChat(
     if (piece === null || piece.done) throw serverError(0, CUT_OFF);
     for (const data of events.push(decoder.decode(piece.value, { stream: true }))) {
       if (data === "[DONE]") return;
-      const chunk = parseJson<ChatChunk & { readonly error?: ErrorFields }>(data, response.status);
-      if (chunk.error !== undefined) throw serverError(response.status, chunk.error);
+      const chunk = parseJson<ChatChunk & { readonly error?: ErrorFields }>(data, status);
+      if (chunk.error !== undefined) throw serverError(status, chunk.error);
       yield chunk;
     }
   }
