@@ -211,7 +211,7 @@ class HttpServer implements Server {
     const { requestMs } = this.#options.limits;
     if (timeout === "") return requestMs;
     const asked = /^\d{1,6}(\.\d{1,9})?$/.test(timeout) ? 1000 * Number(timeout) : 0;
-    if (asked > 0) return Math.min(asked, requestMs ?? asked);
+    if (asked >= 1) return Math.min(asked, requestMs ?? asked);
     throw invalid("X-Request-Timeout", "a number of seconds from 0.001 to 999999", timeout);
   }
 
