@@ -90,7 +90,8 @@ class Reader {
     let at = from;
     let escaped = false;
     let byte = bytes[at];
-    while (byte !== QUOTE && (at < most || (byte! & 0xc0) === 0x80)) {
+    // A character has at most three bytes that continue it; more of them are none.
+    while (byte !== QUOTE && (at < most || (at < most + 3 && (byte! & 0xc0) === 0x80))) {
       if (byte === undefined || byte < 0x20) throw this.#fault();
       if (byte === BACKSLASH) {
         escaped = true;
