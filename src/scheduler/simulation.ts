@@ -1,7 +1,7 @@
 import { allowedToken, digestOf, FakeModel, sampleAfter } from "../engine/fake-engine.js";
 import type { StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
-import type { Mix, RouteWish } from "./mix.js";
+import { type Mix, mixOf, type RouteWish } from "./mix.js";
 import { type GenerateRequest, type GenerationEvent, GREEDY, type Origin } from "./request.js";
 import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import { hasPenalties, type Sequence } from "./sequence.js";
@@ -245,3 +245,15 @@ export class Simulation {
     this.#acquiring.push(...this.scheduler.adapters.toAcquire.splice(0));
   }
 }
+
+/** A request and a machine without anything odd. */
+export const plain: Job = {
+  prompt: [1, 2, 3],
+  mix: mixOf(0),
+  maxTokens: 8,
+  seed: 0,
+  penalties: false,
+  ignoreEos: true,
+  promptLogprobs: false,
+};
+export const roomy: Machine = { maxBatch: 4, maxRows: 64, pages: 64, maxPinned: 2 };
