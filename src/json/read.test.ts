@@ -12,8 +12,9 @@ function read(text: string | Buffer): { value: unknown; steps: number } {
   }
 }
 
-/** Both read the same, or both refuse. */
-function agree(text: string): void {
+/** Both read the same, or both refuse, what UTF-8 carries of `given`: no half of a surrogate pair. */
+function agree(given: string): void {
+  const text = Buffer.from(given).toString();
   let expected: unknown;
   try {
     expected = JSON.parse(text);
@@ -109,6 +110,16 @@ test("long texts of any escapes are read and refused as JSON.parse does", () => 
       agree(`"${whole.slice(0, cut)}${put}`);
     }),
   );
+});
+
+test("escapes that are none are refused before a long text is cut, whatever characters follow", () => {
+  for (const fault of ["\\", "\\u", "\\u0", "\\uD8", "\\u00e", "\\x"]) {
+    for (const unit of ["é", "€", "😀", "x"]) {
+      for (let at = (8 << 10) - 24; at < (8 << 10) + 12; at++) {
+        agree(`"${"x".repeat(at)}${fault}${unit.repeat(20)}"`);
+      }
+    }
+  }
 });
 
 test("what is no UTF-8 is refused", () => {

@@ -18,6 +18,7 @@ const LETTER_U = 0x75;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+const HEX4 = /^[\da-fA-F]{4}$/;
 const LITERALS = [
   ["true", true],
   ["false", false],
@@ -95,7 +96,7 @@ class Reader {
       if (byte === undefined || byte < 0x20) throw this.#fault();
       if (byte === BACKSLASH) {
         escaped = true;
-        at += bytes[at + 1] === LETTER_U ? 5 : 1;
+        at += escapeLength(bytes, at);
       }
       byte = bytes[++at];
     }
@@ -226,6 +227,12 @@ class Reader {
   #fault(): SyntaxError {
     return new SyntaxError(`no valid JSON at byte ${this.#at}`);
   }
+}
+
+/** Of what follows the backslash; none where it is no escape, which JSON.parse then refuses: it may not skip a part of a character. */
+function escapeLength(bytes: Buffer, at: number): number {
+  if (bytes[at + 1] !== LETTER_U) return bytes[at + 1]! < 0x80 ? 1 : 0;
+  return HEX4.test(bytes.toString("latin1", at + 2, at + 6)) ? 5 : 1;
 }
 
 const OWN = { configurable: true, enumerable: true, writable: true } as const;
