@@ -14,7 +14,7 @@ export function lint(write) {
 
 /** @param {boolean} write */
 function clangFormat(write) {
-  const files = filesBelow(join(root, "addon"), (file) => /\.(cc|h|inl)$/.test(file));
+  const files = filesBelow(join(root, "addon"), (file) => /\.(cc|cu|h|inl)$/.test(file));
   if (files.length === 0) return true;
   if (write) return run(clangFormatBinary(), ["-i", ...files]);
   const options = { encoding: /** @type {const} */ ("utf8"), maxBuffer: 1 << 28 };

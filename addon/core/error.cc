@@ -18,6 +18,8 @@ const char* error_code_name(ErrorCode code) {
       return "out_of_memory";
     case ErrorCode::kIo:
       return "io";
+    case ErrorCode::kDevice:
+      return "device";
   }
   return "unknown";
 }

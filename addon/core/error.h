@@ -15,6 +15,7 @@ enum class ErrorCode {
   kUnsupported,      // well formed, but not something this build serves
   kOutOfMemory,      // budget or machine too small; the message has the numbers
   kIo,               // the operating system refused; the message has path and errno text
+  kDevice,           // a GPU failed or is not there; the message has what it answered
 };
 
 // Thrown by core code for every fault of input. Messages name the file, tensor or field, what was

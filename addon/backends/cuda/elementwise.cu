@@ -1,0 +1,102 @@
+#include "backends/cuda/elementwise.h"
+
+#include <algorithm>
+
+#include "backends/cuda/warp.h"
+
+namespace smore::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kMostBlocks = 4096;
+
+unsigned blocks_for(int64_t count) {
+  return static_cast<unsigned>(std::min<int64_t>((count + kThreads - 1) / kThreads, kMostBlocks));
+}
+
+__device__ int64_t first_index() { return int64_t{blockIdx.x} * kThreads + threadIdx.x; }
+__device__ int64_t index_step() { return int64_t{gridDim.x} * kThreads; }
+
+// A block for each row.
+__global__ void __launch_bounds__(kThreads)
+    norm_kernel(const float* x, const float* weight, int width, float eps, float* y) {
+  __shared__ float scratch[kThreads / kWarpSize];
+  const float* row = x + int64_t{blockIdx.x} * width;
+  float* out = y + int64_t{blockIdx.x} * width;
+  float squares = 0;
+  for (int i = threadIdx.x; i < width; i += kThreads) squares = fmaf(row[i], row[i], squares);
+  squares = block_sum(squares, scratch);
+  // Squares beyond float32 count as infinite: the row overflowed.
+  const float scale = squares <= 3.4028235e38f ? 1.0f / sqrtf(squares / width + eps) : nanf("");
+  for (int i = threadIdx.x; i < width; i += kThreads) out[i] = row[i] * scale * weight[i];
+}
+
+__device__ float silu(float x) { return x / (1.0f + expf(-x)); }
+
+__device__ float gelu_tanh(float x) {
+  constexpr float kRootTwoOverPi = 0.7978845608028654f;
+  const float inner = kRootTwoOverPi * fmaf(0.044715f * x * x, x, x);
+  return 0.5f * x * (1.0f + tanhf(inner));
+}
+
+template <Activation kActivation>
+__global__ void gated_kernel(const float* gate_up, int64_t count, int width, float* y) {
+  for (int64_t i = first_index(); i < count; i += index_step()) {
+    const int64_t row = i / width;
+    const float gate = gate_up[i + row * width];
+    const float up = gate_up[i + (row + 1) * width];
+    y[i] = (kActivation == Activation::kSilu ? silu(gate) : gelu_tanh(gate)) * up;
+  }
+}
+
+__global__ void add_kernel(float* x, const float* y, int64_t count) {
+  for (int64_t i = first_index(); i < count; i += index_step()) x[i] += y[i];
+}
+
+__global__ void softcap_kernel(float cap, float* x, int64_t count) {
+  for (int64_t i = first_index(); i < count; i += index_step()) x[i] = cap * tanhf(x[i] / cap);
+}
+
+// One thread moves a column of all rows, in order: a row may be written where another was read.
+__global__ void gather_kernel(const float* x, const int32_t* rows, int count, int64_t width,
+                              float* y) {
+  const int64_t column = first_index();
+  if (column >= width) return;
+  for (int i = 0; i < count; ++i) y[i * width + column] = x[rows[i] * width + column];
+}
+
+}  // namespace
+
+void rms_norm(const float* x, const float* weight, int rows, int width, float eps, float* y,
+              const Stream& stream) {
+  if (rows == 0) return;
+  launch(norm_kernel, rows, kThreads, 0, stream, x, weight, width, eps, y);
+}
+
+void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
+                      float* y, const Stream& stream) {
+  const int64_t count = int64_t{rows} * ffn_width;
+  if (count == 0) return;
+  const auto kernel = activation == Activation::kSilu ? gated_kernel<Activation::kSilu>
+                                                      : gated_kernel<Activation::kGeluTanh>;
+  launch(kernel, blocks_for(count), kThreads, 0, stream, gate_up, count, ffn_width, y);
+}
+
+void add(float* x, const float* y, int64_t count, const Stream& stream) {
+  if (count == 0) return;
+  launch(add_kernel, blocks_for(count), kThreads, 0, stream, x, y, count);
+}
+
+void softcap(float cap, float* x, int64_t count, const Stream& stream) {
+  if (count == 0) return;
+  launch(softcap_kernel, blocks_for(count), kThreads, 0, stream, cap, x, count);
+}
+
+void gather_rows(const float* x, const int32_t* rows, int count, int64_t width, float* y,
+                 const Stream& stream) {
+  if (count == 0) return;
+  const auto blocks = static_cast<unsigned>((width + kThreads - 1) / kThreads);
+  launch(gather_kernel, blocks, kThreads, 0, stream, x, rows, count, width, y);
+}
+
+}  // namespace smore::cuda

@@ -1,0 +1,158 @@
+#include "backends/cuda/emulated/block.h"
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "backends/cuda/emulated/fibre_switch.h"
+#include "core/check.h"
+
+namespace smore::cuda::emulated {
+
+Thread* running = nullptr;
+Index3 block_index, block_size, grid_size;
+std::byte* shared_bytes = nullptr;
+
+namespace {
+
+constexpr size_t kStack = 64 * 1024;
+constexpr unsigned kMostThreads = 1024;
+constexpr int kUnset = 0xff;  // four such bytes are a NaN
+
+enum class State { kReady, kAtBarrier, kInExchange, kEnded };
+
+struct Fibre {
+  Thread thread;
+  State state = State::kReady;
+  void* stack = nullptr;  // where to switch to
+};
+
+struct Warp {
+  unsigned wanted = 0;   // lanes of the exchange that has begun; 0 = none
+  unsigned arrived = 0;  // of these
+  int turn = 0;          // the slot that it fills
+  std::byte values[2][kWarp][kMostExchanged];
+};
+
+// The one block that runs. Owned by the thread that holds the emulated device.
+struct Block {
+  std::vector<std::unique_ptr<std::byte[]>> stacks;
+  std::vector<Fibre> fibres;
+  std::vector<Warp> warps;
+  const std::function<void()>* kernel = nullptr;
+  void* scheduler = nullptr;  // its stack
+  int left = 0;               // threads that have not ended
+  int at_barrier = 0;
+};
+
+Block block;
+
+Fibre& running_fibre() { return reinterpret_cast<Fibre&>(*running); }
+
+void leave() { smore_switch_fibre(&running_fibre().stack, block.scheduler); }
+
+void open_barrier() {
+  if (block.left == 0 || block.at_barrier < block.left) return;
+  block.at_barrier = 0;
+  for (Fibre& fibre : block.fibres) {
+    if (fibre.state == State::kAtBarrier) fibre.state = State::kReady;
+  }
+}
+
+void run_thread() {
+  (*block.kernel)();
+  running_fibre().state = State::kEnded;
+  --block.left;
+  open_barrier();
+  for (;;) leave();
+}
+
+void prepare_block(unsigned threads) {
+  block.fibres.assign(threads, {});
+  block.warps.assign((threads + kWarp - 1) / kWarp, {});
+  block.left = static_cast<int>(threads);
+  block.at_barrier = 0;
+  while (block.stacks.size() < threads) {
+    block.stacks.push_back(std::make_unique_for_overwrite<std::byte[]>(kStack));
+  }
+  for (unsigned i = 0; i < threads; ++i) {
+    Fibre& fibre = block.fibres[i];
+    fibre.thread.thread_index = {i % block_size.x, i / block_size.x % block_size.y,
+                                 i / (block_size.x * block_size.y)};
+    fibre.thread.lane = static_cast<int>(i % kWarp);
+    fibre.thread.warp = static_cast<int>(i / kWarp);
+    fibre.stack = prepare_fibre(block.stacks[i].get(), kStack, run_thread);
+  }
+}
+
+void run_block(bool rising) {
+  const size_t threads = block.fibres.size();
+  while (block.left > 0) {
+    bool moved = false;
+    for (size_t i = 0; i < threads; ++i) {
+      Fibre& fibre = block.fibres[rising ? i : threads - 1 - i];
+      if (fibre.state != State::kReady) continue;
+      moved = true;
+      running = &fibre.thread;
+      smore_switch_fibre(&block.scheduler, fibre.stack);
+    }
+    SMORE_CHECK(moved, "threads of a block wait for each other at different places");
+  }
+  running = nullptr;
+}
+
+}  // namespace
+
+Exchanged exchange(unsigned mask, const void* value, size_t bytes) {
+  Fibre& fibre = running_fibre();
+  Warp& warp = block.warps[fibre.thread.warp];
+  const unsigned lane = 1u << fibre.thread.lane;
+  SMORE_CHECK(bytes <= kMostExchanged, "more bytes than an exchange of lanes holds");
+  SMORE_CHECK((mask & lane) != 0, "a lane exchanges values under a mask that leaves it out");
+  SMORE_CHECK(warp.wanted == 0 || warp.wanted == mask, "lanes exchange values under two masks");
+  warp.wanted = mask;
+  const int turn = warp.turn;
+  std::memcpy(warp.values[turn][fibre.thread.lane], value, bytes);
+  warp.arrived |= lane;
+  if (warp.arrived != mask) {
+    fibre.state = State::kInExchange;
+    leave();
+    return warp.values[turn];
+  }
+  warp.wanted = warp.arrived = 0;
+  warp.turn ^= 1;
+  for (int other = 0; other < kWarp; ++other) {
+    if ((mask >> other & 1) == 0 || other == fibre.thread.lane) continue;
+    block.fibres[size_t{kWarp} * fibre.thread.warp + other].state = State::kReady;
+  }
+  return warp.values[turn];
+}
+
+void block_barrier() {
+  running_fibre().state = State::kAtBarrier;
+  ++block.at_barrier;
+  open_barrier();
+  leave();
+}
+
+void run_blocks(Index3 grid, Index3 size, size_t shared, const std::function<void()>& kernel) {
+  static bool rising = false;
+  const unsigned threads = size.x * size.y * size.z;
+  SMORE_CHECK(threads > 0 && threads <= kMostThreads, "a block of no or of too many threads");
+  grid_size = grid;
+  block_size = size;
+  block.kernel = &kernel;
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(shared);  // aligned to 16
+  shared_bytes = memory.get();
+  for (block_index.z = 0; block_index.z < grid.z; ++block_index.z) {
+    for (block_index.y = 0; block_index.y < grid.y; ++block_index.y) {
+      for (block_index.x = 0; block_index.x < grid.x; ++block_index.x) {
+        std::memset(shared_bytes, kUnset, shared);
+        prepare_block(threads);
+        run_block(rising = !rising);
+      }
+    }
+  }
+}
+
+}  // namespace smore::cuda::emulated

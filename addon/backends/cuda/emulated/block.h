@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+// Runs the blocks of a launch on the host: a fibre for each thread of a block, blocks one after the
+// other. A fibre runs until it must wait for others, so threads that lack a barrier see values of
+// before it. Threads start in rising order in one block and in falling order in the next: what
+// works by the order alone fails in one of them.
+
+namespace smore::cuda::emulated {
+
+struct Index3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+struct Thread {
+  Index3 thread_index;
+  int lane = 0;
+  int warp = 0;
+};
+
+// Of the running kernel; null outside.
+extern Thread* running;
+extern Index3 block_index, block_size, grid_size;
+extern std::byte* shared_bytes;
+
+inline constexpr int kWarp = 32;
+inline constexpr size_t kMostExchanged = 32;  // bytes of a thread in one exchange
+
+// What every lane of a warp gave to an exchange, valid until the thread's next but one.
+using Exchanged = const std::byte (*)[kMostExchanged];
+
+// Waits until all lanes of the mask have called it with this mask, and returns what they gave.
+Exchanged exchange(unsigned mask, const void* value, size_t bytes);
+
+// Waits for all threads of the block that have not ended.
+void block_barrier();
+
+void run_blocks(Index3 grid, Index3 block, size_t shared, const std::function<void()>& kernel);
+
+}  // namespace smore::cuda::emulated

@@ -1,0 +1,190 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+
+#include "backends/cuda/emulated/block.h"
+#include "backends/cuda/emulated/memory.h"
+#include "backends/cuda/emulated/streams.h"
+#include "backends/cuda/runtime.h"
+#include "core/dtype.h"
+
+// The words of a kernel for a host compiler: what runtime/device.h and CUDA itself give to nvcc, as
+// far as the kernels use it.
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static  // blocks run one after the other
+#define __align__(bytes) alignas(bytes)
+#define threadIdx (::smore::cuda::emulated::running->thread_index)
+#define blockIdx (::smore::cuda::emulated::block_index)
+#define blockDim (::smore::cuda::emulated::block_size)
+#define gridDim (::smore::cuda::emulated::grid_size)
+
+namespace smore::cuda {
+
+using std::max;
+using std::min;
+
+struct dim3 : emulated::Index3 {
+  dim3(unsigned across = 1, unsigned down = 1, unsigned deep = 1)
+      : emulated::Index3{across, down, deep} {}
+};
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline int2 make_int2(int x, int y) { return {x, y}; }
+
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            const Stream& stream, Arguments&&... arguments) {
+  emulated::enqueue(
+      stream, [=, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] {
+        const emulated::OpenMemory opened;
+        emulated::run_blocks(grid, block, shared_bytes, [&] { std::apply(kernel, values); });
+      });
+}
+
+template <class... Parameters>
+void allow_shared(void (*)(Parameters...), size_t) {}
+
+inline std::byte* shared_memory() { return emulated::shared_bytes; }
+
+inline void __syncthreads() { emulated::block_barrier(); }
+
+inline void __syncwarp(unsigned mask = 0xffffffffu) { emulated::exchange(mask, &mask, 0); }
+
+template <class T>
+T exchanged(emulated::Exchanged values, int lane) {
+  T value;
+  std::memcpy(&value, values[lane], sizeof value);
+  return value;
+}
+
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = emulated::kWarp) {
+  const int lane = emulated::running->lane;
+  const auto values = emulated::exchange(mask, &value, sizeof value);
+  return exchanged<T>(values, lane / width * width + source % width);
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = emulated::kWarp) {
+  const int lane = emulated::running->lane;
+  const auto values = emulated::exchange(mask, &value, sizeof value);
+  const int source = lane ^ bits;
+  return exchanged<T>(values, source / width == lane / width ? source : lane);
+}
+
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, int by, int width = emulated::kWarp) {
+  const int lane = emulated::running->lane;
+  const auto values = emulated::exchange(mask, &value, sizeof value);
+  return exchanged<T>(values, lane % width + by < width ? lane + by : lane);
+}
+
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, int by, int width = emulated::kWarp) {
+  const int lane = emulated::running->lane;
+  const auto values = emulated::exchange(mask, &value, sizeof value);
+  return exchanged<T>(values, lane % width >= by ? lane - by : lane);
+}
+
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  const auto values = emulated::exchange(mask, &predicate, sizeof predicate);
+  unsigned votes = 0;
+  for (int lane = 0; lane < emulated::kWarp; ++lane) {
+    if ((mask >> lane & 1) != 0 && exchanged<int>(values, lane) != 0) votes |= 1u << lane;
+  }
+  return votes;
+}
+
+inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline int __all_sync(unsigned mask, int predicate) {
+  return __ballot_sync(mask, predicate) == mask;
+}
+
+template <class T>
+T atomicAdd(T* at, T value) {
+  const T old = *at;
+  *at = old + value;
+  return old;
+}
+
+template <class T>
+T atomicMax(T* at, T value) {
+  const T old = *at;
+  *at = std::max(old, value);
+  return old;
+}
+
+template <class T>
+T atomicMin(T* at, T value) {
+  const T old = *at;
+  *at = std::min(old, value);
+  return old;
+}
+
+inline unsigned atomicOr(unsigned* at, unsigned value) {
+  const unsigned old = *at;
+  *at = old | value;
+  return old;
+}
+
+template <class T>
+T atomicCAS(T* at, T expected, T value) {
+  const T old = *at;
+  if (old == expected) *at = value;
+  return old;
+}
+
+inline void __threadfence() {}
+
+template <class T>
+T __ldg(const T* at) {
+  return *at;
+}
+
+inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline int __ffs(int bits) {
+  return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
+}
+inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
+inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+
+inline float half_bits_to_float(uint16_t bits) { return half_to_float(bits); }
+inline uint16_t float_to_half_bits(float value) { return float_to_half(value); }
+
+}  // namespace smore::cuda

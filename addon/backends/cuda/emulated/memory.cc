@@ -1,0 +1,104 @@
+#include "backends/cuda/emulated/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <map>
+
+#include "core/check.h"
+
+namespace smore::cuda::emulated {
+namespace {
+
+constexpr size_t kAlignment = 256;
+constexpr size_t kFence = 256;  // bytes after a block
+constexpr int kUnset = 0xff;    // four such bytes are a NaN
+
+struct Memory {
+  Memory() {
+    void* mapped =
+        mmap(nullptr, kMemoryBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    SMORE_CHECK(mapped != MAP_FAILED, "no address space for the emulated device");
+    base = static_cast<std::byte*>(mapped);
+  }
+
+  std::byte* base = nullptr;
+  int open = 0;                     // how many OpenMemory live
+  std::map<size_t, size_t> blocks;  // offset -> bytes asked for
+};
+
+Memory& memory() {
+  static Memory the;
+  return the;
+}
+
+void protect(int protection) {
+  SMORE_CHECK(mprotect(memory().base, kMemoryBytes, protection) == 0,
+              "the emulated device's memory cannot be opened");
+}
+
+size_t taken(size_t bytes) { return (bytes + kFence + kAlignment - 1) / kAlignment * kAlignment; }
+
+bool overlaps(const void* data, size_t bytes) {
+  const auto* begin = static_cast<const std::byte*>(data);
+  return begin + bytes > memory().base && begin < memory().base + kMemoryBytes;
+}
+
+}  // namespace
+
+std::byte* allocate(size_t bytes) {
+  Memory& m = memory();
+  size_t at = 0;
+  for (const auto& [offset, size] : m.blocks) {
+    if (at + taken(bytes) <= offset) break;
+    at = offset + taken(size);
+  }
+  if (taken(bytes) > kMemoryBytes || at > kMemoryBytes - taken(bytes)) return nullptr;
+  m.blocks[at] = bytes;
+  const OpenMemory opened;
+  std::memset(m.base + at, kUnset, taken(bytes));
+  return m.base + at;
+}
+
+void release(std::byte* data) {
+  Memory& m = memory();
+  const auto found = m.blocks.find(static_cast<size_t>(data - m.base));
+  SMORE_CHECK(found != m.blocks.end(), "memory is freed that was not allocated");
+  const OpenMemory opened;
+  std::byte* end = data + found->second;
+  SMORE_CHECK(std::all_of(end, data + taken(found->second),
+                          [](std::byte b) { return b == std::byte{kUnset}; }),
+              "a kernel wrote behind the end of its memory");
+  m.blocks.erase(found);
+}
+
+size_t free_bytes() {
+  size_t used = 0;
+  for (const auto& [offset, size] : memory().blocks) used += taken(size);
+  return kMemoryBytes - used;
+}
+
+OpenMemory::OpenMemory() {
+  if (memory().open++ == 0) protect(PROT_READ | PROT_WRITE);
+}
+
+OpenMemory::~OpenMemory() {
+  if (--memory().open == 0) protect(PROT_NONE);
+}
+
+void require_on_device(const void* data, size_t bytes) {
+  Memory& m = memory();
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(data) - m.base);
+  auto found = m.blocks.upper_bound(offset);
+  SMORE_CHECK(found != m.blocks.begin(), "a copy leaves the device's memory");
+  --found;
+  SMORE_CHECK(offset + bytes <= found->first + found->second, "a copy leaves its memory");
+}
+
+void require_on_host(const void* data, size_t bytes) {
+  SMORE_CHECK(!overlaps(data, bytes), "host memory of a copy is the device's");
+}
+
+}  // namespace smore::cuda::emulated

@@ -1,0 +1,200 @@
+#include "backends/cuda/runtime.h"
+
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <set>
+
+#include "backends/cuda/emulated/memory.h"
+#include "backends/cuda/emulated/streams.h"
+#include "core/check.h"
+#include "core/error.h"
+#include "core/memory_text.h"
+
+namespace smore::cuda {
+namespace {
+
+// One thing at a time happens on the emulated device, whoever asked for it.
+std::recursive_mutex& mutex() {
+  static std::recursive_mutex the;
+  return the;
+}
+
+constexpr size_t kSharedPerBlock = 227 * 1024;  // as on sm_90
+
+}  // namespace
+
+struct Stream::State {
+  std::deque<std::function<void()>> work;
+
+  // An item may wait for another stream, but not for this one: it stands before what it waits for.
+  void run(const std::function<bool()>& enough) {
+    while (!enough() && !work.empty()) {
+      const std::function<void()> next = std::move(work.front());
+      work.pop_front();
+      next();
+    }
+  }
+  void run_all() {
+    run([] { return false; });
+  }
+};
+
+// Records are counted: a wait is for the last one before it.
+struct Event::State {
+  std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
+  uint64_t recorded = 0;
+  Stream::State* stream = nullptr;  // of the last record
+};
+
+namespace {
+
+std::set<Stream::State*>& streams() {
+  static std::set<Stream::State*> all;
+  return all;
+}
+
+void run_everything() {
+  for (Stream::State* stream : streams()) stream->run_all();
+}
+
+}  // namespace
+
+namespace emulated {
+
+void enqueue(const Stream& stream, std::function<void()> work) {
+  const std::lock_guard lock(mutex());
+  stream.state().work.push_back(std::move(work));
+}
+
+}  // namespace emulated
+
+int device_count() { return 1; }
+
+void use_device(int device) {
+  if (device == 0) return;
+  throw Error(ErrorCode::kDevice, "CUDA: choice of the device: there is one emulated device, 0");
+}
+
+DeviceFacts device_facts(int device) {
+  use_device(device);
+  const std::lock_guard lock(mutex());
+  return {.name = "emulated",
+          .major = 9,
+          .minor = 0,
+          .processors = 2,
+          .shared_per_block = kSharedPerBlock,
+          .total_memory = emulated::kMemoryBytes,
+          .free_memory = emulated::free_bytes()};
+}
+
+DeviceMemory::DeviceMemory(size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const std::lock_guard lock(mutex());
+  data_ = emulated::allocate(bytes);
+  if (data_ != nullptr) return;
+  throw Error(ErrorCode::kOutOfMemory, "the device has no " + memory_text(bytes) +
+                                           " in one piece; " + memory_text(emulated::free_bytes()) +
+                                           " of " + memory_text(emulated::kMemoryBytes) +
+                                           " of the device are free");
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (data_ == nullptr) return;
+  const std::lock_guard lock(mutex());
+  run_everything();
+  emulated::release(data_);
+}
+
+PinnedMemory::PinnedMemory(size_t bytes)
+    : data_(bytes > 0 ? new std::byte[bytes] : nullptr), bytes_(bytes) {}
+
+PinnedMemory::~PinnedMemory() {
+  if (data_ == nullptr) return;
+  const std::lock_guard lock(mutex());
+  run_everything();
+  delete[] data_;
+}
+
+Stream::Stream() : state_(std::make_unique<State>()) {
+  const std::lock_guard lock(mutex());
+  streams().insert(state_.get());
+}
+
+Stream::~Stream() {
+  const std::lock_guard lock(mutex());
+  state_->run_all();
+  streams().erase(state_.get());
+}
+
+void Stream::synchronize() const {
+  const std::lock_guard lock(mutex());
+  state_->run_all();
+}
+
+Event::Event() : state_(std::make_unique<State>()) {}
+
+Event::~Event() = default;
+
+void Event::record(const Stream& stream) {
+  const std::lock_guard lock(mutex());
+  state_->stream = &stream.state();
+  emulated::enqueue(stream, [done = state_->done, turn = ++state_->recorded] { *done = turn; });
+}
+
+void Event::make_wait(const Stream& stream) const {
+  const std::lock_guard lock(mutex());
+  if (reached()) return;
+  emulated::enqueue(stream, [done = state_->done, turn = state_->recorded, on = state_->stream] {
+    const auto reached = [&] { return *done >= turn; };
+    if (!reached()) on->run(reached);
+    SMORE_CHECK(reached(), "streams wait for each other");
+  });
+}
+
+bool Event::reached() const {
+  const std::lock_guard lock(mutex());
+  return *state_->done >= state_->recorded;
+}
+
+void Event::synchronize() const {
+  const std::lock_guard lock(mutex());
+  if (!reached()) state_->stream->run([this] { return reached(); });
+}
+
+void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
+  emulated::require_on_device(to, bytes);
+  emulated::require_on_host(from, bytes);
+  emulated::enqueue(stream, [=] {
+    const emulated::OpenMemory opened;
+    std::memcpy(to, from, bytes);
+  });
+}
+
+void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
+  emulated::require_on_host(to, bytes);
+  emulated::require_on_device(from, bytes);
+  emulated::enqueue(stream, [=] {
+    const emulated::OpenMemory opened;
+    std::memcpy(to, from, bytes);
+  });
+}
+
+void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream) {
+  emulated::require_on_device(to, bytes);
+  emulated::require_on_device(from, bytes);
+  emulated::enqueue(stream, [=] {
+    const emulated::OpenMemory opened;
+    std::memcpy(to, from, bytes);
+  });
+}
+
+void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
+  emulated::require_on_device(to, bytes);
+  emulated::enqueue(stream, [=] {
+    const emulated::OpenMemory opened;
+    std::memset(to, value, bytes);
+  });
+}
+
+}  // namespace smore::cuda

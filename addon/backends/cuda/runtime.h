@@ -1,0 +1,127 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+// What the host asks of a device, and nothing of CUDA's own headers: runtime/ is the CUDA runtime,
+// emulated/ the same on the host. Everything throws Error(kDevice), or Error(kOutOfMemory) where
+// memory is short, with what was asked and what the device answered.
+
+namespace smore::cuda {
+
+struct DeviceFacts {
+  std::string name;             // "NVIDIA H200"
+  int major = 0, minor = 0;     // compute capability
+  int processors = 0;           // multiprocessors
+  size_t shared_per_block = 0;  // bytes that a block may ask for at launch
+  size_t total_memory = 0;
+  size_t free_memory = 0;  // now
+};
+
+// How many devices can be used: 0 without a driver.
+int device_count();
+
+// Makes a device the calling thread's, which every thread that uses one does first.
+void use_device(int device);
+DeviceFacts device_facts(int device);
+
+// Bytes on the device, aligned to 256. They go when every stream has passed what may use them.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  explicit DeviceMemory(size_t bytes);
+  ~DeviceMemory();
+  DeviceMemory(DeviceMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// Bytes on the host that a device copies from and to without stopping anybody.
+class PinnedMemory {
+ public:
+  PinnedMemory() = default;
+  explicit PinnedMemory(size_t bytes);
+  ~PinnedMemory();
+  PinnedMemory(PinnedMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// Work that a device does in order, beside other streams. The host goes on.
+class Stream {
+ public:
+  Stream();
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Returns when everything so far is done. Throws what went wrong on the device meanwhile.
+  void synchronize() const;
+
+  struct State;  // the twin's own
+  State& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// A point in a stream's work, for other streams and the host to wait for. Before the first record
+// it counts as reached.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record(const Stream& stream);
+  void make_wait(const Stream& stream) const;  // what is put on the stream after this
+  bool reached() const;
+  void synchronize() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Copies in a stream's order. Host memory must stay as it is until the stream has passed.
+void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream);
+void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream);
+void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream);
+void fill_bytes(void* to, int value, size_t bytes, const Stream& stream);
+
+}  // namespace smore::cuda

@@ -1,0 +1,48 @@
+# The CUDA backend, twice from one source: smore_cuda by nvcc for devices, smore_cuda_emulated by the
+# host's compiler for tests. Object libraries, one of which (or smore_no_cuda) a program links.
+file(GLOB SMORE_CUDA_SOURCES CONFIGURE_DEPENDS addon/backends/cuda/*.cc addon/backends/cuda/*.cu)
+
+set(SMORE_CUDA AUTO CACHE STRING "GPUs: ON, OFF, or AUTO = where nvcc 12 or later is found")
+set_property(CACHE SMORE_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(SMORE_HAS_CUDA OFF)
+if(NOT SMORE_CUDA STREQUAL "OFF" AND NOT CMAKE_CROSSCOMPILING AND NOT SMORE_SANITIZE)
+  # PTX of the newest lets later devices compile it for themselves.
+  set(CMAKE_CUDA_ARCHITECTURES "80-real;90" CACHE STRING "")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12)
+      set(SMORE_HAS_CUDA ON)
+    endif()
+  endif()
+  if(SMORE_CUDA STREQUAL "ON" AND NOT SMORE_HAS_CUDA)
+    message(FATAL_ERROR "SMORE_CUDA=ON needs nvcc 12 or later, and CMake found ${CMAKE_CUDA_COMPILER}")
+  endif()
+endif()
+
+if(SMORE_HAS_CUDA)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # which CMake before 3.26 does not know
+  add_library(smore_cuda OBJECT ${SMORE_CUDA_SOURCES} addon/backends/cuda/runtime/runtime.cu)
+  target_include_directories(smore_cuda PRIVATE addon addon/backends/cuda/runtime)
+  # The runtime is linked statically, and looks for the driver when it is first asked: a program
+  # starts where there is none.
+  set_target_properties(smore_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+  target_compile_options(smore_cuda PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wextra>)
+  if(SMORE_WERROR)
+    target_compile_options(smore_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+                                              $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+  endif()
+endif()
+
+# One fibre per thread of a block needs a switch of stacks written for the machine.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(SMORE_FIBRES x86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(SMORE_FIBRES arm64)
+endif()
+if(SMORE_FIBRES)
+  add_subdirectory(addon/backends/cuda/emulated)
+endif()
