@@ -13,6 +13,9 @@
 
 namespace smore {
 
+class AdapterStep;
+class ExpertCache;
+
 // A weight matrix in the layout that its backend's kernels read. Made once at load by pack().
 class Matrix {
  public:
@@ -79,6 +82,9 @@ class Backend {
   virtual std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) = 0;
   virtual std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
                                                  int pages) = 0;
+
+  // How adapters are computed here, from what `host` holds.
+  virtual std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host) = 0;
 
   // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
   virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale,

@@ -1,5 +1,7 @@
 #include "engine/profile.h"
 
+#include "residual/adapter_step.h"
+
 namespace smore {
 
 void Profile::add(Stage stage, double seconds, double bytes, double operations) {
@@ -45,6 +47,10 @@ std::unique_ptr<RotaryTable> ProfiledBackend::make_rotary(const ModelConfig& con
 std::unique_ptr<KvCache> ProfiledBackend::make_kv_cache(int layers, const AttentionShape& shape,
                                                         int pages) {
   return inner_.make_kv_cache(layers, shape, pages);
+}
+
+std::unique_ptr<AdapterStep> ProfiledBackend::make_adapter_step(ExpertCache& host) {
+  return inner_.make_adapter_step(host);
 }
 
 void ProfiledBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,

@@ -9,7 +9,7 @@
 #include "experts/cache.h"
 #include "residual/adapter.h"
 #include "residual/adapter_file.h"
-#include "residual/step.h"
+#include "residual/adapter_step.h"
 
 namespace smore {
 
@@ -18,7 +18,7 @@ struct Adapters::Impl {
       : base(base),
         options(options),
         cache({options.memory_budget, options.max_resident}),
-        step(backend, cache) {}
+        step(backend.make_adapter_step(cache)) {}
 
   std::shared_ptr<Adapter> find(int handle) const {
     const std::lock_guard lock(mutex);
@@ -36,7 +36,7 @@ struct Adapters::Impl {
   std::map<int, std::shared_ptr<Adapter>> adapters;
   int next_handle = 1;
   ExpertCache cache;
-  ResidualStep step;
+  std::unique_ptr<AdapterStep> step;
 };
 
 Adapters::Adapters(const ModelConfig& base, const AdapterOptions& options, Backend& backend)
@@ -55,6 +55,12 @@ int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
   const int handle = impl_->next_handle;
   auto adapter = std::make_shared<Adapter>(handle, std::move(plan));
   impl_->cache.add(handle, adapter, name);
+  try {
+    impl_->step->add(adapter, name);
+  } catch (...) {
+    impl_->cache.remove(handle);
+    throw;
+  }
   impl_->adapters[handle] = std::move(adapter);
   impl_->next_handle += 1;
   return handle;
@@ -62,15 +68,31 @@ int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
 
 AdapterInfo Adapters::info(int handle) const { return impl_->find(handle)->plan().info; }
 
-bool Adapters::acquire(int handle) { return impl_->cache.acquire(handle); }
+bool Adapters::acquire(int handle) {
+  if (!impl_->cache.acquire(handle)) return false;
+  bool acquired = false;
+  try {
+    acquired = impl_->step->acquire(handle);
+  } catch (...) {
+    impl_->cache.release(handle);
+    throw;
+  }
+  if (!acquired) impl_->cache.release(handle);
+  return acquired;
+}
 
-void Adapters::release(int handle) { impl_->cache.release(handle); }
+void Adapters::release(int handle) {
+  impl_->cache.release(handle);
+  impl_->step->release(handle);
+}
 
 bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); }
 
 void Adapters::remove(int handle) {
   const std::lock_guard lock(impl_->mutex);
-  if (impl_->adapters.erase(handle) > 0) impl_->cache.remove(handle);
+  if (impl_->adapters.erase(handle) == 0) return;
+  impl_->cache.remove(handle);
+  impl_->step->remove(handle);
 }
 
 void Adapters::require_usable(int handle, const RouterControl* control) const {
@@ -110,7 +132,7 @@ int64_t Adapters::routes(int handle, const uint32_t* layers) const {
 std::vector<int> Adapters::apply(int layer, std::span<const SiteOutput> outputs,
                                  const AdapterRows& rows, const float* x, int x_width) {
   if (rows.groups.empty()) return {};
-  return impl_->step.run(layer, outputs, rows, x, x_width);
+  return impl_->step->run(layer, outputs, rows, x, x_width);
 }
 
 CachePlace Adapters::place(int handle) const { return impl_->cache.place(handle); }
@@ -127,10 +149,11 @@ void Adapters::stats(double* stats) const {
   stats[kStatResidentPages] += static_cast<double>(cache.resident_pages);
   stats[kStatResidentAdapters] += static_cast<double>(cache.resident_trunks);
   stats[kStatAdapterBudgetBytes] += static_cast<double>(impl_->cache.budget());
+  impl_->step->stats(stats);
 }
 
 std::vector<std::vector<uint64_t>> Adapters::routing(int handle) const {
-  return impl_->find(handle)->routing();
+  return impl_->step->routing(*impl_->find(handle));
 }
 
 }  // namespace smore

@@ -8,26 +8,23 @@
 #include "backends/cpu/dense.h"
 #include "experts/cache.h"
 #include "residual/adapter.h"
+#include "residual/adapter_step.h"
 #include "residual/adapters.h"
 #include "residual/arena.h"
 #include "residual/work.h"
 
 namespace smore {
 
-// Adds the deltas of one call of Adapters::apply(). Rows of one adapter and linear make a work;
+// The CPU's way of Adapters::apply(). Rows of one adapter and linear make a work;
 // large ones are cut, so that every thread has some. A work is routed, then, once the experts that
 // any of them chose are in memory, computed from its experts to its outputs by one thread: two
 // fork-joins for everything. Owns the scratch memory; used by the engine's thread alone.
-class ResidualStep {
+class ResidualStep final : public AdapterStep {
  public:
   ResidualStep(Backend& backend, ExpertCache& cache);
 
-  // The adapter of each group must be acquired.
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
-                       const float* x, int x_width);
-
-  // What the last call computed, until the next: for verification.
-  std::span<const Work> works() const { return works_; }
+                       const float* x, int x_width) override;
 
  private:
   // Keys [first, end) are pinned: their pages are at blocks_.

@@ -12,17 +12,17 @@
 #include <vector>
 
 #include "core/error.h"
-#include "experts/cache.h"
 #include "io/safetensors.h"
-#include "residual/adapter.h"
-#include "residual/step.h"
+#include "residual/adapter_file.h"
+#include "residual/adapters.h"
 
 namespace smore {
 namespace {
 
 constexpr float kTolerance = 1e-4f;
 constexpr int kRandomSplits = 4;
-constexpr int kHandle = 1;
+constexpr uint64_t kMemory = uint64_t{1} << 28;  // for the adapter, whatever its size
+constexpr uint32_t kFirstLayer = 1;
 
 struct Golden {
   int inputs = 0;
@@ -45,12 +45,11 @@ class Runner {
     base.layers = 1;
     base.width = golden_.inputs;
     base.ffn_width = golden_.outputs;
-    auto adapter = std::make_shared<Adapter>(
-        kHandle, plan_adapter(open_adapter_golden(file), base, ExpertType::kStored));
-    cache_.emplace(CacheLimits{adapter->plan().info.bytes, 1});
-    cache_->add(kHandle, adapter, file);
-    cache_->acquire(kHandle);
-    step_.emplace(backend, *cache_);
+    adapters_.emplace(base, AdapterOptions{.memory_budget = kMemory, .max_resident = 1}, backend);
+    handle_ = adapters_->add(open_adapter_golden(file));
+    adapters_->acquire(handle_);
+    pairs_ = adapters_->routes(handle_, &kFirstLayer);
+    check_pairs(file);
     weight_ = backend.pack({&golden_.weight, 1});
     seen_.resize(golden_.tokens);
   }
@@ -129,29 +128,49 @@ class Runner {
     }
   }
 
+  void check_pairs(const std::string& file) const {
+    int64_t expected = 0;
+    for (const std::vector<int32_t>& ids : golden_.ids) {
+      expected += static_cast<int64_t>(ids.size());
+    }
+    if (expected == golden_.tokens * pairs_) return;
+    throw Error(ErrorCode::kInvalidFile, file + ": expected.topk_indices: hold " +
+                                             std::to_string(expected) + " entries for " +
+                                             std::to_string(golden_.tokens) + " tokens of " +
+                                             std::to_string(pairs_));
+  }
+
   std::optional<std::string> run_batch(const std::vector<int>& tokens,
                                        const std::vector<bool>& adapted) {
     const int rows = static_cast<int>(tokens.size());
     std::vector<float> x;
-    AdapterRows::Group group{kHandle, {}};
+    AdapterRows groups{{{handle_, {}}}};
+    std::vector<int32_t>& chosen = groups.groups[0].rows;
+    std::vector<int32_t> experts(rows * pairs_);
+    std::vector<float> scores(experts.size());
     for (int i = 0; i < rows; ++i) {
       const float* row = golden_.x.data() + int64_t{tokens[i]} * golden_.inputs;
       x.insert(x.end(), row, row + golden_.inputs);
-      if (adapted[i]) group.rows.push_back(i);
+      if (!adapted[i]) continue;
+      chosen.push_back(i);
+      groups.probes.push_back(
+          {i, handle_, &kFirstLayer, experts.data() + i * pairs_, scores.data() + i * pairs_});
     }
     std::vector<float> y(int64_t{rows} * golden_.outputs);
     backend_.matmul(*weight_, x.data(), rows, golden_.bias.empty() ? nullptr : golden_.bias.data(),
                     y.data());
-    const AdapterRows groups{{group}};  // as long as check_routing() looks at the works
-    const SiteOutput output{Site::kUp, y.data(), golden_.outputs};
-    const std::vector<int> failed = step_->run(0, {&output, 1}, groups, x.data(), golden_.inputs);
+    const std::vector<int> failed =
+        adapters_->apply(0, Site::kUp, groups, x.data(), golden_.inputs, y.data(), golden_.outputs);
     batches_ += 1;
     if (!failed.empty()) return "a page of the adapter could not be read";
     for (int i = 0; i < rows; ++i) {
       const float* got = y.data() + int64_t{i} * golden_.outputs;
       if (auto fault = check_row(tokens[i], adapted[i], got)) return fault;
     }
-    return group.rows.empty() ? std::nullopt : check_routing(tokens);
+    for (const int32_t row : chosen) {
+      if (auto fault = check_routing(tokens[row], experts.data() + row * pairs_)) return fault;
+    }
+    return std::nullopt;
   }
 
   std::optional<std::string> check_row(int token, bool adapted, const float* got) {
@@ -175,26 +194,18 @@ class Runner {
     return "token " + std::to_string(token) + " has other bits in another batch";
   }
 
-  std::optional<std::string> check_routing(const std::vector<int>& tokens) const {
-    const auto& levels = step_->works()[0].mixture().levels;
-    if (golden_.ids.size() != levels.size()) return "expected.topk_indices: a level is missing";
-    for (size_t l = 0; l < levels.size(); ++l) {
-      const int64_t pairs = levels[l].pairs;
-      if (static_cast<int64_t>(golden_.ids[l].size()) != golden_.tokens * pairs) {
-        return "expected.topk_indices." + std::to_string(l) + ": has another number of entries";
+  // `got`: the chosen experts level by level.
+  std::optional<std::string> check_routing(int token, const int32_t* got) const {
+    for (size_t l = 0; l < golden_.ids.size(); ++l) {
+      const auto pairs = static_cast<int64_t>(golden_.ids[l].size()) / golden_.tokens;
+      const int32_t* want = golden_.ids[l].data() + token * pairs;
+      const int32_t* differs = std::mismatch(want, want + pairs, got).first;
+      if (differs != want + pairs) {
+        return "expected.topk_indices." + std::to_string(l) + "[" + std::to_string(token) +
+               "], entry " + std::to_string(differs - want) + ": got " +
+               std::to_string(got[differs - want]) + ", expected " + std::to_string(*differs);
       }
-      for (const Work& work : step_->works()) {
-        for (int i = 0; i < work.count; ++i) {
-          const int token = tokens[work.rows[i]];
-          const int32_t* want = golden_.ids[l].data() + token * pairs;
-          const int32_t* got = work.levels[l].ids + i * pairs;
-          const int32_t* differs = std::mismatch(want, want + pairs, got).first;
-          if (differs == want + pairs) continue;
-          return "expected.topk_indices." + std::to_string(l) + "[" + std::to_string(token) +
-                 "], entry " + std::to_string(differs - want) + ": got " +
-                 std::to_string(got[differs - want]) + ", expected " + std::to_string(*differs);
-        }
-      }
+      got += pairs;
     }
     return std::nullopt;
   }
@@ -202,8 +213,9 @@ class Runner {
   Backend& backend_;
   SafetensorsFile content_;
   Golden golden_;
-  std::optional<ExpertCache> cache_;
-  std::optional<ResidualStep> step_;
+  std::optional<Adapters> adapters_;
+  int handle_ = 0;
+  int64_t pairs_ = 0;  // chosen experts of a token, over all levels
   std::unique_ptr<Matrix> weight_;
   std::vector<std::vector<float>> seen_;  // per token, the first result
   float worst_ = 0;

@@ -6,6 +6,7 @@
 #include "backends/cpu/rotary_table.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "residual/step.h"
 
 namespace smore {
 namespace {
@@ -94,6 +95,10 @@ std::unique_ptr<Matrix> CpuBackend::pack(std::span<const MatrixSource> parts) {
 
 std::unique_ptr<RotaryTable> CpuBackend::make_rotary(const ModelConfig& config, int positions) {
   return std::make_unique<CpuRotaryTable>(config, positions);
+}
+
+std::unique_ptr<AdapterStep> CpuBackend::make_adapter_step(ExpertCache& host) {
+  return std::make_unique<ResidualStep>(*this, host);
 }
 
 void CpuBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,

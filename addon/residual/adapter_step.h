@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "residual/adapter.h"
+#include "residual/adapters.h"
+
+namespace smore {
+
+// A backend's way of computing adapters, which Adapters owns. Kernels that read the host's memory
+// compute from the host tier and need no more than run(); a device keeps a tier of its own, and is
+// told what happens to adapters, each time after the host tier was.
+class AdapterStep {
+ public:
+  virtual ~AdapterStep() = default;
+
+  // Adapters::apply() for groups that are not empty. On the engine's thread; the adapters are
+  // acquired.
+  virtual std::vector<int> run(int layer, std::span<const SiteOutput> outputs,
+                               const AdapterRows& rows, const float* x, int x_width) = 0;
+
+  // As the functions of Adapters of these names. Any thread.
+  virtual void add(const std::shared_ptr<Adapter>& /*adapter*/, const std::string& /*name*/) {}
+  virtual bool acquire(int /*handle*/) { return true; }
+  virtual void release(int /*handle*/) {}
+  virtual void remove(int /*handle*/) {}
+  virtual void stats(double* /*stats*/) const {}
+  virtual std::vector<std::vector<uint64_t>> routing(const Adapter& adapter) const {
+    return adapter.routing();
+  }
+};
+
+}  // namespace smore
