@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,7 +38,12 @@ struct AttentionStep {
   const int32_t* block_start = nullptr;   // B + 1, into blocks
   const int32_t* blocks = nullptr;        // pages that hold positions 0, kPageTokens, ...
   const int32_t* positions = nullptr;     // T
+  const void* placed = nullptr;           // set by Backend::begin
 };
+
+// Floats where the ops of their backend read and write them: in host memory only where ops run on
+// the host. They must not outlive the backend.
+using Buffer = std::unique_ptr<float[], std::function<void(float*)>>;
 
 // Tokens that one KV page holds.
 inline constexpr int kPageTokens = 16;
@@ -64,8 +71,9 @@ struct AttentionShape {
   int window = 0;     // 0 = all positions
 };
 
-// One machine's way of running the ops of the graph, each over the whole batch of a step. Buffers
-// are float32, row-major, contiguous unless a stride is named. Ops run in the order called; every
+// One machine's way of running the ops of the graph, each over the whole batch of a step. Floats
+// are in the backend's own buffers, row-major, contiguous unless a stride is named; arrays of
+// integers are the host's. Ops run in the order called, perhaps after the call has returned; every
 // op keeps ONE accumulation order per row whatever the number of rows (batch invariance).
 class Backend {
  public:
@@ -74,6 +82,23 @@ class Backend {
   virtual std::string_view path()
       const = 0;  // "avx512vnni-int8", "avx2-fp32", ...: what the logs name
   virtual ThreadPool& threads() = 0;
+
+  // Bytes that the device of the ops has left; none where they use the host's memory.
+  virtual std::optional<uint64_t> free_memory() = 0;
+
+  // Room for `count` floats of any value.
+  virtual Buffer take(int64_t count) = 0;
+  // Room that holds these values; null for none.
+  virtual Buffer place(std::span<const float> values) = 0;
+  // Where the host reads the values that the ops so far have computed: as they are, until the next
+  // call of an op that changes them or of this.
+  virtual const float* to_host(const float* x, int64_t count) = 0;
+  // Returns when all ops so far are done; throws Error(kDevice) when one of them failed.
+  virtual void wait() = 0;
+
+  // Brings arrays to where the ops read them, before any op is given one of these steps, which the
+  // next call forgets.
+  virtual void begin(std::span<AttentionStep* const> steps) = 0;
 
   // Packs the parts, stacked along their rows, as one matrix: products that read the same x share
   // one pass. Parts may differ in type. Parts' pages may be released after it returns.
@@ -89,6 +114,9 @@ class Backend {
   // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
   virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
                      float* x) = 0;
+
+  // y[i] = x[rows[i]], rows rising; y may be x.                        x, y: [.., width]
+  virtual void gather(const float* x, std::span<const int32_t> rows, int64_t width, float* y) = 0;
 
   // y[t] = x[t] / rms(x[t]) * weight.                                  x, y: [rows, width]
   virtual void rms_norm(const float* x, const float* weight, int rows, int width, float eps,

@@ -230,16 +230,16 @@ class Bench {
       block_start.push_back(static_cast<int32_t>(blocks.size()));
       wanted.push_back({b, b, true});
     }
-    const ModelStep step{.tokens = tokens.data(),
-                         .attention = {.rows = streams,
-                                       .sequences = streams,
-                                       .row_start = row_start.data(),
-                                       .row_sequence = sequences.data(),
-                                       .context = contexts.data(),
-                                       .block_start = block_start.data(),
-                                       .blocks = blocks.data(),
-                                       .positions = positions.data()},
-                         .adapters = rows};
+    ModelStep step{.tokens = tokens.data(),
+                   .attention = {.rows = streams,
+                                 .sequences = streams,
+                                 .row_start = row_start.data(),
+                                 .row_sequence = sequences.data(),
+                                 .context = contexts.data(),
+                                 .block_start = block_start.data(),
+                                 .blocks = blocks.data(),
+                                 .positions = positions.data()},
+                   .adapters = rows};
     const double begin = seconds();
     llama.forward(step);
     llama.logits(wanted);

@@ -143,6 +143,7 @@ void Engine::step(const StepInput& in, const StepOutput& out) {
   profiled(kStageSampling, [&] {
     read_logits(in, out);
     pool_states(in, out);
+    backend_->wait();
   });
 
   count(kStatSteps, 1);

@@ -32,7 +32,12 @@ template <class Op>
 void ProfiledBackend::time(Stage stage, double bytes, double operations, Op&& op) {
   const double begin = clock_seconds();
   op();
+  inner_.wait();
   profile_.add(stage, clock_seconds() - begin, bytes, operations);
+}
+
+const float* ProfiledBackend::to_host(const float* x, int64_t count) {
+  return inner_.to_host(x, count);
 }
 
 std::unique_ptr<Matrix> ProfiledBackend::pack(std::span<const MatrixSource> parts) {
@@ -58,6 +63,11 @@ void ProfiledBackend::embed(const Matrix& table, const int32_t* tokens, int rows
   const double row = static_cast<double>(table.bytes()) / static_cast<double>(table.rows());
   time(kStageEmbed, rows * (row + static_cast<double>(table.columns()) * 4), 0,
        [&] { inner_.embed(table, tokens, rows, scale, x); });
+}
+
+void ProfiledBackend::gather(const float* x, std::span<const int32_t> rows, int64_t width,
+                             float* y) {
+  inner_.gather(x, rows, width, y);
 }
 
 void ProfiledBackend::rms_norm(const float* x, const float* weight, int rows, int width, float eps,

@@ -28,7 +28,7 @@ class StepRows {
   // Throws Error(kInvalidArgument) when a token is to come from a slot that has none.
   void build(const StepInput& step, std::span<const Slot> slots);
 
-  const ModelStep& model_step() const { return model_step_; }
+  ModelStep& model_step() { return model_step_; }
   // Of the model step; filled by StepAdapters.
   AdapterRows& adapters() { return model_step_.adapters; }
   std::span<const WantedRow> wanted() const { return wanted_; }

@@ -2,30 +2,27 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
+#include "backends/backend.h"
 #include "model/config.h"
 
 namespace smore {
 
-// Every intermediate of a step, allocated once at its largest and used from the front. Pages that
-// no step has reached yet take no memory.
+// Every intermediate of a step, allocated once at its largest and used from the front.
 class Activations {
  public:
-  Activations(const ModelConfig& config, int rows) {
+  Activations(const ModelConfig& config, int rows, Backend& backend) {
     logit_rows = fitting_logit_rows(config, rows);
     const int64_t t = rows;
-    x = take(t * config.width);
-    normed = take(t * config.width);
-    projected = take(t * config.width);
-    qkv = take(t * (config.heads + 2 * config.kv_heads) * config.head_dim);
-    attended = take(t * config.heads * config.head_dim);
-    gate_up = take(t * 2 * config.ffn_width);
-    ffn = take(t * config.ffn_width);
-    gathered = take(int64_t{logit_rows} * config.width);
-    logits = take(int64_t{logit_rows} * config.vocab);
+    x = backend.take(t * config.width);
+    normed = backend.take(t * config.width);
+    projected = backend.take(t * config.width);
+    qkv = backend.take(t * (config.heads + 2 * config.kv_heads) * config.head_dim);
+    attended = backend.take(t * config.heads * config.head_dim);
+    gate_up = backend.take(t * 2 * config.ffn_width);
+    ffn = backend.take(t * config.ffn_width);
+    gathered = backend.take(int64_t{logit_rows} * config.width);
+    logits = backend.take(int64_t{logit_rows} * config.vocab);
   }
 
   // What all of them take once every page was reached.
@@ -36,11 +33,6 @@ class Activations {
     const int64_t logit_row = int64_t{config.width} + config.vocab;
     return sizeof(float) * (rows * row + fitting_logit_rows(config, rows) * logit_row);
   }
-
-  struct Free {
-    void operator()(float* buffer) const { std::free(buffer); }
-  };
-  using Buffer = std::unique_ptr<float[], Free>;
 
   int logit_rows;    // S: rows of logits that one product makes
   Buffer x;          // T D: the residual stream
@@ -55,20 +47,11 @@ class Activations {
 
  private:
   static constexpr int64_t kLogitBytes = int64_t{64} << 20;
-  static constexpr size_t kCacheLine = 64;
 
   // More rows of logits than this are computed in several products.
   static int fitting_logit_rows(const ModelConfig& config, int rows) {
     const int64_t fit = kLogitBytes / (int64_t{config.vocab} * int64_t{sizeof(float)});
     return static_cast<int>(std::clamp<int64_t>(fit, 1, rows));
-  }
-
-  static Buffer take(int64_t count) {
-    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-    void* memory =
-        std::aligned_alloc(kCacheLine, (bytes + kCacheLine - 1) / kCacheLine * kCacheLine);
-    if (memory == nullptr) throw std::bad_alloc();
-    return Buffer(static_cast<float*>(memory));
   }
 };
 

@@ -8,14 +8,6 @@
 
 namespace smore {
 
-namespace {
-
-const float* data_or_null(const std::vector<float>& vector) {
-  return vector.empty() ? nullptr : vector.data();
-}
-
-}  // namespace
-
 Llama::Llama(const ModelConfig& config, const ModelWeights& weights, Backend& backend, KvCache& kv,
              const RotaryTable& rotary, Adapters& adapters, int max_rows)
     : config_(config),
@@ -24,7 +16,7 @@ Llama::Llama(const ModelConfig& config, const ModelWeights& weights, Backend& ba
       kv_(kv),
       rotary_(rotary),
       adapters_(adapters),
-      activations_(config, max_rows) {
+      activations_(config, max_rows, backend) {
   for (const LayerWeights& layer : weights_.layers) {
     for (const auto* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
       layer_bytes_ += static_cast<double>((*matrix)->bytes());
@@ -43,21 +35,28 @@ AttentionShape Llama::attention_shape(const ModelConfig& config, int layer) {
           .window = windowed ? config.sliding_window : 0};
 }
 
-std::vector<int> Llama::forward(const ModelStep& step) {
+std::vector<int> Llama::forward(ModelStep& step) {
   failed_.clear();
+  begin(step);
   backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
                  activations_.x.get());
-  all_kept_ = !step.needed || static_cast<int>(step.needed->size()) == step.attention.rows;
   for (int layer = 0; layer < config_.layers; ++layer) {
     store_keys(layer, step);
     const bool whole = all_kept_ || layer + 1 < config_.layers;
-    if (!whole) keep_needed(step);
+    if (!whole) keep_needed();
     const ModelStep& rest = whole ? step : kept_.step;
     if (rest.attention.rows == 0) break;
     attend(layer, rest);
     ffn_block(layer, rest);
   }
   return failed_;
+}
+
+void Llama::begin(ModelStep& step) {
+  all_kept_ = !step.needed || static_cast<int>(step.needed->size()) == step.attention.rows;
+  if (!all_kept_) plan_kept(step);
+  AttentionStep* const steps[] = {&step.attention, &kept_.step.attention};
+  backend_.begin(std::span(steps).first(all_kept_ ? 1 : 2));
 }
 
 void Llama::store_keys(int layer, const ModelStep& step) {
@@ -70,31 +69,26 @@ void Llama::store_keys(int layer, const ModelStep& step) {
   Activations& a = activations_;
   float* qkv = a.qkv.get();
 
-  backend_.rms_norm(a.x.get(), w.attention_norm.data(), rows, config_.width, config_.norm_eps,
+  backend_.rms_norm(a.x.get(), w.attention_norm.get(), rows, config_.width, config_.norm_eps,
                     a.normed.get());
-  product(*w.qkv, a.normed.get(), rows, w.qkv_bias, qkv);
+  product(*w.qkv, a.normed.get(), rows, w.qkv_bias.get(), qkv);
   adapt(layer,
         {{Site::kQ, qkv, stride},
          {Site::kK, qkv + q_width, stride},
          {Site::kV, qkv + q_width + kv_width, stride}},
         step, a.normed.get(), config_.width);
-  backend_.rotate_and_store(kv_, layer, shape, rotary_, step.attention, data_or_null(w.q_norm),
-                            data_or_null(w.k_norm), config_.norm_eps, qkv);
+  backend_.rotate_and_store(kv_, layer, shape, rotary_, step.attention, w.q_norm.get(),
+                            w.k_norm.get(), config_.norm_eps, qkv);
 }
 
-// Brings what the rest of the last layer reads of the needed rows to the front.
-void Llama::keep_needed(const ModelStep& step) {
+// The step of the needed rows alone.
+void Llama::plan_kept(const ModelStep& step) {
   const AttentionStep& all = step.attention;
-  const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
   Kept& k = kept_;
   k.rows.assign(step.needed->begin(), step.needed->end());
   k.positions.clear();
   k.row_sequence.clear();
-  for (size_t i = 0; i < k.rows.size(); ++i) {
-    const int64_t row = k.rows[i];
-    std::copy_n(&activations_.x[row * config_.width], config_.width,
-                &activations_.x[i * config_.width]);
-    std::copy_n(&activations_.qkv[row * qkv_width], qkv_width, &activations_.qkv[i * qkv_width]);
+  for (const int32_t row : k.rows) {
     k.positions.push_back(all.positions[row]);
     k.row_sequence.push_back(all.row_sequence[row]);
   }
@@ -116,6 +110,14 @@ void Llama::keep_needed(const ModelStep& step) {
   for (RouteProbe& probe : k.step.adapters.probes) probe.row = kept_row(probe.row);
 }
 
+// Brings what the rest of the last layer reads of the needed rows to the front.
+void Llama::keep_needed() {
+  const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
+  Activations& a = activations_;
+  backend_.gather(a.x.get(), kept_.rows, config_.width, a.x.get());
+  backend_.gather(a.qkv.get(), kept_.rows, qkv_width, a.qkv.get());
+}
+
 // Where x has a row: kept rows before it.
 int Llama::kept_row(int row) const {
   if (all_kept_) return row;
@@ -130,7 +132,7 @@ void Llama::attend(int layer, const ModelStep& step) {
 
   backend_.attention(kv_, layer, attention_shape(config_, layer), step.attention, a.qkv.get(),
                      a.attended.get());
-  product(*w.o, a.attended.get(), rows, {}, a.projected.get());
+  product(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
   adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(),
         config_.heads * config_.head_dim);
   add_to_stream(w.post_attention_norm, rows);
@@ -143,13 +145,13 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
   Activations& a = activations_;
   float* gate_up = a.gate_up.get();
 
-  backend_.rms_norm(a.x.get(), w.ffn_norm.data(), rows, config_.width, config_.norm_eps,
+  backend_.rms_norm(a.x.get(), w.ffn_norm.get(), rows, config_.width, config_.norm_eps,
                     a.normed.get());
-  product(*w.gate_up, a.normed.get(), rows, {}, gate_up);
+  product(*w.gate_up, a.normed.get(), rows, nullptr, gate_up);
   adapt(layer, {{Site::kGate, gate_up, stride}, {Site::kUp, gate_up + config_.ffn_width, stride}},
         step, a.normed.get(), config_.width);
   backend_.gated_activation(config_.activation, gate_up, rows, config_.ffn_width, a.ffn.get());
-  product(*w.down, a.ffn.get(), rows, {}, a.projected.get());
+  product(*w.down, a.ffn.get(), rows, nullptr, a.projected.get());
   adapt(layer, {{Site::kDown, a.projected.get(), config_.width}}, step, a.ffn.get(),
         config_.ffn_width);
   add_to_stream(w.post_ffn_norm, rows);
@@ -157,9 +159,8 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
 
 double Llama::take_passes() { return std::exchange(read_bytes_, 0) / layer_bytes_; }
 
-void Llama::product(const Matrix& w, const float* x, int rows, const std::vector<float>& bias,
-                    float* y) {
-  backend_.matmul(w, x, rows, data_or_null(bias), y);
+void Llama::product(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
+  backend_.matmul(w, x, rows, bias, y);
   read_bytes_ += static_cast<double>(w.bytes());
 }
 
@@ -174,11 +175,11 @@ void Llama::adapt(int layer, std::initializer_list<SiteOutput> outputs, const Mo
   }
 }
 
-void Llama::add_to_stream(const std::vector<float>& post_norm, int rows) {
+void Llama::add_to_stream(const Buffer& post_norm, int rows) {
   Activations& a = activations_;
   const float* y = a.projected.get();
-  if (!post_norm.empty()) {
-    backend_.rms_norm(y, post_norm.data(), rows, config_.width, config_.norm_eps, a.normed.get());
+  if (post_norm) {
+    backend_.rms_norm(y, post_norm.get(), rows, config_.width, config_.norm_eps, a.normed.get());
     y = a.normed.get();
   }
   backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
@@ -186,26 +187,25 @@ void Llama::add_to_stream(const std::vector<float>& post_norm, int rows) {
 
 const float* Llama::states(int row, int rows) {
   Activations& a = activations_;
-  backend_.rms_norm(a.x.get() + int64_t{kept_row(row)} * config_.width, weights_.final_norm.data(),
+  backend_.rms_norm(a.x.get() + int64_t{kept_row(row)} * config_.width, weights_.final_norm.get(),
                     rows, config_.width, config_.norm_eps, a.normed.get());
-  return a.normed.get();
+  return backend_.to_host(a.normed.get(), int64_t{rows} * config_.width);
 }
 
 const float* Llama::logits(std::span<const WantedRow> wanted) {
   const int count = static_cast<int>(wanted.size());
   SMORE_CHECK(count <= max_logit_rows(), "more rows of logits than their buffer holds");
   Activations& a = activations_;
-  const int64_t width = config_.width;
-  for (int i = 0; i < count; ++i) {
-    std::copy_n(a.x.get() + kept_row(wanted[i].row) * width, width, a.gathered.get() + i * width);
-  }
-  backend_.rms_norm(a.gathered.get(), weights_.final_norm.data(), count, config_.width,
+  logit_rows_.clear();
+  for (const WantedRow& row : wanted) logit_rows_.push_back(kept_row(row.row));
+  backend_.gather(a.x.get(), logit_rows_, config_.width, a.gathered.get());
+  backend_.rms_norm(a.gathered.get(), weights_.final_norm.get(), count, config_.width,
                     config_.norm_eps, a.normed.get());
   backend_.matmul(weights_.output(), a.normed.get(), count, nullptr, a.logits.get());
   if (config_.logit_softcap > 0) {
     backend_.softcap(config_.logit_softcap, a.logits.get(), int64_t{count} * config_.vocab);
   }
-  return a.logits.get();
+  return backend_.to_host(a.logits.get(), int64_t{count} * config_.vocab);
 }
 
 }  // namespace smore

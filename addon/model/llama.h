@@ -40,9 +40,10 @@ class Llama {
   // Attention of a layer, as this model has it.
   static AttentionShape attention_shape(const ModelConfig& config, int layer);
 
-  // Runs every row through all layers and writes its keys and values to the cache. Returns adapters
-  // whose pages could not be read: the results of their rows mean nothing.
-  std::vector<int> forward(const ModelStep& step);
+  // Runs every row through all layers and writes its keys and values to the cache. Has the step's
+  // arrays placed. Returns adapters whose pages could not be read: the results of their rows mean
+  // nothing.
+  std::vector<int> forward(ModelStep& step);
 
   // What the products with the layers' weights have read since the last call, as passes over all of
   // them: 1 for a forward, less where the end of the last layer is needed for no row.
@@ -52,22 +53,24 @@ class Llama {
   int max_logit_rows() const { return activations_.logit_rows; }
 
   // What the output layer reads of these rows of the last forward, all of them needed, [rows, D],
-  // valid until the next call of this or of another method.
+  // on the host, valid until the next call of this or of another method.
   const float* states(int row, int rows);
 
-  // Logits of these rows of the last forward, [rows, V], valid until the next call.
+  // Logits of these rows of the last forward, [rows, V], on the host, valid until the next call.
   const float* logits(std::span<const WantedRow> wanted);
 
  private:
+  void begin(ModelStep& step);
   void store_keys(int layer, const ModelStep& step);
   void attend(int layer, const ModelStep& step);
   void ffn_block(int layer, const ModelStep& step);
-  void product(const Matrix& w, const float* x, int rows, const std::vector<float>& bias, float* y);
+  void product(const Matrix& w, const float* x, int rows, const float* bias, float* y);
   void adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
              const float* x, int x_width);
-  void keep_needed(const ModelStep& step);
+  void plan_kept(const ModelStep& step);
+  void keep_needed();
   int kept_row(int row) const;
-  void add_to_stream(const std::vector<float>& post_norm, int rows);
+  void add_to_stream(const Buffer& post_norm, int rows);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -90,6 +93,7 @@ class Llama {
   };
   Kept kept_;
   bool all_kept_ = true;
+  std::vector<int32_t> logit_rows_;  // of the running call of logits
 };
 
 }  // namespace smore

@@ -31,11 +31,10 @@ class Packer {
     return matrix;
   }
 
-  // Takes over a vector.
-  std::vector<float> keep(VectorSource& vector) {
+  Buffer place(const VectorSource& vector) {
     parameters_ += static_cast<int64_t>(vector.size());
     bytes_ += vector.size() * sizeof(float);
-    return std::move(vector);
+    return backend_.place(vector);
   }
 
   size_t bytes() const { return bytes_; }
@@ -57,8 +56,8 @@ class Packer {
   int64_t parameters_ = 0;
 };
 
-std::vector<float> fuse_biases(LayerSource& layer) {
-  std::vector<float> fused = std::move(layer.q_bias);
+VectorSource fuse_biases(const LayerSource& layer) {
+  VectorSource fused = layer.q_bias;
   fused.insert(fused.end(), layer.k_bias.begin(), layer.k_bias.end());
   fused.insert(fused.end(), layer.v_bias.begin(), layer.v_bias.end());
   return fused;
@@ -66,18 +65,17 @@ std::vector<float> fuse_biases(LayerSource& layer) {
 
 LayerWeights pack_layer(LayerSource& layer, const std::string& name, Packer& packer) {
   LayerWeights w;
-  VectorSource qkv_bias = fuse_biases(layer);
-  w.attention_norm = packer.keep(layer.attention_norm);
+  w.attention_norm = packer.place(layer.attention_norm);
   w.qkv = packer.pack(name, false, {&layer.q, &layer.k, &layer.v});
-  w.qkv_bias = packer.keep(qkv_bias);
-  w.q_norm = packer.keep(layer.q_norm);
-  w.k_norm = packer.keep(layer.k_norm);
+  w.qkv_bias = packer.place(fuse_biases(layer));
+  w.q_norm = packer.place(layer.q_norm);
+  w.k_norm = packer.place(layer.k_norm);
   w.o = packer.pack(name, false, {&layer.o});
-  w.post_attention_norm = packer.keep(layer.post_attention_norm);
-  w.ffn_norm = packer.keep(layer.ffn_norm);
+  w.post_attention_norm = packer.place(layer.post_attention_norm);
+  w.ffn_norm = packer.place(layer.ffn_norm);
   w.gate_up = packer.pack(name, false, {&layer.gate, &layer.up});
   w.down = packer.pack(name, false, {&layer.down});
-  w.post_ffn_norm = packer.keep(layer.post_ffn_norm);
+  w.post_ffn_norm = packer.place(layer.post_ffn_norm);
   return w;
 }
 
@@ -111,7 +109,7 @@ ModelWeights pack_weights(ModelSource& source, Quantize target, Backend& backend
     weights.layers.push_back(pack_layer(source.layers[i], "layer " + std::to_string(i), packer));
   }
   if (source.lm_head) weights.lm_head = packer.pack("output", true, {&*source.lm_head});
-  weights.final_norm = packer.keep(source.final_norm);
+  weights.final_norm = packer.place(source.final_norm);
   weights.bytes = packer.bytes();
   weights.parameters = packer.parameters();
   return weights;

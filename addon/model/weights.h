@@ -12,26 +12,26 @@
 
 namespace smore {
 
-// One decoder layer. Linears that read the same input are one matrix; empty vectors are features
+// One decoder layer. Linears that read the same input are one matrix; null buffers are features
 // that the family does not have.
 struct LayerWeights {
-  std::vector<float> attention_norm;       // D
-  std::unique_ptr<Matrix> qkv;             // {(H + 2 K) d, D}
-  std::vector<float> qkv_bias;             // (H + 2 K) d
-  std::vector<float> q_norm, k_norm;       // d
-  std::unique_ptr<Matrix> o;               // {D, H d}
-  std::vector<float> post_attention_norm;  // D
-  std::vector<float> ffn_norm;             // D
-  std::unique_ptr<Matrix> gate_up;         // {2 F, D}
-  std::unique_ptr<Matrix> down;            // {D, F}
-  std::vector<float> post_ffn_norm;        // D
+  Buffer attention_norm;            // D
+  std::unique_ptr<Matrix> qkv;      // {(H + 2 K) d, D}
+  Buffer qkv_bias;                  // (H + 2 K) d
+  Buffer q_norm, k_norm;            // d
+  std::unique_ptr<Matrix> o;        // {D, H d}
+  Buffer post_attention_norm;       // D
+  Buffer ffn_norm;                  // D
+  std::unique_ptr<Matrix> gate_up;  // {2 F, D}
+  std::unique_ptr<Matrix> down;     // {D, F}
+  Buffer post_ffn_norm;             // D
 };
 
 // The base model, packed for its backend. Immutable once loaded.
 struct ModelWeights {
   std::unique_ptr<Matrix> embedding;  // {V, D}
   std::unique_ptr<Matrix> lm_head;    // {V, D}; null = tied
-  std::vector<float> final_norm;      // D
+  Buffer final_norm;                  // D
   std::vector<LayerWeights> layers;
   size_t bytes = 0;
   int64_t parameters = 0;

@@ -85,8 +85,8 @@ std::vector<float> first_inputs(LlamaHarness& model, const std::vector<Text>& te
   for (const Text& text : texts) {
     for (int32_t token : text.tokens) {
       model.backend().embed(*model.weights().embedding, &token, 1, 1, x.data());
-      reference::rms_norm(x.data(), model.weights().layers[0].attention_norm.data(), width,
-                          model.config().norm_eps, y.data());
+      reference::rms_norm(x.data(), model.first_norm().data(), width, model.config().norm_eps,
+                          y.data());
       inputs.insert(inputs.end(), y.begin(), y.end());
     }
   }
@@ -95,8 +95,7 @@ std::vector<float> first_inputs(LlamaHarness& model, const std::vector<Text>& te
 
 void check_invariance(const std::string& folder, const BackendOptions& options, Quantize quantize,
                       const std::vector<std::string>& adapters) {
-  LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages, quantize);
-  model.amplify(5);
+  LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages, quantize, 5);
   const bool quantised = quantize != Quantize::kNone;  // others meet no integers
   kernel_cases::LowDigitShare low_digits;
   std::vector<int> handles{0};

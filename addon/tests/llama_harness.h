@@ -26,9 +26,11 @@ struct Piece {
 class LlamaHarness {
  public:
   LlamaHarness(const std::string& model, const BackendOptions& options, int max_rows, int kv_pages,
-               Quantize quantize = Quantize::kNone)
+               Quantize quantize = Quantize::kNone, int loud_channel = -1)
       : source_(open_model(model)), backend_(make_cpu_backend(options)) {
     config_ = source_.config;
+    if (loud_channel >= 0) amplify(loud_channel);
+    first_norm_ = source_.layers[0].attention_norm;
     weights_ =
         pack_weights(source_, quantize, *backend_, [](uint64_t, uint64_t, const std::string&) {});
     rotary_ = backend_->make_rotary(config_, config_.max_position);
@@ -41,16 +43,9 @@ class LlamaHarness {
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
+  const std::vector<float>& first_norm() const { return first_norm_; }
   Backend& backend() { return *backend_; }
   double take_passes() { return llama_->take_passes(); }
-
-  // Makes this channel loud in what the linears read, as some are in trained models.
-  void amplify(int channel) {
-    for (LayerWeights& layer : weights_.layers) {
-      layer.attention_norm[channel] *= 10;
-      layer.ffn_norm[channel] *= 10;
-    }
-  }
 
   // Loads an adapter and keeps it resident.
   int adapter(const std::string& folder) {
@@ -103,6 +98,14 @@ class LlamaHarness {
   }
 
  private:
+  // Makes this channel loud in what the linears read, as some are in trained models.
+  void amplify(int channel) {
+    for (LayerSource& layer : source_.layers) {
+      layer.attention_norm[channel] *= 10;
+      layer.ffn_norm[channel] *= 10;
+    }
+  }
+
   static void merge_groups(std::vector<AdapterRows::Group>& groups) {
     for (size_t i = 0; i < groups.size(); ++i) {
       for (size_t j = groups.size(); j-- > i + 1;) {
@@ -117,6 +120,7 @@ class LlamaHarness {
   ModelSource source_;
   std::unique_ptr<Backend> backend_;
   ModelConfig config_;
+  std::vector<float> first_norm_;  // of the first layer's attention
   ModelWeights weights_;
   std::unique_ptr<RotaryTable> rotary_;
   std::unique_ptr<KvCache> kv_;

@@ -30,12 +30,19 @@ class CpuBackend final : public Backend {
   ThreadPool& threads() override { return threads_; }
   const DenseKernels& dense() const { return dense_; }
 
+  std::optional<uint64_t> free_memory() override { return {}; }
+  Buffer take(int64_t count) override;
+  Buffer place(std::span<const float> values) override;
+  const float* to_host(const float* x, int64_t /*count*/) override { return x; }
+  void wait() override {}
+  void begin(std::span<AttentionStep* const> /*steps*/) override {}
   std::unique_ptr<Matrix> pack(std::span<const MatrixSource> parts) override;
   std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override;
   std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
                                          int pages) override;
   std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host) override;
   void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override;
+  void gather(const float* x, std::span<const int32_t> rows, int64_t width, float* y) override;
   void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
                 float* y) override;
   void matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) override;
