@@ -5,23 +5,16 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { Checker } from "./checker.js";
-import {
-  type Answered,
-  type Contestant,
-  inTurn,
-  type Job,
-  mixedJobs,
-  shares,
-  table,
-} from "./score.js";
+import { contestants, type Levels, type LevelsByName, type Scored } from "./contestants.js";
+import { type Answered, inTurn, type Job, mixedJobs, shares, table } from "./score.js";
 import { connect } from "./server.js";
-import { readTasks, type Task, taskNames } from "./tasks.js";
+import { readTasks, taskNames } from "./tasks.js";
 
 const HELP = `Usage: npm run eval -- [OPTIONS]
 
 Scores the base model, the base told what to do, the adapters, and the adapters with all tokens routed to one
 sub-tree, on held-out cases through a server: one of its own, which ends with it, unless --url names one.
-Adapters are called as their tasks.
+Adapters are called as their tasks; one that is called mixed is for all tasks and answers their cases, too.
 
   --url URL          a running server
   --adapter NAME     an adapter to score; repeatable (default: all that are served and have a task)
@@ -32,6 +25,7 @@ Adapters are called as their tasks.
   --json FILE        also write the shares of right answers here, over those of the same tasks
   --api-key KEY      the server's key, also from SMORE_API_KEY`;
 
+const FOR_ALL_TASKS = "mixed";
 const MAX_TOKENS = 96; // the longest expected answer has fewer
 
 type Api = <T>(path: string, body?: object) => Promise<T>;
@@ -52,8 +46,16 @@ function api(url: string, apiKey: string): Api {
   };
 }
 
+interface Served extends Scored {
+  readonly names: readonly string[];
+}
+
 /** The adapters to score and the base that they stand on, from the server's list of models. */
-async function served(call: Api, asked: readonly string[] | undefined, base: string | undefined) {
+async function served(
+  call: Api,
+  asked: readonly string[] | undefined,
+  base: string | undefined,
+): Promise<Served> {
   const { data } = await call<{ data: { id: string; parent?: string | null }[] }>("/v1/models");
   const known = await taskNames();
   const names = asked ?? data.map(({ id }) => id).filter((id) => known.includes(id) && id !== base);
@@ -62,34 +64,13 @@ async function served(call: Api, asked: readonly string[] | undefined, base: str
   const list = data.map(({ id }) => id).join(", ");
   if (missing !== undefined) throw new Error(`no adapter ${missing} is served, only ${list}`);
   if (names.length === 0) throw new Error(`no adapter of a task is served, only ${list}`);
-  return { names, base: base ?? parents[0]! };
+  const mixed = data.some(({ id }) => id === FOR_ALL_TASKS) ? FOR_ALL_TASKS : undefined;
+  return { names, base: base ?? parents[0]!, mixed };
 }
 
-/** Of an adapter's trees, from the leaves up: how many experts a level has, and how many a node chooses. */
-type Levels = readonly { readonly experts: number; readonly active: number }[];
-
-async function levelsOf(call: Api): Promise<ReadonlyMap<string, Levels>> {
+async function levelsOf(call: Api): Promise<LevelsByName> {
   const { data } = await call<{ data: { id: string; levels: Levels }[] }>("/v1/adapters");
   return new Map(data.map(({ id, levels }) => [id, levels]));
-}
-
-/** Every node takes its first experts, whatever the token is. */
-function oneSubTree(levels: Levels) {
-  const force = levels.map(({ active }, level) => ({
-    level,
-    experts: Array.from({ length: active }, (_, expert) => expert),
-  }));
-  return { force };
-}
-
-function contestants(task: Task, base: string, levels: Levels): Contestant[] {
-  const told = [{ role: "system", content: task.instruction }];
-  return [
-    { label: "base", model: base, opening: [] },
-    { label: "base, told", model: base, opening: told },
-    { label: "adapter", model: task.name, opening: [] },
-    { label: "one sub-tree", model: task.name, opening: [], router: oneSubTree(levels) },
-  ];
 }
 
 async function answer(call: Api, { contestant, case: { messages } }: Job): Promise<string> {
@@ -169,11 +150,11 @@ async function main(): Promise<void> {
   const checker = new Checker();
   try {
     const call = api(server.url, values["api-key"]);
-    const { names, base } = await served(call, values.adapter, values.base);
-    const tasks = await readTasks(names, limit);
+    const scored = await served(call, values.adapter, values.base);
+    const tasks = await readTasks(scored.names, limit);
     const levels = await levelsOf(call);
     const entries = tasks.map((task) => {
-      return [task, contestants(task, base, levels.get(task.name) ?? [])] as const;
+      return [task, contestants(task, scored, levels)] as const;
     });
     const jobs = mixedJobs(new Map(entries));
     const tick = progress(jobs.length);

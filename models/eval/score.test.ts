@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Checker } from "./checker.js";
+import { contestants } from "./contestants.js";
 import { type Answered, inTurn, mixedJobs, table } from "./score.js";
 import { readTasks, type Task, taskNames } from "./tasks.js";
 
@@ -40,6 +41,47 @@ describe("jobs of an evaluation", () => {
   it("end with the first failure", async () => {
     const fail = async () => Promise.reject(new Error("gone"));
     await assert.rejects(inTurn([1, 2], 2, fail), /gone/);
+  });
+});
+
+describe("contestants", () => {
+  const levels = new Map([
+    ["x", [{ experts: 4, active: 2 }]],
+    [
+      "mixed",
+      [
+        { experts: 3, active: 1 },
+        { experts: 2, active: 2 },
+      ],
+    ],
+  ]);
+
+  it("are the base and the task's adapter, also with every node's first experts alone", () => {
+    const told = { role: "system", content: "Do x." };
+    const x = { ...task("x", 1), instruction: told.content };
+    assert.deepEqual(contestants(x, { base: "b", mixed: undefined }, levels), [
+      { label: "base", model: "b", opening: [] },
+      { label: "base, told", model: "b", opening: [told] },
+      { label: "adapter", model: "x", opening: [] },
+      {
+        label: "one sub-tree",
+        model: "x",
+        opening: [],
+        router: { force: [{ level: 0, experts: [0, 1] }] },
+      },
+    ]);
+  });
+
+  it("are joined by the adapter for all tasks, with the levels of its own trees", () => {
+    const all = contestants(task("x", 1), { base: "b", mixed: "mixed" }, levels);
+    const force = [
+      { level: 0, experts: [0] },
+      { level: 1, experts: [0, 1] },
+    ];
+    assert.deepEqual(all.slice(4), [
+      { label: "mixed", model: "mixed", opening: [] },
+      { label: "mixed, one sub-tree", model: "mixed", opening: [], router: { force } },
+    ]);
   });
 });
 

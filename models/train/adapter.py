@@ -1,37 +1,48 @@
-"""A base model with S'MoRE trees on its MLPs; saving and loading in the official file format."""
+"""A base model with trainable modules on its MLPs; S'MoRE trees among them, saved and loaded in the official file format."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from .base import Llama
+from .base import Config, Llama
 from .smore import Routing, SmoreLinear, Tree
 
 TARGETS = ("gate_proj", "up_proj", "down_proj")
 
 
-class Adapter:
-    """The trees of one adapter, attached to `model`."""
+def sizes_of(config: Config, target: str) -> tuple[int, int]:
+    """Inputs and outputs of one of TARGETS."""
+    sizes = (config.hidden, config.intermediate)
+    return sizes[::-1] if target == "down_proj" else sizes
 
-    def __init__(self, model: Llama, tree: Tree, layers: list[int]) -> None:
-        self.tree, self.layers, self.routing = tree, layers, Routing()
-        self.modules: dict[str, SmoreLinear] = {}
-        config = model.config
+
+# From a frozen linear, its inputs and outputs, its name and where routing is told, to the module that takes its place.
+Wrap = Callable[[nn.Module, int, int, str, Routing], nn.Module]
+
+
+class Attached:
+    """The modules that stand in place of the MLPs' linears of some layers of `model`. Each has `tensors()` by name."""
+
+    def __init__(self, model: Llama, layers: list[int], wrap: Wrap) -> None:
+        self.layers, self.routing = layers, Routing()
+        self.modules: dict[str, nn.Module] = {}
         for index in layers:
             mlp = model.layers[index].mlp
             for target in TARGETS:
-                wide = target == "down_proj"
-                inputs, outputs = (config.hidden, config.intermediate)[:: -1 if wide else 1]
                 name = f"model.layers.{index}.mlp.{target}"
-                tree_linear = SmoreLinear(getattr(mlp, target), inputs, outputs, tree, name, self.routing)
-                setattr(mlp, target, tree_linear)
-                self.modules[name] = tree_linear
+                inputs, outputs = sizes_of(model.config, target)
+                self.modules[name] = wrap(getattr(mlp, target), inputs, outputs, name, self.routing)
+                setattr(mlp, target, self.modules[name])
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for module in self.modules.values() for p in module.parameters()]
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -46,6 +57,18 @@ class Adapter:
             raise ValueError(f"tensors missing or unknown: {sorted(own.keys() ^ tensors.keys())[:4]}")
         for key, value in own.items():
             value.copy_(tensors[key])
+
+
+class Adapter(Attached):
+    """The trees of one adapter, attached to `model`."""
+
+    def __init__(self, model: Llama, tree: Tree, layers: list[int]) -> None:
+        self.tree = tree
+        super().__init__(
+            model,
+            layers,
+            lambda base, inputs, outputs, name, routing: SmoreLinear(base, inputs, outputs, tree, name, routing),
+        )
 
     def save(self, folder: Path, base_name: str, dtype: torch.dtype = torch.bfloat16) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .adapter import Adapter
+from .adapter import Adapter, Attached
 from .base import Gguf, Llama
 from .chat import Chat
 from .curve import loss_curve
 from .smore import Tree
-from .tasks import TASKS, task_of
+from .tasks import TASKS, mixed, source_of
 from .tasks.file import FileTask
-from .tasks.task import Example, Task
+from .tasks.task import Example, Source
 
 TREE = Tree(
     num_experts=(4, 4),
@@ -46,7 +47,6 @@ TREE = Tree(
     lora_alpha=(2.0, 1.0),
 )
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
-LAYERS = list(range(12, 30))
 ROWS = 16
 POOL = 8  # batches drawn together and sorted by length, so that rows of a batch need little padding
 MAX_TOKENS = 512  # of one example, its shared prefix too
@@ -65,18 +65,20 @@ class Batch:
 
 
 class Batches:
-    """An endless stream of batches, with no state but the seed."""
+    """An endless stream of batches of `size` rows, with no state but the seed."""
 
-    def __init__(self, chat: Chat, task: Task, seed: int) -> None:
+    def __init__(self, chat: Chat, task: Source, seed: int, size: int = ROWS) -> None:
         self._chat, self._task, self._rng, self._ready = chat, task, random.Random(seed), []
+        self._size = size
         first, second = (chat.prompt([{"role": "user", "content": text}]) for text in ("a", "B"))
         shared = next(i for i, (x, y) in enumerate(zip(first, second)) if x != y)
         self.prefix = first[:shared]
 
     def next(self) -> Batch:
         if not self._ready:
-            rows = sorted((self._row() for _ in range(ROWS * POOL)), key=lambda row: len(row[0]))
-            self._ready = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
+            size = self._size
+            rows = sorted((self._row() for _ in range(size * POOL)), key=lambda row: len(row[0]))
+            self._ready = [rows[i : i + size] for i in range(0, len(rows), size)]
             self._rng.shuffle(self._ready)
         return collate(self._ready.pop())
 
@@ -113,7 +115,7 @@ def collate(rows: list[tuple[list[int], int]]) -> Batch:
     return Batch(ids, valid, answer)
 
 
-def loss_of(model: Llama, adapter: Adapter, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def loss_of(model: Llama, adapter: Attached, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Mean negative log likelihood of the answers' tokens, and the mean balance loss of all routers."""
     everywhere = torch.ones_like(prefix, dtype=torch.bool)
     adapter.routing.begin(everywhere)
@@ -122,7 +124,7 @@ def loss_of(model: Llama, adapter: Adapter, prefix: Tensor, batch: Batch) -> tup
     hidden, _ = model(batch.ids, batch.valid, cache)
     before = batch.answer[:, 1:]  # position t predicts token t + 1
     logits = model.logits(hidden[:, :-1][before])
-    return F.cross_entropy(logits, batch.ids[:, 1:][before]), torch.stack(adapter.routing.balance).mean()
+    return F.cross_entropy(logits, batch.ids[:, 1:][before]), adapter.routing.balance_loss()
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -131,46 +133,41 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP))))
 
 
-def parameters_of(adapter: Adapter) -> list[Tensor]:
-    return [p for module in adapter.modules.values() for p in module.parameters()]
-
-
-def optimizer_of(adapter: Adapter) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters_of(adapter), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+def optimizer_of(adapter: Attached) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(adapter.parameters(), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
 
 
 def update(
-    model: Llama, adapter: Adapter, optimizer: torch.optim.Optimizer, prefix: Tensor, batch: Batch
+    model: Llama, adapter: Attached, optimizer: torch.optim.Optimizer, prefix: Tensor, batch: Batch
 ) -> tuple[float, float]:
     """One step of training. Returns the two losses before it."""
     answer_loss, balance = loss_of(model, adapter, prefix, batch)
     optimizer.zero_grad()
     (answer_loss + BALANCE_WEIGHT * balance).backward()
-    torch.nn.utils.clip_grad_norm_(parameters_of(adapter), LARGEST_GRADIENT)
+    torch.nn.utils.clip_grad_norm_(adapter.parameters(), LARGEST_GRADIENT)
     optimizer.step()
     return answer_loss.item(), balance.item()
 
 
-def train(args: argparse.Namespace) -> None:
-    torch.manual_seed(args.seed)
-    source = Gguf(args.model)
-    chat = Chat(source)
-    try:
-        task = task_of(args)
-    except ValueError as fault:
-        sys.exit(f"smore: {fault}")
-    if isinstance(task, FileTask) and (fault := too_long(task, chat)):
-        sys.exit(f"smore: {fault}")
-    model = Llama(source, torch.bfloat16)
-    adapter = Adapter(model, TREE, LAYERS)
-    count = sum(p.numel() for p in parameters_of(adapter))
-    print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
+Log = list[dict[str, float]]
+
+
+def fit(
+    model: Llama,
+    adapter: Attached,
+    batches: Batches,
+    steps: int,
+    checkpoint: Path,
+    keep: Callable[[Log], None] = lambda log: None,
+) -> Log:
+    """Trains up to `steps`, on from `checkpoint` where it exists. `keep` is called with every checkpoint that is written.
+
+    A signal to stop ends the process after the step that runs.
+    """
     optimizer = optimizer_of(adapter)
-    batches = Batches(chat, task, args.seed)
     prefix = torch.tensor([batches.prefix])
-    checkpoint, log = args.out / "checkpoint.pt", []
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.resume:
+    log: Log = []
+    if checkpoint.exists():
         state = torch.load(checkpoint)
         adapter.copy_from(state["tensors"])
         optimizer.load_state_dict(state["optimizer"])
@@ -181,30 +178,61 @@ def train(args: argparse.Namespace) -> None:
     model.train()
     stopped = stop_signals()
     began, tokens = time.monotonic(), 0
-    for step in range(first := len(log), args.steps):
+    for step in range(first := len(log), steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps)
-        batch = batches.next()
+            group["lr"] = learning_rate(step, steps)
+        batch, cpu_before = batches.next(), time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
         tokens += (count := int(batch.valid.sum()))
-        log.append({"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count})
+        seconds = round(time.process_time() - cpu_before, 2)
+        log.append(
+            {"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count, "cpu_seconds": seconds}
+        )
         elapsed = time.monotonic() - began
-        left = elapsed / (step + 1 - first) * (args.steps - step - 1)
+        left = elapsed / (step + 1 - first) * (steps - step - 1)
         print(
-            f"step {step + 1}/{args.steps} loss {answer_loss:.4f} balance {balance:.3f} "
+            f"step {step + 1}/{steps} loss {answer_loss:.4f} balance {balance:.3f} "
             f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
             flush=True,
         )
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps or stopped:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps or stopped:
             torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
-            adapter.save(args.out / "adapter", BASE)
-            (args.out / "log.json").write_text(json.dumps(log))
-            curve = loss_curve([entry["loss"] for entry in log], f"{args.task or args.data.stem}: loss of the answers")
-            (args.out / "loss.svg").write_text(curve)
+            keep(log)
         if stopped:
             print(f"stopped after step {step + 1}", flush=True)
             sys.exit(128 + stopped[0])
+    return log
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(args.seed)
+    source = Gguf(args.model)
+    chat = Chat(source)
+    try:
+        task = source_of(args)
+    except ValueError as fault:
+        sys.exit(f"smore: {fault}")
+    if isinstance(task, FileTask) and (fault := too_long(task, chat)):
+        sys.exit(f"smore: {fault}")
+    model = Llama(source, torch.bfloat16)
+    adapter = Adapter(model, TREE, list(range(args.first_layer, model.config.layers)))
+    count = sum(p.numel() for p in adapter.parameters())
+    print(f"{count:,} parameters in {len(adapter.modules)} trees", flush=True)
+    checkpoint = args.out / "checkpoint.pt"
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.resume:
+        checkpoint.unlink(missing_ok=True)
+    elif not checkpoint.exists():
+        sys.exit(f"smore: there is no {checkpoint} to go on from")
+
+    def keep(log: Log) -> None:
+        adapter.save(args.out / "adapter", BASE)
+        (args.out / "log.json").write_text(json.dumps(log))
+        curve = loss_curve([entry["loss"] for entry in log], f"{args.task or args.data.stem}: loss of the answers")
+        (args.out / "loss.svg").write_text(curve)
+
+    fit(model, adapter, Batches(chat, task, args.seed), args.steps, checkpoint, keep)
 
 
 def stop_signals() -> list[int]:
@@ -219,10 +247,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Trains the adapter of a task.")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that the server runs")
     examples = parser.add_mutually_exclusive_group(required=True)
-    examples.add_argument("--task", choices=TASKS)
+    examples.add_argument("--task", choices=[*TASKS, mixed.NAME])
     examples.add_argument("--data", type=Path, help="JSONL with prompt and completion in every line")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log, loss curve and adapter")
     parser.add_argument("--steps", type=int, default=720)
+    parser.add_argument("--first-layer", type=int, default=12, help="layers from here up have trees (default: 12)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")

@@ -18,7 +18,7 @@ from .adapter import load
 from .base import Gguf, Llama
 from .chat import Chat
 from .decode import greedy
-from .tasks import TASKS
+from .tasks import TASKS, mixed
 from .tasks.task import cases
 
 OF_THE_TASK, SEED = 4, 21
@@ -26,10 +26,17 @@ OFF_TASK = "What is the capital of France? Answer in one sentence."
 LIMIT = 48
 
 
+def prompts_of(name: str) -> list[str]:
+    if name == mixed.NAME:
+        return [prompts_of(task)[0] for task in mixed.TASKS]
+    part = "heldout" if name == "function-calls" else "dev"
+    return [case.prompt for case in cases(TASKS[name], part, OF_THE_TASK, SEED)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Records answers of base + adapter.")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--task", choices=[*TASKS, mixed.NAME], required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -38,10 +45,8 @@ def main() -> None:
     model, chat = Llama(source), Chat(source)
     adapter = load(model, args.adapter)
     model.eval()
-    part = "heldout" if args.task == "function-calls" else "dev"
-    drawn = cases(TASKS[args.task], part, OF_THE_TASK, SEED)
     recorded = []
-    for text in [*(case.prompt for case in drawn), OFF_TASK]:
+    for text in [*prompts_of(args.task), OFF_TASK]:
         prompt = chat.prompt([{"role": "user", "content": text}])
         [answer] = greedy(model, [prompt], chat.end_id, LIMIT, adapter)
         recorded.append(

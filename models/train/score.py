@@ -21,9 +21,9 @@ from .base import Gguf, Llama
 from .cases import EVAL
 from .chat import Chat
 from .decode import greedy
-from .tasks import TASKS, task_of
+from .tasks import TASKS, mixed, tasks_of
 from .tasks.file import FileTask
-from .tasks.task import cases
+from .tasks.task import Task, cases
 
 ROWS = 50  # prompts decoded at a time
 DEV_CASES, DEV_SEED = 100, 7
@@ -85,25 +85,30 @@ def summary(log: list[dict[str, float]], stride: int = 50) -> dict[str, object]:
     return {"steps": len(log), "tokens": sum(step["tokens"] for step in log), "mean_over_steps": stride, **means}
 
 
-def cases_of(args: argparse.Namespace) -> list[Case]:
-    if args.data:
-        return [example.case for example in FileTask(args.data).heldout[:MOST_OF_A_FILE]]
+def cases_of(name: str, task: Task, args: argparse.Namespace) -> list[Case]:
+    if isinstance(task, FileTask):
+        return [example.case for example in task.heldout[:MOST_OF_A_FILE]]
     if args.part == "heldout":
-        return [json.loads(line) for line in (EVAL / f"{args.task}.jsonl").read_text().splitlines()]
-    return [case.case for case in cases(TASKS[args.task], "dev", DEV_CASES, DEV_SEED)]
+        return [json.loads(line) for line in (EVAL / f"{name}.jsonl").read_text().splitlines()]
+    return [case.case for case in cases(task, "dev", DEV_CASES, DEV_SEED)]
+
+
+def one_or_all(by_task: dict[str, float]) -> float | dict[str, float]:
+    """By task only where there are several."""
+    return by_task if len(by_task) > 1 else next(iter(by_task.values()))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Scores base and adapter on the cases of a task.")
     parser.add_argument("--model", type=Path, required=True)
     examples = parser.add_mutually_exclusive_group(required=True)
-    examples.add_argument("--task", choices=TASKS)
+    examples.add_argument("--task", choices=[*TASKS, mixed.NAME])
     examples.add_argument(
         "--data", type=Path, help="the file that was trained on; its lines that are kept for the score"
     )
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--part", choices=("dev", "heldout"), default="dev")
-    parser.add_argument("--first", type=int, help="only so many cases")
+    parser.add_argument("--first", type=int, help="only so many cases of a task")
     parser.add_argument("--without-base", action="store_true", help="score the adapter alone")
     parser.add_argument("--log", type=Path, help="training log to summarise beside the scores")
     parser.add_argument("--json", type=Path, help="also write the result here")
@@ -116,18 +121,23 @@ def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads)
     source = Gguf(args.model)
-    model = Llama(source).eval()
-    task = task_of(args)
-    scorer = Scorer(model, Chat(source), task.CHECK, cases_of(args)[: args.first], args.quiet)
+    model, chat = Llama(source).eval(), Chat(source)
+    tasks = tasks_of(args)
+    scorers = {
+        name: Scorer(model, chat, task.CHECK, cases_of(name, task, args)[: args.first], args.quiet)
+        for name, task in tasks.items()
+    }
     result: dict[str, object] = {"training": summary(json.loads(args.log.read_text()))} if args.log else {}
-    result |= {"part": "heldout" if args.data else args.part, "cases": len(scorer.cases)}
+    counts = {name: len(scorer.cases) for name, scorer in scorers.items()}
+    result |= {"part": "heldout" if args.data else args.part, "cases": one_or_all(counts)}
     if not args.without_base:
-        result["base"] = scorer.exact()
-    if task.INSTRUCTION and not args.without_base:
-        result["base_told"] = scorer.exact(system=task.INSTRUCTION)
+        result["base"] = one_or_all({name: scorer.exact() for name, scorer in scorers.items()})
+    if not args.data and not args.without_base:
+        told = {name: scorer.exact(system=tasks[name].INSTRUCTION) for name, scorer in scorers.items()}
+        result["base_told"] = one_or_all(told)
     adapter = load(model, args.adapter)
     model.eval()
-    result["adapter"] = scorer.exact(adapter)
+    result["adapter"] = one_or_all({name: scorer.exact(adapter) for name, scorer in scorers.items()})
     result["expert_shares"], result["fewest_busy_experts_in_a_tree"] = load_shares(adapter), fewest_busy(adapter)
     text = json.dumps(result, indent=2)
     if not args.quiet:

@@ -73,6 +73,10 @@ class Routing:
         self.valid = valid.reshape(-1)
         self.balance = []
 
+    def balance_loss(self) -> Tensor:
+        """Mean over all routers of the pass; 0 where there is none."""
+        return torch.stack(self.balance).mean() if self.balance else torch.zeros(())
+
     def record(self, module: str, level: int, probabilities: Tensor, ids: Tensor) -> None:
         """`probabilities` [T, N, s] over all experts, `ids` [T, N, f]."""
         experts = probabilities.shape[-1]

@@ -38,15 +38,19 @@ class Example:
         return {"messages": self.messages, "expected": self.answer, **self.facts}
 
 
-class Task(Protocol):
+class Source(Protocol):
+    """What a training draws its examples from."""
+
+    def example(self, part: Part, rng: random.Random, kind: Any = None) -> Example:
+        """`kind` is one of a task's KINDS, or None for any."""
+
+
+class Task(Source, Protocol):
     """A module of this package."""
 
     CHECK: str  # how answers are compared: a name of models/eval/check.py
     INSTRUCTION: str  # what the base model is told when it is scored with help
     KINDS: Sequence[Any]  # held-out cases take turns over them
-
-    def example(self, part: Part, rng: random.Random, kind: Any = None) -> Example:
-        """`kind` is one of KINDS, or None for any."""
 
 
 def part_of(kind: str, value: object) -> Part:

@@ -104,7 +104,7 @@ class StepTest(unittest.TestCase):
         model, adapter = adapted()
         batch = fit.collate([([1, 2, 3, 4], 2), ([5, 6, 7], 1)])
         prefix = torch.tensor([[5, 9]])
-        parameters = fit.parameters_of(adapter)
+        parameters = adapter.parameters()
         answer, balance = fit.loss_of(model, adapter, prefix, batch)
         gradients = torch.autograd.grad(answer + fit.BALANCE_WEIGHT * balance, parameters, allow_unused=True)
         norm = torch.stack([g.norm() for g in gradients if g is not None]).norm()
