@@ -6,7 +6,7 @@ import { afterSetUp, root } from "./setup.mjs";
 
 /**
  * In this very process, so that signals reach it.
- * @param {string} module @param {string[]} args @param {{ defaultModel: boolean }} [wanted]
+ * @param {string} module @param {string[]} args @param {import("./setup.mjs").Wanted} [wanted]
  */
 export async function runModule(module, args, wanted) {
   await afterSetUp(() => {

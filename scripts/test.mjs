@@ -12,7 +12,10 @@ import { afterSetUp, filesBelow, jobs, root, run } from "./setup.mjs";
 const parts = {
   lint: () => lint(false),
   cpp: () =>
-    nativeTests("build", ["-DSMORE_SANITIZE="], "smore_tests", ["smore_tests", "smore_benches"]),
+    nativeTests("build", ["-DSMORE_SANITIZE=", "-DSMORE_WERROR=ON"], "smore_tests", [
+      "smore_tests",
+      "smore_benches",
+    ]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
   arm64: armTests,
@@ -106,23 +109,26 @@ if (asked.includes("--help") || asked.includes("-h")) {
   console.log(HELP);
   process.exit(0);
 }
-await afterSetUp(async () => {
-  const unknown = asked.find((name) => !Object.hasOwn(parts, name));
-  if (unknown !== undefined) {
-    console.error(`no such part: ${unknown}; parts are ${Object.keys(parts).join(", ")}`);
-    process.exit(2);
-  }
-  const lines = [];
-  for (const [name, check] of Object.entries(parts)) {
-    if (asked.length > 0 && !asked.includes(name)) continue;
-    console.log(`\n== ${name}`);
-    const started = performance.now();
-    const result = await check();
-    const seconds = ((performance.now() - started) / 1000).toFixed(0);
-    const verdict = result === true ? "passed" : result === false ? "FAILED" : "skipped";
-    const reason = typeof result === "string" ? `: ${result}` : "";
-    if (result === false) process.exitCode = 1;
-    lines.push(`${name}: ${verdict}${reason} (${seconds} s)`);
-  }
-  console.log(`\n${lines.join("\n")}`);
-});
+await afterSetUp(
+  async () => {
+    const unknown = asked.find((name) => !Object.hasOwn(parts, name));
+    if (unknown !== undefined) {
+      console.error(`no such part: ${unknown}; parts are ${Object.keys(parts).join(", ")}`);
+      process.exit(2);
+    }
+    const lines = [];
+    for (const [name, check] of Object.entries(parts)) {
+      if (asked.length > 0 && !asked.includes(name)) continue;
+      console.log(`\n== ${name}`);
+      const started = performance.now();
+      const result = await check();
+      const seconds = ((performance.now() - started) / 1000).toFixed(0);
+      const verdict = result === true ? "passed" : result === false ? "FAILED" : "skipped";
+      const reason = typeof result === "string" ? `: ${result}` : "";
+      if (result === false) process.exitCode = 1;
+      lines.push(`${name}: ${verdict}${reason} (${seconds} s)`);
+    }
+    console.log(`\n${lines.join("\n")}`);
+  },
+  { strict: true },
+);

@@ -54,6 +54,14 @@ describe("set-up", () => {
     provide("make");
   }
 
+  /** In place of cmake-js: says what it was asked for, and fails. */
+  function builderIsInstalled() {
+    const folder = join(clone, "node_modules/cmake-js");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "package.json"), '{"type": "module", "bin": "main.js"}');
+    writeFileSync(join(folder, "main.js"), "console.error(process.argv.join()); process.exit(1);");
+  }
+
   it("names npm when it is missing, in one line", () => {
     nativeToolsAreThere();
     assert.match(failure(), /^smore: npm is missing: .*apt-get install npm.*\n$/);
@@ -85,6 +93,17 @@ describe("set-up", () => {
     assert.match(failure("start"), /python3 with pip is missing.*npm start -- --model PATH/);
     writeFileSync(cached, "");
     assert.doesNotMatch(failure("start"), /python3/);
+  });
+
+  it("takes warnings of a compiler that is newer than the code for errors in tests alone", () => {
+    nativeToolsAreThere();
+    dependenciesAreInstalled();
+    builderIsInstalled();
+    assert.match(failure(), /,--CDSMORE_WERROR=OFF,/);
+    assert.doesNotMatch(failure("test"), /SMORE_WERROR/);
+    mkdirSync(join(clone, "build"));
+    writeFileSync(join(clone, "build/CMakeCache.txt"), "");
+    assert.doesNotMatch(failure(), /SMORE_WERROR/);
   });
 });
 

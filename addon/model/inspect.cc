@@ -134,7 +134,7 @@ void describe_model(const std::string& path, Json::Object& description) {
     description.emplace_back("config", describe_config(source));
   } catch (const Error& error) {
     description.emplace_back("problem", Json(std::string(error.what())));
-    description.emplace_back("config", Json());
+    description.emplace_back("config", Json(nullptr));
   }
 }
 
