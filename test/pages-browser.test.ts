@@ -3,42 +3,19 @@ import { after, before, describe, type TestContext, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
 import type { Lifecycle } from "../src/api/context.js";
 import { FakeGenerator, fakeContext } from "../src/engine/fake.js";
-import { PageFiles } from "../src/http/page-files.js";
-import { mixOf } from "../src/scheduler/mix.js";
-import { apiKey, type Setup, serve, until } from "./harness.js";
-import { noBrowser, openBrowser, openPage, says, textOf, type View } from "./support/browser.js";
+import { apiKey, type Setup, until } from "./harness.js";
+import { noBrowser, openBrowser, says, textOf, type View } from "./support/browser.js";
+import { DONE, openPlayground, openReadyPlayground, send } from "./support/playground.js";
 import { routedAnswer } from "./support/routed-answer.js";
 
 /** The playground in a real browser, in front of the fake model. */
 
-const REPLY = "The moon is far. It is round!";
-const pages = PageFiles.read();
 let browser: Browser;
 
-interface Opened {
-  readonly page: Page;
-  readonly generator: FakeGenerator;
-  readonly url: string;
-}
-
-async function open(test: TestContext, setup: Setup = {}, view: View = {}): Promise<Opened> {
-  const options = { pages, ...setup.options };
-  const { url, generator } = await serve(test, { reply: () => REPLY, ...setup, options });
-  const page = await openPage(test, browser, view);
-  await page.goto(url);
-  return { page, generator, url };
-}
-
-async function openReady(test: TestContext, setup: Setup = {}, view: View = {}): Promise<Opened> {
-  const opened = await open(test, setup, view);
-  await says(opened.page, "#state[data-phase=ready]", /adapter/);
-  return opened;
-}
-
-async function send(page: Page, message: string): Promise<void> {
-  await page.type("#message", message);
-  await page.keyboard.press("Enter");
-}
+const open = (test: TestContext, setup: Setup = {}, view: View = {}) =>
+  openPlayground(test, browser, setup, view);
+const openReady = (test: TestContext, setup: Setup = {}, view: View = {}) =>
+  openReadyPlayground(test, browser, setup, view);
 
 /** Chats are answered by a recorded stream in place of the server's own. */
 async function replay(page: Page, stream: string): Promise<void> {
@@ -49,8 +26,6 @@ async function replay(page: Page, stream: string): Promise<void> {
     void request.respond({ status: 200, contentType: "text/event-stream", body: stream });
   });
 }
-
-const DONE = '.answer[data-state="done"]';
 
 describe("the playground in Chromium", { skip: noBrowser() }, () => {
   before(async () => {
@@ -68,7 +43,7 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     const live = "output, [role=status], [role=log], [aria-live]";
     const told = await page.$$eval(live, (regions) => regions.map((region) => region.textContent));
     assert.ok(!told.some((text) => /TTFT|“/.test(text ?? "")), told.join());
-    assert.deepEqual(generator.requests[0]?.mix, mixOf(1), "an adapter comes first");
+    assert.deepEqual(generator.requests[0]?.mix, [], "the base is chosen");
     await send(page, "And the sun?");
     await page.waitForFunction(`document.querySelectorAll('${DONE}').length === 2`);
     const prompt = Buffer.from(generator.requests[1]!.prompt).toString();
@@ -78,22 +53,11 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     );
   });
 
-  test("two models answer the same question side by side", async (test) => {
-    const { page, generator } = await openReady(test);
-    await page.click("#compare");
-    await send(page, "Hello");
-    await page.waitForFunction(`document.querySelectorAll('${DONE}').length === 2`);
-    const handles = generator.requests.map(({ mix }) => mix[0]?.handle ?? 0);
-    assert.deepEqual(handles.sort(), [0, 1]);
-    await page.click("#compare");
-    assert.equal((await page.$$(".pane")).length, 1);
-  });
-
   test("sampling, seed and system message reach the server", async (test) => {
     const { page, generator } = await openReady(test);
     await page.click("#sampling summary");
     await page.focus("#sampling-temperature");
-    for (let i = 0; i < 4; i++) await page.keyboard.press("ArrowLeft");
+    for (let i = 0; i < 6; i++) await page.keyboard.press("ArrowRight");
     await page.focus("#sampling-top_k");
     for (let i = 0; i < 3; i++) await page.keyboard.press("ArrowRight");
     await page.type("#seed", "42");
@@ -150,6 +114,7 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
 
   test("the heat map has every expert of every layer, and choosing a layer there moves the tree", async (test) => {
     const { page } = await openReady(test);
+    await page.select(".pane select", "tuned");
     await replay(page, routedAnswer("tuned", ["One", " two", " three"]));
     await send(page, "Count");
     await says(page, DONE, /three/);
@@ -205,7 +170,8 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
         };
         return [value, ...[...options].map((option) => option.value)].join();
       });
-    assert.equal(await shown(), "tuned,fake,tuned");
+    assert.equal(await shown(), "fake,fake,tuned");
+    await page.select(".pane select", "tuned");
     served = ["fake", "sql", "tuned"];
     await says(page, "#state", /2 adapters/);
     assert.equal(await shown(), "tuned,fake,sql,tuned");
@@ -322,7 +288,7 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
         "compare",
         "renew",
         "Model of Conversation",
-        "Answer of tuned; arrow keys select its tokens",
+        "Answer of fake; arrow keys select its tokens",
       ],
       ...["Sampling", "message", "send", "next-token", "layer", "linear"],
     ]);

@@ -32,7 +32,7 @@ export const CHAT_OPTIONS = {
   }),
   system: text({ initial: null, placeholder: "TEXT", help: "system message", shown: "none" }),
   temperature: decimal({
-    initial: 0.7,
+    initial: 0.2,
     min: 0,
     max: 2,
     help: "0 = always the likeliest token",

@@ -14,7 +14,7 @@ test("metrics are sums over their series, and no name is taken for the beginning
 });
 
 test("what is off is not asked for", () => {
-  assert.deepEqual(samplingFields(new Map(), ""), { temperature: 0.7, max_tokens: 256 });
+  assert.deepEqual(samplingFields(new Map(), ""), { temperature: 0.2, max_tokens: 256 });
   const values = new Map([
     ["temperature", 0],
     ["top_p", 0.9],

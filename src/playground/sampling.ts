@@ -19,7 +19,7 @@ export const SAMPLING_CONTROLS: readonly SamplingControl[] = [
     min: 0,
     max: 2,
     step: 0.05,
-    initial: 0.7,
+    initial: 0.2,
     help: "0 always takes the likeliest token",
   },
   {

@@ -27,6 +27,7 @@ export class AnswerView {
     this.root = element("div", { class: "answer" }, this.#pieces, this.#note);
     this.#note.hidden = true;
     this.#pieces.addEventListener("keydown", (event) => this.#onKey(event));
+    for (const piece of answer.pieces) this.add(piece);
     this.refresh();
   }
 

@@ -11,11 +11,15 @@ export interface PaneListener {
   progress(answer: Answer, piece: Piece | null, pane: Pane): void;
   select(answer: Answer, token: number): void;
   refused(error: ServerError): void;
+  /** The pane talks to another model from now on. */
+  chosen(): void;
 }
 
 interface Turn {
   readonly asked: string;
   readonly view: AnswerView;
+  /** Who answered: shown where that is not the model that is chosen now. */
+  readonly by: HTMLElement;
 }
 
 /** One conversation with one model at a time. */
@@ -26,10 +30,15 @@ export class Pane {
   readonly #turns = element("div", { class: "turns", tabindex: -1 });
   readonly #listener: PaneListener;
   #conversation: Turn[] = [];
+  #models: readonly ModelEntry[] = [];
 
   constructor(name: string, listener: PaneListener) {
     this.#listener = listener;
     this.#model = element("select", { "aria-label": `Model of ${name}` });
+    this.#model.addEventListener("change", () => {
+      this.#showModel();
+      listener.chosen();
+    });
     const head = element("div", { class: "pane-head" }, this.#model, this.#speed);
     this.root = element("section", { class: "pane", "aria-label": name }, head, this.#turns);
     this.renew();
@@ -46,19 +55,24 @@ export class Pane {
   /** `wanted`: what is chosen where the pane has chosen nothing yet. */
   offer(models: readonly ModelEntry[], wanted: string): void {
     const { value } = this.#model;
+    this.#models = models;
     setOptions(
       this.#model,
       models.map(({ id }) => id),
       value === "" ? wanted : value,
     );
+    if (this.#model.value !== value) this.#showModel();
   }
 
   renew(): void {
     this.#conversation = [];
     this.#speed.textContent = "";
-    const title = element("strong", {}, "Every token chooses its experts.");
-    const hint = "Ask something; then select a token of the answer to see the way it took.";
-    this.#turns.replaceChildren(element("p", { class: "empty" }, title, hint));
+    this.#showModel();
+  }
+
+  /** Begins with what was said in `other`, so that both answer the same from here on. */
+  continueFrom(other: Pane): void {
+    for (const { asked, view } of other.#conversation) this.#append(asked, view.answer);
   }
 
   /** Never rejects: what goes wrong stands below the answer. */
@@ -71,11 +85,7 @@ export class Pane {
   ): Promise<void> {
     const messages = this.#messages(message, system);
     const answer = new Answer(this.model, performance.now());
-    const view = new AnswerView(answer, (token) => this.#listener.select(answer, token));
-    if (this.#conversation.length === 0) this.#turns.replaceChildren();
-    this.#conversation.push({ asked: message, view });
-    this.#turns.append(element("p", { class: "asked" }, message), view.root);
-    this.#turns.scrollTop = this.#turns.scrollHeight;
+    const view = this.#append(message, answer);
     try {
       const body = { ...fields, model: answer.model, messages, return_routing: true };
       for await (const chunk of streamChat(server, body, signal)) {
@@ -91,6 +101,28 @@ export class Pane {
     this.#atBottom(() => view.refresh());
     this.#listener.progress(answer, null, this);
     this.#speed.textContent = speedText(answer.speed);
+  }
+
+  #append(asked: string, answer: Answer): AnswerView {
+    const view = new AnswerView(answer, (token) => this.#listener.select(answer, token));
+    const by = element("p", { class: "by quiet" }, `${answer.model} answered:`);
+    by.hidden = answer.model === this.model;
+    if (this.#conversation.length === 0) this.#turns.replaceChildren();
+    this.#conversation.push({ asked, view, by });
+    this.#turns.append(element("p", { class: "asked" }, asked), by, view.root);
+    this.#turns.scrollTop = this.#turns.scrollHeight;
+    return view;
+  }
+
+  /** What depends on the model that is chosen. */
+  #showModel(): void {
+    for (const { view, by } of this.#conversation) by.hidden = view.answer.model === this.model;
+    if (this.#conversation.length > 0) return;
+    const chosen = this.#models.find(({ id }) => id === this.model);
+    const [title, hint] = welcome(chosen, this.#models.length > 1);
+    this.#turns.replaceChildren(
+      element("p", { class: "empty" }, element("strong", {}, title), hint),
+    );
   }
 
   #fail(answer: Answer, error: unknown, signal: AbortSignal): void {
@@ -121,6 +153,18 @@ export class Pane {
     change();
     if (follows) this.#turns.scrollTop = this.#turns.scrollHeight;
   }
+}
+
+/** What an empty conversation with `model` says: title and hint. */
+function welcome(model: ModelEntry | undefined, hasAdapters: boolean): [string, string] {
+  if (model === undefined) return ["", ""];
+  if (model.parent !== null) {
+    const hint = "Ask something; then select a token of the answer to see the way it took.";
+    return ["Every token chooses its experts.", hint];
+  }
+  const adapters =
+    "Choose an adapter above, or compare both, to see which experts each token takes.";
+  return ["Ask the base model something.", hasAdapters ? adapters : ""];
 }
 
 function speedText(speed: Speed | null): string {

@@ -11,6 +11,7 @@ import { byId } from "./dom.js";
 import { InsideView, type Selection } from "./inside-view.js";
 import { MemoryView } from "./memory-view.js";
 import { Pane } from "./pane.js";
+import { PaneSwitch } from "./pane-switch.js";
 import { SamplingView } from "./sampling-view.js";
 
 const KEY_PLACE = "smore-key";
@@ -33,6 +34,7 @@ export class Playground {
   readonly #memory = new MemoryView();
   readonly #announcer = new Announcer();
   readonly #inside = new InsideView((selection) => this.#select(selection));
+  readonly #switch = new PaneSwitch(this.#panesRoot);
   readonly #panes: Pane[] = [];
   #server: Server = { url: "", key: sessionStorage.getItem(KEY_PLACE) };
   #models: readonly ModelEntry[] = [];
@@ -112,11 +114,13 @@ export class Playground {
     this.#tell("ready", `${base.id}, ${adapters} adapter${adapters === 1 ? "" : "s"}`);
   }
 
-  /** An adapter first, since it has something to show; the base beside it. */
+  /** The base first, as a question to nobody in particular expects; beside the base an adapter. */
   #offer(pane: Pane, place: number): void {
     const [base, adapter = base] = this.#models;
     if (base === undefined || adapter === undefined) return;
-    pane.offer(this.#models, place === 0 ? adapter.id : base.id);
+    const beside = this.#panes[0]!.model === base.id ? adapter : base;
+    pane.offer(this.#models, place === 0 ? base.id : beside.id);
+    this.#switch.show(this.#panes);
   }
 
   #tell(phase: "ready" | "loading" | "away", text: string): void {
@@ -156,19 +160,27 @@ export class Playground {
       refused: (error) => {
         if (error.status === 401) this.#refused(error);
       },
+      chosen: () => this.#switch.show(this.#panes),
     });
     this.#panes.push(pane);
-    this.#offer(pane, place);
     this.#panesRoot.append(pane.root);
-    this.#panesRoot.classList.toggle("two", this.#panes.length === 2);
+    this.#offer(pane, place);
   }
 
+  /** Not while an answer comes, of which the other pane would have half. */
   #toggleCompare(): void {
+    const [first] = this.#panes;
     const comparing = this.#panes.length === 1;
-    if (comparing) this.#addPane();
-    else this.#panes.pop()!.root.remove();
+    if (comparing) {
+      this.#addPane();
+      this.#panes[1]!.continueFrom(first!);
+      this.#select(this.#selection);
+    } else {
+      this.#panes.pop()!.root.remove();
+    }
     this.#panesRoot.classList.toggle("two", comparing);
     this.#compare.setAttribute("aria-pressed", String(comparing));
+    this.#switch.show(this.#panes);
   }
 
   #renew(): void {
@@ -206,6 +218,7 @@ export class Playground {
     this.#running = running;
     this.#send.hidden = running !== null;
     this.#stop.hidden = running === null;
+    this.#compare.disabled = running !== null;
     if (hadFocus) this.#message.focus();
   }
 
@@ -214,10 +227,12 @@ export class Playground {
     this.#message.style.height = `${this.#message.scrollHeight + 2}px`;
   }
 
-  /** The first pane is the one that is followed and read out. */
+  /** The first pane is read out; what is followed is the first of an adapter, which has a way to show. */
   #progress(answer: Answer, piece: Piece | null, pane: Pane): void {
-    if (pane !== this.#panes[0]) return;
-    if (piece !== null) this.#announcer.add(piece.text);
+    const [first] = this.#panes;
+    if (pane === first && piece !== null) this.#announcer.add(piece.text);
+    const base = this.#models[0]?.id;
+    if (pane !== (this.#panes.find(({ model }) => model !== base) ?? first)) return;
     if (this.#following && piece !== null) this.#select({ answer, token: piece.to - 1 });
     else if (this.#selection?.answer === answer) this.#inside.show(this.#selection);
   }
