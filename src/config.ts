@@ -54,7 +54,7 @@ export const ENGINE_OPTIONS = {
   }),
   activations: choice(ACTIVATIONS, {
     initial: "auto",
-    help: "where weights are quantized: 8 bits, and 15 in blocks of large values (auto); 8 bits everywhere (int8: faster, less exact); or all in float32",
+    help: "where weights are quantized: 8 bits, and a second digit (15 bits) in blocks of large values (auto; kernel path ...-digits); 8 bits everywhere (int8: faster, less exact); or all in float32",
   }),
   adapterDtype: choice(["stored", "bf16", "int8"], {
     initial: "stored",
@@ -86,8 +86,9 @@ export const SERVE_OPTIONS = {
     initial: null,
     placeholder: "PATH",
     help: "serve every adapter in PATH and follow what is dropped in, replaced and removed",
-    shown: "the adapters that come with the default model",
+    shown: "none",
   }),
+  noBundledAdapters: toggle("serve the default model without the adapters that come with it"),
   adapterRoot: list({
     placeholder: "PATH",
     help: "clients may load adapters from below PATH; repeatable",

@@ -75,7 +75,9 @@ export const ERRORS = {
   adapter_path_not_allowed: {
     status: 403,
     type: INVALID,
-    message: "Adapters are only loaded from folders below an allowed root (--adapter-root).",
+    message:
+      "Adapters are only loaded from folders below an allowed root: " +
+      "whoever starts the server allows one by --adapter-root PATH.",
   },
   request_timeout: {
     status: 408,

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 import { CommandError, type Terminal } from "./cli/command.js";
 import { COMMANDS } from "./cli/commands.js";
-import { nearest, UsageError } from "./cli/options.js";
+import { UsageError } from "./cli/options.js";
 import { printableOn } from "./cli/printable.js";
 import { ModelError } from "./models/model-error.js";
+import { nearest } from "./nearest.js";
 import { VERSION } from "./version.js";
 
 /** The only file that ends the process. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n signal n. */

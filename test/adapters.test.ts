@@ -82,9 +82,10 @@ test("an adapter is loaded, used, listed, replaced and unloaded while the server
 
   const answer = await load(url, "mine", path);
   assert.equal(answer.status, 200);
-  const { status, message } = (await answer.json()) as { status: string; message: string };
-  assert.equal(status, "success");
-  assert.equal(message, "Success: LoRA adapter 'mine' added successfully.");
+  const { adapter: summary, ...told } = (await answer.json()) as { adapter: object };
+  const message = "Success: LoRA adapter 'mine' added successfully.";
+  assert.deepEqual(told, { status: "success", message });
+  assert.deepEqual(Object.keys(summary), ["id", "kind", "generation", "parameters", "bytes"]);
   assert.equal((await listed(url, "mine"))?.tier, "disk");
   assert.deepEqual(await greedyTokens(url, "mine", PROMPT), tokensOf("lora"));
 
@@ -239,6 +240,33 @@ test("what looks like an adapter in a followed folder and cannot be used is told
   );
   assert.match(told[2]!, /"na,me\\" is not served: the folder's name must not hold commas/);
   assert.equal((await complete(url, { model: "good", prompt: PROMPT, max_tokens: 1 })).status, 200);
+});
+
+test("weights in the format of older PEFT are told with how to convert them, wherever they come from", async (context) => {
+  const folder = folderFor(context);
+  const path = copyAdapter("lora", join(folder, "older"));
+  renameSync(join(path, "adapter_model.safetensors"), join(path, "adapter_model.bin"));
+  const { url, output } = await serve(context, ["--adapters-dir", folder]);
+  const advice = /older\/adapter_model\.bin is the format of older PEFT.*python3 -c .*save_file\(/;
+  assert.equal(
+    output()
+      .split("\n")
+      .filter((line) => advice.test(line)).length,
+    1,
+  );
+  const { status, code, message } = await refusal(await load(url, "older", path));
+  assert.deepEqual([status, code], [400, "invalid_adapter"]);
+  assert.match(message, advice);
+});
+
+test("a name belongs to the folder that has it first, and the log tells of the other", async (context) => {
+  const folder = folderFor(context);
+  copyAdapter("smore-switch", join(folder, "mine"));
+  const named = join(TINY, "adapters/lora");
+  const options = [...FP32, "--adapter", `mine=${named}`, "--adapters-dir", folder];
+  const { url, output } = await serve(context, options);
+  assert.deepEqual(await greedyTokens(url, "mine", PROMPT), tokensOf("lora"));
+  assert.match(output(), /adapter \\"mine\\" is not served: .*the name belongs to .*lora already/);
 });
 
 test("a request waits for an adapter that is being loaded, and is told to come back when it takes long", async (context) => {

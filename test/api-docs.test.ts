@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -67,13 +68,25 @@ test("the programs in docs/api.md run as they stand", async (t) => {
   const url = await serveDocumented(t);
   const programs = blocks("js");
   assert.equal(programs.length, 7);
-  for (const [i, program] of programs.entries()) {
-    const file = fileURLToPath(new URL(`api-docs-${i}.mjs`, import.meta.url));
-    const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";
-    const address = url.replace("http://", "");
-    writeFileSync(file, imports + program.replaceAll("127.0.0.1:8080", address));
-    t.after(() => rmSync(file, { force: true }));
-    const run = promisify(execFile)(process.execPath, [file], { timeout: 20_000 });
-    assert.notEqual((await run).stdout, "", program);
+  for (const program of programs) {
+    const { stdout } = await runProgram(t, program, url);
+    assert.notEqual(stdout, "", program);
   }
 });
+
+test("the WebSocket program in docs/api.md ends when it is refused", async (t) => {
+  const url = await serveDocumented(t);
+  const program = blocks("js").find((block) => block.includes("new WebSocket")) ?? "";
+  const refused = program.replace('role: "user"', 'role: "stranger"');
+  const { stdout, stderr } = await runProgram(t, refused, url);
+  assert.equal(stdout, "");
+  assert.match(stderr, /stranger/);
+});
+
+/** As it stands, but for the address. */
+function runProgram(t: TestContext, program: string, url: string) {
+  const file = fileURLToPath(new URL(`api-docs-${randomUUID()}.mjs`, import.meta.url));
+  writeFileSync(file, program.replaceAll("127.0.0.1:8080", url.replace("http://", "")));
+  t.after(() => rmSync(file, { force: true }));
+  return promisify(execFile)(process.execPath, [file], { timeout: 20_000 });
+}

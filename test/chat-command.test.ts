@@ -89,7 +89,7 @@ describe("smore chat through pipes", () => {
     assert.equal(nobody.code, 1);
     assert.match(
       nobody.err,
-      /^smore: http:\/\/127\.0\.0\.1:1: the server cannot be reached: .+\n$/,
+      /^smore: http:\/\/127\.0\.0\.1:1: the server cannot be reached: .+; start one with .* --model MODEL\n$/,
     );
   });
 

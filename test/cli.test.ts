@@ -45,6 +45,22 @@ test("--version says the version of the package", async () => {
   assert.match(output, /^\d+\.\d+\.\d+\n$/);
 });
 
+test("verify of an adapter or a model says what it takes, and what shows the folder", async () => {
+  const weights = join(TINY, "adapters/lora/adapter_model.safetensors");
+  for (const [path, what] of [
+    [join(TINY, "adapters/lora"), "an adapter"],
+    [weights, "an adapter"],
+    [join(TINY, "model"), "a model"],
+  ] as const) {
+    const { code, output } = await exitOf(["verify", path]);
+    assert.equal(code, 1);
+    assert.match(
+      output,
+      new RegExp(`^smore: ".*" is ${what}, .*golden files.*; smore inspect /.*\n$`),
+    );
+  }
+});
+
 test("inspect of a folder of adapters names one of them", async () => {
   const { code, output } = await exitOf(["inspect", join(TINY, "adapters")]);
   assert.equal(code, 1);

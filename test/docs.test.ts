@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { flagName } from "../src/cli/options.js";
 import { SERVE_OPTIONS } from "../src/config.js";
 import { readApiKeys } from "../src/http/api-key-file.js";
 import { MODEL_METRICS, SERVER_METRICS } from "../src/metrics/table.js";
+import { CONVERT } from "../src/models/adapter-files.js";
 import { until } from "./harness.js";
 import { serve, TINY } from "./support/command.js";
 
@@ -26,21 +28,65 @@ function temporaryFolder(context: TestContext): string {
   return folder;
 }
 
-test("what docs/adapters.md shows works, in its order", async (context) => {
-  const root = temporaryFolder(context);
-  cpSync(join(TINY, "adapters/lora"), join(root, "legal"), { recursive: true });
-  const { url } = await serve(context, ["--adapter-root", root]);
-  const requests = blocks("adapters", "sh");
+/** What a curl of the documents asks of the server at `url`. */
+async function curl(url: string, command: string, path: (shown: string) => string) {
+  const [, route = "", body] = /8080(\S+)(?: .*-d '(.*)')?/s.exec(command) ?? [];
+  const response = await fetch(url + route, {
+    method: body === undefined ? "GET" : "POST",
+    headers: { "content-type": "application/json" },
+    body: body?.replace(/models\/adapters\/\w+/, path) ?? null,
+  });
+  const text = await response.text();
+  assert.equal(response.status, 200, `${command}${text}`);
+  return JSON.parse(text);
+}
+
+interface ShownAnswer {
+  readonly choices: readonly {
+    readonly message: { readonly content: string };
+    readonly routing?: object;
+  }[];
+}
+
+const managing = (request: string) => /lora_adapter|\/v1\/adapters/.test(request);
+
+test("docs/adapters.md loads, unloads and lists adapters in an order that works", async (context) => {
+  const { url } = await serve(context, ["--adapter-root", TINY]);
+  const requests = blocks("adapters", "sh").filter(managing);
   assert.equal(requests.length, 3);
-  for (const request of requests) {
-    const [, path = "", body] = /8080(\S+)(?: .*-d '(.*)')?/s.exec(request) ?? [];
-    const response = await fetch(url + path, {
-      method: body === undefined ? "GET" : "POST",
-      headers: { "content-type": "application/json" },
-      body: body?.replace("/srv/adapters", root) ?? null,
-    });
-    assert.equal(response.status, 200, `${request}${await response.text()}`);
-  }
+  for (const request of requests) await curl(url, request, () => join(TINY, "adapters/lora"));
+});
+
+const MODEL = process.env.SMORE_TEST_MODEL ?? "";
+const skip = MODEL === "" ? "SMORE_TEST_MODEL is not set" : false;
+
+test("docs/adapters.md asks for names and layers that exist, and shows the answers", {
+  skip,
+}, async (context) => {
+  const bundled = fileURLToPath(new URL("../../models/adapters", import.meta.url));
+  const names = ["--served-model-name", "smollm2-135m-instruct", "--adapters-dir", bundled];
+  const { url } = await serve(context, ["--model", MODEL, ...names]);
+  const requests = blocks("adapters", "sh").filter((request) => !managing(request));
+  assert.equal(requests.length, 3);
+  const answers: ShownAnswer[] = [];
+  for (const request of requests) answers.push(await curl(url, request, (path) => path));
+  const [mixed, routed, told] = answers.map(({ choices }) => choices[0]!);
+  assert.ok(mixed && routed && told);
+  assert.match(mixed.message.content, /^\{"name": "/);
+  assert.match(routed.message.content, /"set_timer".*25/);
+  // Scores are of one kernel path, and experts may be where two are nearly equal.
+  const shape = (routing: unknown) =>
+    JSON.parse(JSON.stringify(routing), (key, value) =>
+      key === "scores" || key === "experts" ? (Array.isArray(value) ? value.length : value) : value,
+    );
+  const shown = blocks("adapters", "json").map((text) => JSON.parse(text));
+  const [documented] = shown.filter((value) => "tokens" in value);
+  assert.deepEqual(shape(told.routing), shape(documented));
+});
+
+test("docs/adapters.md converts the weights of older PEFT as the log says", () => {
+  const text = readFileSync(new URL("../../docs/adapters.md", import.meta.url), "utf8");
+  assert.ok(text.includes(`$ ${CONVERT}\n`));
 });
 
 test("the key files in docs/operations.md can be read", (context) => {

@@ -43,7 +43,7 @@ test("an unknown model is a 404 with its name", async (t) => {
   });
   assert.equal(status, 404);
   assert.deepEqual(error, {
-    message: "The model `gpt-4` does not exist.",
+    message: "The model `gpt-4` does not exist. GET /v1/models lists those that do.",
     type: "invalid_request_error",
     param: "model",
     code: "model_not_found",

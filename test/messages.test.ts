@@ -113,7 +113,10 @@ test("errors of messages have Anthropic's shape, before a stream and within it",
   assert.equal(unknown.status, 404);
   assert.deepEqual(await unknown.json(), {
     type: "error",
-    error: { type: "not_found_error", message: "The model `other` does not exist." },
+    error: {
+      type: "not_found_error",
+      message: "The model `other` does not exist. GET /v1/models lists those that do.",
+    },
   });
   const stream = anthropic(url).messages.stream(body);
   await assert.rejects(stream.finalMessage(), /api_error.*broken/);

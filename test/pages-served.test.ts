@@ -41,7 +41,7 @@ describe("the playground with the default model", { skip }, () => {
     await page.waitForFunction(BOTH, { timeout: 60_000 });
     await says(
       page,
-      ".pane:first-child .pieces",
+      ".pane:last-child .pieces",
       /\{"name": "set_timer", "arguments": \{"minutes": 25\}\}/,
     );
 
@@ -58,7 +58,7 @@ describe("the playground with the default model", { skip }, () => {
     );
     assert.equal((await page.$$("#heat .cell")).length, 18 * (4 + 4));
     const ways = new Set<string | null>();
-    for (const piece of await page.$$(".pane:first-child .piece")) {
+    for (const piece of await page.$$(".pane:last-child .piece")) {
       await piece.click();
       await page.waitForFunction(SHOWN);
       const told = await page.$eval("#tree svg", (tree) => tree.getAttribute("aria-label"));
@@ -66,7 +66,7 @@ describe("the playground with the default model", { skip }, () => {
     }
     assert.ok(ways.size > 10, `tokens take ways of their own: ${ways.size}`);
 
-    await page.click(".pane:last-child .piece");
+    await page.click(".pane:first-child .piece");
     await says(page, "#routing-note", /^base has no experts to choose between/);
     await says(page, "#memory", /function-calls.*in memory/);
   });

@@ -71,12 +71,11 @@ describe("the README", () => {
   });
 });
 
-/** As it stands, but for the address, and for what the README says Node.js 20 needs. */
+/** As it stands, but for the address. */
 function runProgram(test: TestContext, program: string, url: string) {
   const file = fileURLToPath(new URL(`readme-${randomUUID()}.mjs`, import.meta.url));
-  const imports = program.includes("new WebSocket") ? 'import { WebSocket } from "ws";\n' : "";
   const here = program.replaceAll("127.0.0.1:8080", url.replace("http://", ""));
-  writeFileSync(file, imports + here);
+  writeFileSync(file, here);
   test.after(() => rmSync(file, { force: true }));
   return promisify(execFile)(process.execPath, [file], { timeout: 20_000 });
 }

@@ -127,7 +127,7 @@ test("the port stays open while certificates change", async (t) => {
 test("a port that another server has is not shared with it", async (t) => {
   const tls = fixture("first");
   const { port } = await serve(t, { options: { tls } });
-  await assert.rejects(serve(t, { options: { tls, port } }), /: the port is in use$/);
+  await assert.rejects(serve(t, { options: { tls, port } }), /: the port is in use; --port N /);
 });
 
 test("a pair that cannot be used is refused by a line that names the file, and the old one stays", async (t) => {

@@ -29,7 +29,7 @@ test("the running engine: the same words, and those about adapters", async (t) =
     INVALID,
     "model",
     "model_not_found",
-    /^The model `x` does not exist\.$/,
+    /^The model `x` does not exist\. GET \/v1\/models lists those that do\.$/,
   ]);
   check("context_length_exceeded", await complete({ max_tokens: 100_000 }), [
     400,

@@ -72,7 +72,7 @@ test("what clients do wrong", async (t) => {
     INVALID,
     "model",
     "model_not_found",
-    /^The model `x` does not exist\.$/,
+    /^The model `x` does not exist\. GET \/v1\/models lists those that do\.$/,
   ]);
   check("not_found", await ask("/v1/engines", {}), [
     404,

@@ -5,7 +5,7 @@ import { Fields, invalid, type JsonObject } from "./schema.js";
 
 /**
  * GET /v1/adapters, POST /v1/load_lora_adapter and /v1/unload_lora_adapter: vLLM's routes and fields,
- * with JSON answers.
+ * with JSON answers. The list alone tells all there is to know of an adapter.
  */
 
 export function listAdapters({ adapters }: ApiContext) {
@@ -61,7 +61,13 @@ export async function loadAdapter(
   try {
     const adapter = await adapters.load({ name, path, pin, inPlace });
     const message = `Success: LoRA adapter '${name}' added successfully.`;
-    return { status: "success", message, adapter: readyAdapter(adapter, adapters) };
+    const { kind, parameters, bytes } = adapter.info;
+    const generation = adapter.adapter;
+    return {
+      status: "success",
+      message,
+      adapter: { id: name, kind, generation, parameters, bytes },
+    };
   } catch (error) {
     throw folderFault(error);
   }

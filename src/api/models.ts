@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
 import { lazyList } from "../json/write.js";
+import { nearest } from "../nearest.js";
 import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
 
 /** GET /v1/models and GET /v1/models/{id} */
@@ -72,6 +73,22 @@ export function findModel(name: string, context: ApiContext, param = "model"): S
   const model = context.models.find(name);
   if (model !== undefined) return model;
   const shown = name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}...` : name;
-  const message = `The model \`${shown.replace(/\p{Cc}/gu, "\u{fffd}")}\` does not exist.`;
+  const unknown = `The model \`${shown.replace(/\p{Cc}/gu, "\u{fffd}")}\` does not exist.`;
+  const message = `${unknown}${meant(name, context)} GET /v1/models lists those that do.`;
   throw new ApiError("model_not_found", { message, param });
 }
+
+/** A question with the served name that is nearest, as far as names are few and short enough to compare them all. */
+function meant(name: string, { models, encoder }: ApiContext): string {
+  const names = models.list().map((model) => model.name);
+  if (encoder !== null) names.push(encoder.name);
+  if (names.length > MOST_COMPARED || name.length > LONGEST_COMPARED) return "";
+  const near = nearest(
+    name,
+    names.filter(({ length }) => length <= 2 * LONGEST_COMPARED),
+  );
+  return near === null ? "" : ` Did you mean \`${near}\`?`;
+}
+
+const MOST_COMPARED = 100;
+const LONGEST_COMPARED = 40;

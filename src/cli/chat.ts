@@ -1,5 +1,6 @@
 import { text as readAll } from "node:stream/consumers";
 import { listModels, type Server, ServerError } from "../client/server.js";
+import { nearest } from "../nearest.js";
 import { Conversation } from "./chat/conversation.js";
 import { startEmbedded } from "./chat/embedded.js";
 import { talk } from "./chat/interactive.js";
@@ -8,7 +9,6 @@ import {
   decimal,
   integer,
   list,
-  nearest,
   optionHelp,
   parseOptions,
   text,
@@ -171,6 +171,10 @@ async function chosenModel(server: Server, name: string | null): Promise<string>
 }
 
 function explain({ status, message }: ServerError, { url }: Server): string {
-  if (status === 0) return `${url}: ${message}`;
+  if (status === 0) return `${url}: ${message}; ${NO_SERVER}`;
   return status === 401 ? `${message} (--key KEY or SMORE_KEY)` : message;
 }
+
+const NO_SERVER =
+  "start one with smore serve (npm start in a clone), name another by --url URL, " +
+  "or load a model here by --model MODEL";

@@ -1,4 +1,5 @@
 import { totalmem } from "node:os";
+import { nearest } from "../nearest.js";
 
 /** A command line that cannot be obeyed. The message is one line that names the option. */
 export class UsageError extends Error {
@@ -286,30 +287,6 @@ const OTHER_VARIABLES = ["SMORE_MODEL_CACHE", "SMORE_TEST_MODEL"];
 function unknownFlag(flag: string, table: OptionTable): string {
   const near = nearest(flag, Object.keys(table).map(flagName));
   return `unknown option ${flag}${near === null ? "" : `; did you mean ${near}?`}`;
-}
-
-/** The candidate that differs least from what was typed, when it is near enough to be meant. */
-export function nearest(typed: string, candidates: readonly string[]): string | null {
-  const ranked = candidates
-    .map((candidate) => ({ candidate, distance: editDistance(typed, candidate) }))
-    .sort((a, b) => a.distance - b.distance);
-  const best = ranked[0];
-  return best !== undefined && best.distance <= Math.max(2, typed.length / 3)
-    ? best.candidate
-    : null;
-}
-
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [index, letter] of [...from].entries()) {
-    const next = [index + 1];
-    for (let column = 1; column <= to.length; column++) {
-      const replace = row[column - 1]! + (letter === to[column - 1] ? 0 : 1);
-      next.push(Math.min(replace, row[column]! + 1, next[column - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[to.length]!;
 }
 
 /** The options as lines of help. */

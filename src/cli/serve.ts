@@ -1,8 +1,5 @@
-import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
 import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
@@ -25,8 +22,8 @@ import { createLogger, type Logger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
 import { AdapterFolder } from "../models/adapter-folder.js";
 import { AdapterRoots } from "../models/adapter-roots.js";
+import { adapterFolders, adapterRoots, checkFolders } from "../models/adapter-sources.js";
 import { AdapterRegistry } from "../models/adapters.js";
-import { DEFAULT_MODEL } from "../models/catalog.js";
 import { resolveModel } from "../models/resolve.js";
 import { EngineLoop } from "../scheduler/loop.js";
 import type { Tracing } from "../telemetry/tracing.js";
@@ -58,9 +55,6 @@ Examples:
 
 /** The engine's threads wait for work by spinning: more than one here would only take turns with them. */
 const ENCODER_THREADS = 1;
-
-/** The adapters that come with the default model, seen from dist/src/cli. */
-const OWN_ADAPTERS = fileURLToPath(new URL("../../../models/adapters", import.meta.url));
 
 export const command: Command = {
   options: SERVE_OPTIONS,
@@ -141,9 +135,9 @@ export class Service {
       this.#server.close();
       this.#host.endBy(stop.reason);
     }
-    const { engine, loop, context, folder, encoder } = await loading;
+    const { engine, loop, context, folders, encoder } = await loading;
     const running = loop.run();
-    void folder?.watch(stop);
+    for (const folder of folders) void folder.watch(stop);
     new HeapTrimmer(native()).watch();
     this.#lifecycle = { phase: "ready", progress: 1, detail: "", context };
     const seconds = (performance.now() - started) / 1000;
@@ -216,7 +210,7 @@ export class Service {
       baseName,
       modelPath: path,
     });
-    const folder = await this.#loadAdapters(models);
+    const folders = await this.#loadAdapters(models);
     await metrics.watch({
       engine,
       scheduler: loop.scheduler,
@@ -236,7 +230,7 @@ export class Service {
       encoder,
       adapterWaitMs,
     });
-    return { engine, loop, context, folder, encoder };
+    return { engine, loop, context, folders, encoder };
   }
 
   async #startEncoder(baseName: string): Promise<EncoderThread | null> {
@@ -260,7 +254,7 @@ export class Service {
   }
 
   /** One that is named must load; those that a folder holds cost only themselves. */
-  async #loadAdapters(registry: AdapterRegistry): Promise<AdapterFolder | null> {
+  async #loadAdapters(registry: AdapterRegistry): Promise<readonly AdapterFolder[]> {
     const onLoaded = ({ name, info: { linears: _, ...info } }: ServedAdapter) =>
       this.#log.info({ adapter: name, ...info }, "adapter loaded");
     const onFault = (name: string, { message }: Error) =>
@@ -274,39 +268,16 @@ export class Service {
         throw new CommandError(`--adapter ${name}: ${message}`);
       });
     }
-    const path = adaptersFolder(this.#config);
-    if (path === null) return null;
-    this.#progress(1, `adapters in ${path}`);
-    const folder = new AdapterFolder({ path, registry, onLoaded, onUnloaded, onFault });
-    const found = await folder.open();
-    if (found === 0) this.#log.warn(`no adapters in ${path} yet; what is dropped in is served`);
-    return folder;
+    const folders: AdapterFolder[] = [];
+    for (const path of adapterFolders(this.#config)) {
+      this.#progress(1, `adapters in ${path}`);
+      const folder = new AdapterFolder({ path, registry, onLoaded, onUnloaded, onFault });
+      const found = await folder.open();
+      if (found === 0) this.#log.warn(`no adapters in ${path} yet; what is dropped in is served`);
+      folders.push(folder);
+    }
+    return folders;
   }
-}
-
-/** Before a model is loaded that takes minutes. Throws CommandError naming the option. */
-function checkFolders({ adapters, adaptersDir }: Config): void {
-  const named = adapters.map(({ name, path }) => ({ option: `--adapter ${name}`, path }));
-  const dir = adaptersDir === null ? [] : [{ option: "--adapters-dir", path: adaptersDir }];
-  const missing = [...named, ...dir].find(({ path }) => !isFolder(path));
-  if (missing === undefined) return;
-  throw new CommandError(`${missing.option}: there is no folder "${missing.path}"`);
-}
-
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-}
-
-function adaptersFolder({ adaptersDir, model }: Config): string | null {
-  return adaptersDir ?? (model === DEFAULT_MODEL ? OWN_ADAPTERS : null);
-}
-
-/** Folders that clients may load adapters from. */
-function adapterRoots(config: Config): string[] {
-  if (config.adapterRoot.length > 0) return [...config.adapterRoot];
-  const folder = adaptersFolder(config);
-  const parents = config.adapters.map(({ path }) => dirname(resolve(path)));
-  return [...parents, ...(folder === null ? [] : [folder])];
 }
 
 function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {

@@ -1,5 +1,5 @@
-import { readdirSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { ACTIVATIONS } from "../engine/native.js";
 import { type Command, CommandError } from "./command.js";
 import { native } from "./engine.js";
@@ -65,9 +65,23 @@ function backends(wanted: string | null): readonly string[] {
   throw new UsageError(`--backend must be one of ${known.join(", ")}, all, not "${wanted}"`);
 }
 
+/** Weights are .safetensors files too, but say not what should come of them. */
+function refuseModels(folder: string): void {
+  const what = ["adapter", "model"] as const;
+  const found = what.find((kind) => existsSync(join(folder, CONFIGS[kind])));
+  if (found === undefined) return;
+  throw new CommandError(
+    `"${folder}" is ${found === "adapter" ? "an adapter" : "a model"}, and verify takes golden files: a layer with its inputs ` +
+      `and outputs, such as those in test/fixtures/smore; smore inspect ${folder} shows the ${found}`,
+  );
+}
+
+const CONFIGS = { adapter: "adapter_config.json", model: "config.json" };
+
 function goldenFiles(target: string): string[] {
   const stats = statSync(target, { throwIfNoEntry: false });
   if (stats === undefined) throw new CommandError(`there is no file or folder "${target}"`);
+  refuseModels(stats.isDirectory() ? target : dirname(target));
   if (!stats.isDirectory()) return [target];
   const files = readdirSync(target)
     .filter((name) => name.endsWith(".safetensors"))

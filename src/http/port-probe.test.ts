@@ -9,7 +9,10 @@ test("one reason is named for a port that cannot be had", async (context) => {
   context.after(() => other.close());
   await once(other, "listening");
   const { port } = other.address() as AddressInfo;
-  assert.equal(await whyNotListening("127.0.0.1", port), "the port is in use");
-  assert.equal(await whyNotListening("192.0.2.1", 0), "this machine has no such address");
+  assert.equal(
+    await whyNotListening("127.0.0.1", port),
+    "the port is in use; --port N takes another one, 0 any that is free",
+  );
+  assert.match(await whyNotListening("192.0.2.1", 0), /^this machine has no such address; --host/);
   assert.match(await whyNotListening("no-such-host.invalid", 0), /host/);
 });

@@ -1,10 +1,10 @@
 import { type AddressInfo, createServer } from "node:net";
 
 const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "the port is in use",
-  EACCES: "this user may not use the port",
-  EADDRNOTAVAIL: "this machine has no such address",
-  ENOTFOUND: "there is no such host",
+  EADDRINUSE: "the port is in use; --port N takes another one, 0 any that is free",
+  EACCES: "this user may not use the port; --port N takes another one, from 1024 on anybody may",
+  EADDRNOTAVAIL: "this machine has no such address; --host 0.0.0.0 takes all that it has",
+  ENOTFOUND: "there is no such host; --host takes an address of this machine",
   EAI_AGAIN: "the name of the host cannot be looked up now",
 };
 

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type { AdapterControl, ServedAdapter } from "../api/context.js";
 import { adapterNameFault } from "../config.js";
-import { ADAPTER_FILES } from "./adapter-roots.js";
+import { ADAPTER_FILES, olderFormatFault } from "./adapter-files.js";
 import { ModelError } from "./model-error.js";
 
 const PAUSE_MS = 1000;
@@ -86,9 +86,9 @@ export class AdapterFolder {
     const { registry, onLoaded, onFault } = this.#options;
     const path = join(this.#path, name);
     seen.loaded = seen.print;
-    const other = registry.find(name)?.root ?? path;
-    if (other !== path) return; // one from elsewhere has the name
     try {
+      const other = registry.find(name)?.root ?? path;
+      if (other !== path) throw new ModelError(`${path}: the name belongs to ${other} already`);
       onLoaded(await registry.load({ name, path, pin: false, inPlace: true }));
     } catch (error) {
       onFault(name, error as Error);
@@ -116,6 +116,8 @@ export class AdapterFolder {
       if (name.startsWith(".")) continue;
       try {
         const print = await fingerprint(join(this.#path, name));
+        const older = print === null ? await olderFormatFault(join(this.#path, name)) : null;
+        if (older !== null) throw new ModelError(older);
         if (print === null) continue;
         const fault = adapterNameFault(name);
         if (fault !== null) throw new ModelError(`the folder's name ${fault}`);

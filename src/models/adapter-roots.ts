@@ -2,10 +2,8 @@ import { realpathSync } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { ApiError } from "../errors.js";
+import { ADAPTER_FILES } from "./adapter-files.js";
 import { ModelError } from "./model-error.js";
-
-/** What the engine opens of an adapter's folder. */
-export const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"] as const;
 
 /** Folders below which clients may load adapters. A symbolic link leads out only to where it is allowed. */
 export class AdapterRoots {

@@ -10,6 +10,7 @@ import type {
 import { adapterNameFault } from "../config.js";
 import type { NativeAdapterPlace, NativeEngine } from "../engine/native.js";
 import { ApiError } from "../errors.js";
+import { olderFormatFault } from "./adapter-files.js";
 import type { AdapterRoots } from "./adapter-roots.js";
 
 /** What becomes of an adapter in the engine; src/scheduler/loop.ts knows who uses it. */
@@ -140,6 +141,9 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
     progress: Float64Array,
   ): Promise<ServedAdapter> {
     const { engine, holder } = this.#options;
+    const older = await olderFormatFault(root);
+    if (older !== null)
+      throw new ApiError("invalid_adapter", { message: older, param: "lora_path" });
     const info = await engine.loadAdapter(root, progress);
     if (pin && !(await holder.keep(info.handle))) {
       holder.retire(info.handle);

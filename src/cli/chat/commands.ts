@@ -1,5 +1,5 @@
 import { listModels } from "../../client/server.js";
-import { nearest } from "../options.js";
+import { nearest } from "../../nearest.js";
 import type { Conversation } from "./conversation.js";
 
 /** What a line that begins with a slash does. */
