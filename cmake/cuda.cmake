@@ -37,6 +37,17 @@ if(SMORE_HAS_CUDA)
   endif()
 endif()
 
+add_library(smore_no_cuda OBJECT EXCLUDE_FROM_ALL addon/backends/no_cuda/no_cuda.cc)
+target_include_directories(smore_no_cuda PRIVATE addon)
+target_link_libraries(smore_no_cuda PRIVATE smore_options)
+
+# What programs link for devices, and tests.
+set(SMORE_DEVICES smore_no_cuda)
+set(SMORE_TEST_DEVICES smore_no_cuda)
+if(SMORE_HAS_CUDA)
+  set(SMORE_DEVICES smore_cuda)
+endif()
+
 # One fibre per thread of a block needs a switch of stacks written for the machine.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(SMORE_FIBRES x86)
@@ -45,4 +56,5 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
 endif()
 if(SMORE_FIBRES)
   add_subdirectory(addon/backends/cuda/emulated)
+  set(SMORE_TEST_DEVICES smore_cuda_emulated)
 endif()

@@ -11,4 +11,4 @@ target_include_directories(smore SYSTEM PRIVATE ${CMAKE_SOURCE_DIR}/${NODE_ADDON
 # SWALLOW: an environment that is being torn down takes no exceptions, and that is no reason to abort.
 target_compile_definitions(smore PRIVATE NAPI_VERSION=9 NODE_ADDON_API_CPP_EXCEPTIONS
                            NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS BUILDING_NODE_EXTENSION)
-target_link_libraries(smore PRIVATE smore_core ${CMAKE_JS_LIB})
+target_link_libraries(smore PRIVATE ${SMORE_DEVICES} smore_core ${CMAKE_JS_LIB})

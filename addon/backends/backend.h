@@ -165,7 +165,7 @@ inline constexpr ActivationType kActivationTypes[] = {
 ActivationType activation_type(const std::string& name);
 
 struct BackendOptions {
-  int threads = 1;
+  int threads = 1;  // of the host
   ActivationType activations = ActivationType::kDigits;
   std::string path;  // forces a kernel path by name; empty = the machine's best
 };
@@ -176,5 +176,15 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 
 // Names of the kernel paths that this machine can run, best first.
 std::span<const std::string> cpu_paths();
+
+// GPUs that this build can use here: 0 without a driver, or where it was built without CUDA.
+int cuda_devices();
+
+// Backend of GPU `device`. Throws Error(kUnsupported, kDevice) when it cannot be used, and why.
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options, int device);
+
+// By the names that users give: "cpu", "cuda:0" and so on, or "auto", the first GPU if there is
+// one. Throws Error(kInvalidArgument) for others.
+std::unique_ptr<Backend> make_backend(const std::string& device, const BackendOptions& options);
 
 }  // namespace smore

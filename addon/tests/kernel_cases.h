@@ -19,9 +19,14 @@
 
 namespace smore::kernel_cases {
 
+// The path of the CUDA backend, whose kernels run emulated here.
+inline constexpr const char* kCuda = "cuda-emulated";
+
 inline std::unique_ptr<Backend> backend(const std::string& path, ActivationType activations,
                                         int threads = 2) {
-  return make_cpu_backend({.threads = threads, .activations = activations, .path = path});
+  const bool cuda = path == kCuda;
+  const BackendOptions options{threads, activations, cuda ? "" : path};
+  return cuda ? make_cuda_backend(options, 0) : make_cpu_backend(options);
 }
 
 template <class Fn>
@@ -33,6 +38,38 @@ void for_each_path(Fn&& fn) {
       fn(path, activations);
     }
   }
+}
+
+// The same over every backend.
+template <class Fn>
+void for_each_backend(Fn&& fn) {
+  for_each_path(fn);
+  if (cuda_devices() == 0) return;
+  for (ActivationType activations : {ActivationType::kDigits, ActivationType::kFloat32}) {
+    CAPTURE(kCuda);
+    CAPTURE(activations);
+    fn(kCuda, activations);
+  }
+}
+
+// Values to and from where the ops of a backend use them.
+inline std::vector<float> on_host(Backend& backend, const Buffer& buffer, size_t count) {
+  const float* values = backend.to_host(buffer.get(), static_cast<int64_t>(count));
+  return {values, values + count};
+}
+
+// What an op makes of these values in place.
+template <class Op>
+std::vector<float> changed(Backend& backend, const std::vector<float>& values, Op&& op) {
+  const Buffer buffer = backend.place(values);
+  op(buffer.get());
+  return on_host(backend, buffer, values.size());
+}
+
+// What an op writes to `count` values that were no numbers.
+template <class Op>
+std::vector<float> written(Backend& backend, size_t count, Op&& op) {
+  return changed(backend, std::vector<float>(count, NAN), op);
 }
 
 inline std::vector<float> random_floats(size_t count, std::mt19937& random, float scale = 1) {

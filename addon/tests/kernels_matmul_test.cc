@@ -7,12 +7,14 @@ namespace {
 
 using kernel_cases::backend;
 using kernel_cases::check_close;
-using kernel_cases::for_each_path;
+using kernel_cases::for_each_backend;
+using kernel_cases::kCuda;
 using kernel_cases::LowDigitShare;
 using kernel_cases::random_activations;
 using kernel_cases::random_floats;
 using kernel_cases::random_tensor;
 using kernel_cases::Stored;
+using kernel_cases::written;
 
 constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
                             DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
@@ -30,24 +32,32 @@ std::vector<Shape> shapes(DType dtype) {
 }
 
 std::vector<float> run(Backend& backend, const Matrix& w, const std::vector<float>& x, int rows,
-                       const float* bias) {
-  std::vector<float> y(static_cast<size_t>(rows) * w.rows(), NAN);
-  backend.matmul(w, x.data(), rows, bias, y.data());
-  return y;
+                       const std::vector<float>& bias) {
+  const Buffer from = backend.place(x);
+  const Buffer bias_from = backend.place(bias);
+  return written(backend, static_cast<size_t>(rows) * w.rows(),
+                 [&](float* to) { backend.matmul(w, from.get(), rows, bias_from.get(), to); });
 }
 
-// Activations as products with weights of this type see them.
+// Activations as products with weights of this type see them, but for rounding.
 std::vector<float> seen(const std::vector<float>& x, int columns, DType dtype,
-                        ActivationType activations) {
+                        const std::string& path, ActivationType activations) {
   const bool floats = activations == ActivationType::kFloat32 || dtype_info(dtype).block == 1;
-  if (floats) return x;
+  if (floats || path == kCuda) return x;
   return reference::through_integers(x, columns, activations == ActivationType::kDigits ? 2 : 1);
+}
+
+// What rounding of activations, and of weights on tensor cores, may do.
+double tolerance(DType dtype, const std::string& path, ActivationType activations) {
+  if (activations == ActivationType::kFloat32) return 1e-6;
+  if (dtype == DType::kBF16) return 1.0 / 256;
+  return path == kCuda ? 1.0 / 128 : 1e-6;
 }
 
 TEST_CASE("a product equals the reference on every path, for every type, at odd shapes") {
   std::mt19937 random(1);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     LowDigitShare low_digits;
     for (DType dtype : kTypes) {
       for (const Shape& shape : shapes(dtype)) {
@@ -56,7 +66,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         CAPTURE(shape.in);
         const Stored w = random_tensor(dtype, shape.out, shape.in, random);
         const MatrixSource source = w.source();
-        const auto packed = cpu->pack({&source, 1});
+        const auto packed = ops->pack({&source, 1});
         CHECK(packed->rows() == shape.out);
         CHECK(packed->columns() == shape.in);
         const std::vector<float> bias = random_floats(shape.out, random);
@@ -66,12 +76,10 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
           if (dtype_info(dtype).block > 1) low_digits.count(x, shape.in);
           const auto expected =
               reference::matmul(w.floats(), shape.out, shape.in,
-                                seen(x, shape.in, dtype, activations), rows, bias.data());
-          const double tolerance =
-              activations != ActivationType::kFloat32 && dtype == DType::kBF16 ? 1.0 / 256 : 1e-6;
+                                seen(x, shape.in, dtype, path, activations), rows, bias.data());
           check_close(
-              run(*cpu, *packed, x, rows, bias.data()), expected.y,
-              [&](size_t i) { return expected.magnitude[i]; }, tolerance);
+              run(*ops, *packed, x, rows, bias), expected.y,
+              [&](size_t i) { return expected.magnitude[i]; }, tolerance(dtype, path, activations));
         }
       }
     }
@@ -81,13 +89,13 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
 
 TEST_CASE("stacked parts of different types are one matrix, with rotary rows put in order") {
   std::mt19937 random(2);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     const Stored q = random_tensor(DType::kQ4_K, 40, 256, random);
     const Stored k = random_tensor(DType::kF16, 24, 256, random);
     const Stored v = random_tensor(DType::kQ6_K, 9, 256, random);
     const MatrixSource parts[] = {q.source(4), k.source(2), v.source()};
-    const auto packed = cpu->pack(parts);
+    const auto packed = ops->pack(parts);
     REQUIRE(packed->rows() == 73);
     std::vector<float> w = reference::deinterleave(q.floats(), 40, 256, 4);
     const std::vector<float> k_rows = reference::deinterleave(k.floats(), 24, 256, 2);
@@ -97,22 +105,21 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
     const std::vector<float> x = random_activations(5, 256, random);
     const auto expected = reference::matmul(w, 73, 256, x, 5, nullptr);
     check_close(
-        run(*cpu, *packed, x, 5, nullptr), expected.y,
-        [&](size_t i) { return expected.magnitude[i]; },
+        run(*ops, *packed, x, 5, {}), expected.y, [&](size_t i) { return expected.magnitude[i]; },
         activations == ActivationType::kFloat32 ? 1e-6 : 1e-2);
   });
 }
 
 TEST_CASE("a row has the same bits in every batch") {
   std::mt19937 random(3);
-  for_each_path([&](const std::string& path, ActivationType activations) {
+  for_each_backend([&](const std::string& path, ActivationType activations) {
     LowDigitShare low_digits;
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
-      const Stored w = random_tensor(dtype, 150, 768, random);
+      const int total = path == kCuda ? 40 : 150;  // of rows and of outputs
+      const Stored w = random_tensor(dtype, total, 768, random);
       const MatrixSource source = w.source();
-      const std::vector<float> bias = random_floats(150, random);
-      const int total = 150;
+      const std::vector<float> bias = random_floats(total, random);
       const std::vector<float> x = random_activations(total, 768, random);
       low_digits.count(x, 768);
       const auto alone = backend(path, activations, 1);
@@ -120,7 +127,7 @@ TEST_CASE("a row has the same bits in every batch") {
       std::vector<float> single;
       for (int t = 0; t < total; ++t) {
         const std::vector<float> row(x.begin() + t * 768, x.begin() + (t + 1) * 768);
-        const std::vector<float> y = run(*alone, *packed, row, 1, bias.data());
+        const std::vector<float> y = run(*alone, *packed, row, 1, bias);
         single.insert(single.end(), y.begin(), y.end());
       }
       const auto together = backend(path, activations, 3);
@@ -128,9 +135,9 @@ TEST_CASE("a row has the same bits in every batch") {
       for (int begin = 0; begin < total;) {
         const int rows = std::min<int>(total - begin, 1 + random() % (begin == 0 ? 100 : 20));
         const std::vector<float> part(x.begin() + begin * 768, x.begin() + (begin + rows) * 768);
-        const std::vector<float> y = run(*together, *repacked, part, rows, bias.data());
+        const std::vector<float> y = run(*together, *repacked, part, rows, bias);
         CAPTURE(rows);
-        CHECK(std::memcmp(y.data(), single.data() + begin * 150, y.size() * sizeof(float)) == 0);
+        CHECK(std::memcmp(y.data(), single.data() + begin * total, y.size() * sizeof(float)) == 0);
         begin += rows;
       }
     }
@@ -140,16 +147,17 @@ TEST_CASE("a row has the same bits in every batch") {
 
 TEST_CASE("embedding rows are the stored values") {
   std::mt19937 random(4);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const Stored w = random_tensor(dtype, 37, 512, random);
       const MatrixSource source = w.source();
-      const auto packed = cpu->pack({&source, 1});
+      const auto packed = ops->pack({&source, 1});
       const std::vector<int32_t> tokens{36, 0, 17, 16, 15};
-      std::vector<float> x(tokens.size() * 512);
-      cpu->embed(*packed, tokens.data(), static_cast<int>(tokens.size()), 1, x.data());
+      const std::vector<float> x = written(*ops, tokens.size() * 512, [&](float* to) {
+        ops->embed(*packed, tokens.data(), static_cast<int>(tokens.size()), 1, to);
+      });
       const std::vector<float> all = w.floats();
       std::vector<float> expected;
       for (int32_t token : tokens) {
@@ -162,16 +170,16 @@ TEST_CASE("embedding rows are the stored values") {
 
 TEST_CASE("a value that is not finite reaches the result") {
   std::mt19937 random(5);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     for (DType dtype : kTypes) {
       const Stored w = random_tensor(dtype, 20, 256, random);
       const MatrixSource source = w.source();
-      const auto packed = cpu->pack({&source, 1});
+      const auto packed = ops->pack({&source, 1});
       for (float bad : {NAN, INFINITY, -INFINITY}) {
         std::vector<float> x = random_activations(2, 256, random);
         x[300] = bad;
-        const std::vector<float> y = run(*cpu, *packed, x, 2, nullptr);
+        const std::vector<float> y = run(*ops, *packed, x, 2, {});
         CHECK(std::isfinite(y[3]));
         CHECK_FALSE(std::isfinite(y[23]));
       }
@@ -181,13 +189,13 @@ TEST_CASE("a value that is not finite reaches the result") {
 
 TEST_CASE("an all-zero or tiny row gives zero, not NaN") {
   std::mt19937 random(6);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     const Stored w = random_tensor(DType::kQ4_0, 20, 64, random);
     const MatrixSource source = w.source();
-    const auto packed = cpu->pack({&source, 1});
+    const auto packed = ops->pack({&source, 1});
     for (float value : {0.0f, 1e-44f}) {
-      for (float y : run(*cpu, *packed, std::vector<float>(64, value), 1, nullptr)) {
+      for (float y : run(*ops, *packed, std::vector<float>(64, value), 1, {})) {
         CHECK(std::abs(y) < 1e-37f);
       }
     }
@@ -207,11 +215,11 @@ TEST_CASE("an unknown kernel path is refused with the machine's own") {
 
 TEST_CASE("a part of another width is refused by name") {
   std::mt19937 random(7);
-  const auto cpu = backend("generic", ActivationType::kFloat32);
+  const auto ops = backend("generic", ActivationType::kFloat32);
   const Stored a = random_tensor(DType::kF32, 4, 32, random);
   const Stored b = random_tensor(DType::kF32, 4, 33, random);
   const MatrixSource parts[] = {a.source(), b.source()};
-  CHECK_THROWS_WITH_AS(cpu->pack(parts), doctest::Contains("random.F32"), Error);
+  CHECK_THROWS_WITH_AS(ops->pack(parts), doctest::Contains("random.F32"), Error);
 }
 
 }  // namespace

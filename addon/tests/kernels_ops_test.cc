@@ -10,25 +10,36 @@ namespace smore {
 namespace {
 
 using kernel_cases::backend;
+using kernel_cases::changed;
 using kernel_cases::check_close;
+using kernel_cases::for_each_backend;
 using kernel_cases::for_each_path;
 using kernel_cases::random_floats;
 using kernel_cases::random_tensor;
 using kernel_cases::Stored;
+using kernel_cases::written;
 
 constexpr int kWidths[] = {1, 3, 16, 31, 64, 577};
 
+std::vector<float> norm(Backend& ops, const std::vector<float>& x, const std::vector<float>& weight,
+                        int rows) {
+  const Buffer from = ops.place(x);
+  const Buffer weights = ops.place(weight);
+  return written(ops, x.size(), [&](float* to) {
+    ops.rms_norm(from.get(), weights.get(), rows, static_cast<int>(weight.size()), 1e-5f, to);
+  });
+}
+
 TEST_CASE("norms equal the reference") {
   std::mt19937 random(11);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     for (int width : kWidths) {
       CAPTURE(width);
       const int rows = 40;
       const std::vector<float> x = random_floats(size_t(rows) * width, random);
       const std::vector<float> weight = random_floats(width, random);
-      std::vector<float> y(x.size());
-      cpu->rms_norm(x.data(), weight.data(), rows, width, 1e-5f, y.data());
+      const std::vector<float> y = norm(*ops, x, weight, rows);
       std::vector<double> expected(x.size());
       for (int t = 0; t < rows; ++t) {
         reference::rms_norm(&x[t * width], weight.data(), width, 1e-5f, &expected[t * width]);
@@ -40,16 +51,15 @@ TEST_CASE("norms equal the reference") {
 }
 
 TEST_CASE("the norm of a row that overflows is not a number, and other rows are unharmed") {
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     for (const float bad : {3e38f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
       for (int width : kWidths) {
         CAPTURE(width);
         const std::vector<float> weight(width, 1.0f);
         std::vector<float> x(size_t(2) * width, 0.5f);
         x[width - 1] = bad;
-        std::vector<float> y(x.size());
-        cpu->rms_norm(x.data(), weight.data(), 2, width, 1e-5f, y.data());
+        const std::vector<float> y = norm(*ops, x, weight, 2);
         for (int i = 0; i < width; ++i) {
           CHECK(std::isnan(y[i]));
           CHECK(y[width + i] == doctest::Approx(1).epsilon(1e-3));
@@ -64,8 +74,8 @@ TEST_CASE("the norm of a row that overflows is not a number, and other rows are 
 
 TEST_CASE("gated activations equal the reference, to the ends of their range") {
   std::mt19937 random(12);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
     for (Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
       for (int width : kWidths) {
         CAPTURE(width);
@@ -73,8 +83,10 @@ TEST_CASE("gated activations equal the reference, to the ends of their range") {
         std::vector<float> gate_up = random_floats(size_t(rows) * 2 * width, random, 4);
         gate_up[0] = 100;
         gate_up[2 * width] = -100;
-        std::vector<float> y(size_t(rows) * width);
-        cpu->gated_activation(activation, gate_up.data(), rows, width, y.data());
+        const Buffer placed = ops->place(gate_up);
+        const std::vector<float> y = written(*ops, size_t(rows) * width, [&](float* to) {
+          ops->gated_activation(activation, placed.get(), rows, width, to);
+        });
         std::vector<double> expected, norm;
         for (int t = 0; t < rows; ++t) {
           for (int i = 0; i < width; ++i) {
@@ -93,30 +105,53 @@ TEST_CASE("gated activations equal the reference, to the ends of their range") {
 
 TEST_CASE("the soft cap equals the reference and keeps NaN") {
   std::mt19937 random(13);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
-    std::vector<float> x = random_floats(70001, random, 40);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
+    const std::vector<float> x = random_floats(70001, random, 40);
     std::vector<double> expected;
     for (float value : x) expected.push_back(30 * std::tanh(value / 30.0));
-    cpu->softcap(30, x.data(), static_cast<int64_t>(x.size()));
+    const auto capped = [&](const std::vector<float>& values) {
+      return changed(*ops, values,
+                     [&](float* v) { ops->softcap(30, v, static_cast<int64_t>(values.size())); });
+    };
     check_close(
-        x, expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
-    float bad = NAN;
-    cpu->softcap(30, &bad, 1);
-    CHECK(std::isnan(bad));
+        capped(x), expected, [&](size_t i) { return std::abs(expected[i]); }, 1e-6);
+    CHECK(std::isnan(capped({NAN})[0]));
   });
 }
 
 TEST_CASE("sums of activations are exact") {
   std::mt19937 random(14);
-  for_each_path([&](const std::string& path, ActivationType activations) {
-    const auto cpu = backend(path, activations);
-    std::vector<float> x = random_floats(70003, random);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
+    const std::vector<float> x = random_floats(70003, random);
     const std::vector<float> y = random_floats(x.size(), random);
     std::vector<float> expected(x.size());
     for (size_t i = 0; i < x.size(); ++i) expected[i] = x[i] + y[i];
-    cpu->add(x.data(), y.data(), static_cast<int64_t>(x.size()));
-    CHECK(x == expected);
+    const Buffer added = ops->place(y);
+    CHECK(changed(*ops, x, [&](float* to) {
+            ops->add(to, added.get(), static_cast<int64_t>(y.size()));
+          }) == expected);
+  });
+}
+
+TEST_CASE("rows are gathered to the front of another buffer and of their own") {
+  std::mt19937 random(16);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
+    const int width = 300;
+    const std::vector<float> x = random_floats(size_t(9) * width, random);
+    const std::vector<int32_t> rows{0, 2, 3, 8};
+    std::vector<float> expected;
+    for (int32_t row : rows) {
+      expected.insert(expected.end(), x.begin() + row * width, x.begin() + (row + 1) * width);
+    }
+    const Buffer from = ops->place(x);
+    CHECK(written(*ops, expected.size(),
+                  [&](float* to) { ops->gather(from.get(), rows, width, to); }) == expected);
+    std::vector<float> own = changed(*ops, x, [&](float* to) { ops->gather(to, rows, width, to); });
+    own.resize(expected.size());
+    CHECK(own == expected);
   });
 }
 

@@ -65,25 +65,33 @@ void check_variant(LlamaHarness& model, const GoldenFile& golden, const std::str
   CHECK(tokens == want_tokens);
 }
 
+void check_model(const ModelCase& c, const std::string& path) {
+  const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
+  const GoldenFile golden(folder + "/golden.safetensors");
+  LlamaHarness model(folder + "/" + c.model,
+                     {.threads = 2, .activations = ActivationType::kFloat32, .path = path}, 64, 16);
+  for (const std::string& variant : c.variants) {
+    if (path == kernel_cases::kCuda && variant != "base") continue;
+    const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
+    for (const char* prompt : {"p0", "p1"}) {
+      CAPTURE(c.folder);
+      CAPTURE(c.model);
+      CAPTURE(variant);
+      CAPTURE(prompt);
+      check_variant(model, golden, std::string(prompt) + "." + variant, adapter);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("tiny models give the reference's logits at every position and its greedy tokens") {
-  for (const ModelCase& c : kModels) {
-    const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
-    const GoldenFile golden(folder + "/golden.safetensors");
-    LlamaHarness model(folder + "/" + c.model,
-                       {.threads = 2, .activations = ActivationType::kFloat32, .path = ""}, 64, 16);
-    for (const std::string& variant : c.variants) {
-      const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
-      for (const char* prompt : {"p0", "p1"}) {
-        CAPTURE(c.folder);
-        CAPTURE(c.model);
-        CAPTURE(variant);
-        CAPTURE(prompt);
-        check_variant(model, golden, std::string(prompt) + "." + variant, adapter);
-      }
-    }
-  }
+  for (const ModelCase& c : kModels) check_model(c, "");
+}
+
+TEST_CASE("a GPU gives the reference's logits and greedy tokens too") {
+  if (cuda_devices() == 0) return;
+  for (const ModelCase& c : kModels) check_model(c, kernel_cases::kCuda);
 }
 
 }  // namespace smore

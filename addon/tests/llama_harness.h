@@ -11,6 +11,7 @@
 #include "model/llama.h"
 #include "model/weights.h"
 #include "residual/adapters.h"
+#include "tests/kernel_cases.h"
 
 namespace smore {
 
@@ -27,7 +28,8 @@ class LlamaHarness {
  public:
   LlamaHarness(const std::string& model, const BackendOptions& options, int max_rows, int kv_pages,
                Quantize quantize = Quantize::kNone, int loud_channel = -1)
-      : source_(open_model(model)), backend_(make_cpu_backend(options)) {
+      : source_(open_model(model)),
+        backend_(kernel_cases::backend(options.path, options.activations, options.threads)) {
     config_ = source_.config;
     if (loud_channel >= 0) amplify(loud_channel);
     first_norm_ = source_.layers[0].attention_norm;

@@ -1,10 +1,9 @@
 #include "backends/cpu/pack.h"
 
 #include <cstring>
-#include <string>
 
 #include "backends/cpu/source_block.h"
-#include "core/error.h"
+#include "backends/matrix_source.h"
 
 // The bits of a panel. Float types: column after column, 16 outputs each; bfloat16 in pairs of
 // columns, so that a lane of 32 bits holds both of its output's. Quantised types: per block of 32
@@ -69,15 +68,6 @@ Panels layout(DType dtype, int columns, int outs) {
   p.supers = p.scales + bytes.scales * blocks;
   p.panel_bytes = round_up(p.supers + bytes.supers * (blocks / 8), 64);
   return p;
-}
-
-// Row of the file that output `out` of the part reads.
-int64_t source_row(const MatrixSource& source, int64_t out) {
-  if (source.interleaved_heads == 0) return out;
-  const int64_t head_dim = source.tensor.shape[0] / source.interleaved_heads;
-  const int64_t half = head_dim / 2;
-  const int64_t within = out % head_dim;
-  return out - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
 void put_u16(uint8_t* lanes, int lane, uint16_t value) {
@@ -206,34 +196,13 @@ void pack_panel(const MatrixSource& source, const Panels& p, int64_t index, uint
   }
 }
 
-void check_source(const MatrixSource& source, int64_t columns) {
-  const TensorView& t = source.tensor;
-  const std::string what = t.name + " " + shape_text(t);
-  if (t.rank != 2)
-    throw Error(ErrorCode::kInvalidModel, what + ": a linear's weight has two dimensions");
-  if (t.shape[1] != columns) {
-    throw Error(ErrorCode::kInvalidModel,
-                what + ": expected " + std::to_string(columns) +
-                    " columns, like the weights that read the same input");
-  }
-  if (t.dtype == DType::kI32) {
-    throw Error(ErrorCode::kUnsupported,
-                what + ": type I32; a linear's weight is of a float or quantised type");
-  }
-  if (source.interleaved_heads != 0 && t.shape[0] % (2 * source.interleaved_heads) != 0) {
-    throw Error(ErrorCode::kInvalidModel, what + ": rows do not divide into " +
-                                              std::to_string(source.interleaved_heads) +
-                                              " heads of even size");
-  }
-}
-
 }  // namespace
 
 PackedMatrix::PackedMatrix(std::span<const MatrixSource> sources, HugeArena& arena,
                            ThreadPool& threads) {
   columns_ = sources[0].tensor.shape[1];
   for (const MatrixSource& source : sources) {
-    check_source(source, columns_);
+    check_matrix_source(source, columns_);
     const int outs = static_cast<int>(source.tensor.shape[0]);
     Panels panels = layout(source.tensor.dtype, static_cast<int>(columns_), outs);
     const int64_t count = (outs + kPanel - 1) / kPanel;

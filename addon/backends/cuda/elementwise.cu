@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(kThreads)
   float squares = 0;
   for (int i = threadIdx.x; i < width; i += kThreads) squares = fmaf(row[i], row[i], squares);
   squares = block_sum(squares, scratch);
-  // Squares beyond float32 count as infinite: the row overflowed.
-  const float scale = squares <= 3.4028235e38f ? 1.0f / sqrtf(squares / width + eps) : nanf("");
+  const float scale = norm_scale(squares, width, eps);
   for (int i = threadIdx.x; i < width; i += kThreads) out[i] = row[i] * scale * weight[i];
 }
 

@@ -2,7 +2,7 @@
 
 #include "device.h"
 
-// Sums of a warp and of a block, in one order whatever is summed beside them.
+// Sums of a warp and of a block, in one order whatever is summed beside them, and norms by them.
 
 namespace smore::cuda {
 
@@ -22,6 +22,11 @@ __device__ inline float warp_max(float value) {
     value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, bits));
   }
   return value;
+}
+
+// What an RMS norm multiplies by. Squares beyond float32 count as infinite: the row overflowed.
+__device__ inline float norm_scale(float squares, int width, float eps) {
+  return squares <= 3.4028235e38f ? 1.0f / sqrtf(squares / width + eps) : nanf("");
 }
 
 // Every thread of the block, a row of whole warps, gets the sum. scratch: a float for each warp.

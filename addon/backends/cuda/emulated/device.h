@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "backends/cuda/emulated/block.h"
-#include "backends/cuda/emulated/memory.h"
 #include "backends/cuda/emulated/streams.h"
 #include "backends/cuda/runtime.h"
 #include "core/dtype.h"
@@ -68,7 +67,6 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
             const Stream& stream, Arguments&&... arguments) {
   emulated::enqueue(
       stream, [=, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] {
-        const emulated::OpenMemory opened;
         emulated::run_blocks(grid, block, shared_bytes, [&] { std::apply(kernel, values); });
       });
 }

@@ -29,6 +29,7 @@ struct Stream::State {
 
   // An item may wait for another stream, but not for this one: it stands before what it waits for.
   void run(const std::function<bool()>& enough) {
+    const emulated::OpenMemory opened;
     while (!enough() && !work.empty()) {
       const std::function<void()> next = std::move(work.front());
       work.pop_front();
@@ -165,36 +166,24 @@ void Event::synchronize() const {
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
   emulated::require_on_device(to, bytes);
   emulated::require_on_host(from, bytes);
-  emulated::enqueue(stream, [=] {
-    const emulated::OpenMemory opened;
-    std::memcpy(to, from, bytes);
-  });
+  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
   emulated::require_on_host(to, bytes);
   emulated::require_on_device(from, bytes);
-  emulated::enqueue(stream, [=] {
-    const emulated::OpenMemory opened;
-    std::memcpy(to, from, bytes);
-  });
+  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream) {
   emulated::require_on_device(to, bytes);
   emulated::require_on_device(from, bytes);
-  emulated::enqueue(stream, [=] {
-    const emulated::OpenMemory opened;
-    std::memcpy(to, from, bytes);
-  });
+  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
   emulated::require_on_device(to, bytes);
-  emulated::enqueue(stream, [=] {
-    const emulated::OpenMemory opened;
-    std::memset(to, value, bytes);
-  });
+  emulated::enqueue(stream, [=] { std::memset(to, value, bytes); });
 }
 
 }  // namespace smore::cuda

@@ -1,0 +1,207 @@
+#include "backends/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <array>
+
+#include "backends/cuda/attention.h"
+#include "backends/cuda/elementwise.h"
+#include "backends/cuda/products.h"
+#include "core/check.h"
+#include "core/error.h"
+#include "residual/adapter_step.h"
+
+namespace smore::cuda {
+namespace {
+
+constexpr int kLeastMajor = 8;  // compute capability 8.0: bfloat16 in tensor cores
+
+int select(int device) {
+  use_device(device);
+  return device;
+}
+
+const TiledMatrix& tiled(const Matrix& matrix) { return static_cast<const TiledMatrix&>(matrix); }
+
+const PlacedStep& placed(const AttentionStep& step) {
+  SMORE_CHECK(step.placed != nullptr, "a step's arrays were not placed");
+  return *static_cast<const PlacedStep*>(step.placed);
+}
+
+// Adapters are the CPU's so far.
+class NoAdapters final : public AdapterStep {
+ public:
+  void add(const std::shared_ptr<Adapter>& /*adapter*/, const std::string& name) override {
+    throw Error(ErrorCode::kUnsupported, name + ": adapters are served with --device cpu only");
+  }
+  std::vector<int> run(int, std::span<const SiteOutput>, const AdapterRows&, const float*,
+                       int) override {
+    SMORE_CHECK(false, "an adapter where there is none");
+    return {};
+  }
+};
+
+}  // namespace
+
+CudaBackend::CudaBackend(const BackendOptions& options, int device)
+    : device_(select(device)),
+      floats_(options.activations == ActivationType::kFloat32),
+      facts_(device_facts(device)),
+      path_("cuda-sm" + std::to_string(facts_.major * 10 + facts_.minor) +
+            (floats_ ? "-fp32" : "-bf16")),
+      threads_(options.threads) {
+  if (options.activations == ActivationType::kInt8) {
+    throw Error(ErrorCode::kUnsupported, "activations are auto or fp32 on a GPU, not int8");
+  }
+  if (facts_.major < kLeastMajor) {
+    throw Error(ErrorCode::kUnsupported,
+                facts_.name + " has compute capability " + std::to_string(facts_.major) + "." +
+                    std::to_string(facts_.minor) + "; 8.0 or later is served");
+  }
+}
+
+CudaBackend::~CudaBackend() = default;
+
+std::optional<uint64_t> CudaBackend::free_memory() { return device_facts(device_).free_memory; }
+
+Buffer CudaBackend::take(int64_t count) {
+  auto memory = std::make_shared<DeviceMemory>(static_cast<size_t>(count) * sizeof(float));
+  float* data = memory->as<float>();
+  return Buffer(data, [memory](float*) {});
+}
+
+Buffer CudaBackend::place(std::span<const float> values) {
+  if (values.empty()) return {};
+  Buffer buffer = take(static_cast<int64_t>(values.size()));
+  copy_to_device(buffer.get(), values.data(), values.size_bytes(), stream_);
+  stream_.synchronize();
+  return buffer;
+}
+
+const float* CudaBackend::to_host(const float* x, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  if (bytes > read_.bytes()) read_ = PinnedMemory(bytes);
+  copy_to_host(read_.data(), x, bytes, stream_);
+  stream_.synchronize();
+  return read_.as<float>();
+}
+
+void CudaBackend::wait() { stream_.synchronize(); }
+
+void CudaBackend::begin(std::span<AttentionStep* const> steps) {
+  use_device(device_);
+  std::vector<std::span<const int32_t>> arrays;
+  for (const AttentionStep* step : steps) {
+    arrays.push_back({step->positions, static_cast<size_t>(step->rows)});
+    arrays.push_back({step->row_sequence, static_cast<size_t>(step->rows)});
+    arrays.push_back({step->block_start, static_cast<size_t>(step->sequences) + 1});
+    arrays.push_back({step->blocks, static_cast<size_t>(step->block_start[step->sequences])});
+  }
+  const int32_t* at = staging_.upload(arrays);
+  placed_.assign(steps.size(), {});
+  for (size_t i = 0; i < steps.size(); ++i) {
+    AttentionStep& step = *steps[i];
+    auto next = [&, array = i * 4]() mutable {
+      return std::exchange(at, at + arrays[array++].size());
+    };
+    PlacedStep& p = placed_[i];
+    p.positions = next();
+    p.row_sequence = next();
+    p.block_start = next();
+    p.blocks = next();
+    for (int t = 0; t < step.rows; ++t) p.longest = std::max(p.longest, step.positions[t] + 1);
+    step.placed = &p;
+  }
+}
+
+std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& /*host*/) {
+  return std::make_unique<NoAdapters>();
+}
+
+std::unique_ptr<Matrix> CudaBackend::pack(std::span<const MatrixSource> parts) {
+  return std::make_unique<TiledMatrix>(parts, threads_, stream_);
+}
+
+std::unique_ptr<RotaryTable> CudaBackend::make_rotary(const ModelConfig& config, int positions) {
+  return std::make_unique<DeviceRotaryTable>(config, positions, stream_);
+}
+
+std::unique_ptr<KvCache> CudaBackend::make_kv_cache(int layers, const AttentionShape& shape,
+                                                    int pages) {
+  return std::make_unique<DeviceKvCache>(layers, shape, pages, !floats_);
+}
+
+void CudaBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+                        float* x) {
+  const TiledMatrix& matrix = tiled(table);
+  SMORE_CHECK(matrix.parts().size() == 1, "a table of several parts");
+  const int32_t* placed = staging_.upload(std::span(tokens, static_cast<size_t>(rows)));
+  cuda::embed(matrix.parts()[0], placed, rows, scale, x, stream_);
+}
+
+void CudaBackend::gather(const float* x, std::span<const int32_t> rows, int64_t width, float* y) {
+  const int32_t* placed = staging_.upload(rows);
+  gather_rows(x, placed, static_cast<int>(rows.size()), width, y, stream_);
+}
+
+void CudaBackend::rms_norm(const float* x, const float* weight, int rows, int width, float eps,
+                           float* y) {
+  cuda::rms_norm(x, weight, rows, width, eps, y, stream_);
+}
+
+void CudaBackend::matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
+  for (const TiledPart& part : tiled(w).parts()) {
+    float_product(part, x, rows, bias, y, w.rows(), stream_);
+  }
+}
+
+void CudaBackend::rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
+                                   const RotaryTable& rotary, const AttentionStep& step,
+                                   const float* q_norm, const float* k_norm, float eps,
+                                   float* qkv) {
+  const auto& table = static_cast<const DeviceRotaryTable&>(rotary);
+  cuda::rotate_and_store(static_cast<const DeviceKvCache&>(kv).view(), layer, shape,
+                         table.cosines(), table.sines(), placed(step), step.rows, q_norm, k_norm,
+                         eps, qkv, stream_);
+}
+
+void CudaBackend::attention(const KvCache& kv, int layer, const AttentionShape& shape,
+                            const AttentionStep& step, const float* qkv, float* y) {
+  const PlacedStep& p = placed(step);
+  const bool split = splits_spans(shape, step.rows, p.longest, facts_.processors);
+  if (split) {
+    const size_t bytes = attention_scratch(shape, step.rows, p.longest) * sizeof(float);
+    if (bytes > scratch_.bytes()) scratch_ = DeviceMemory(bytes);
+  }
+  cuda::attention(static_cast<const DeviceKvCache&>(kv).view(), layer, shape, p, step.rows, split,
+                  qkv, scratch_.as<float>(), y, stream_);
+}
+
+void CudaBackend::gated_activation(Activation activation, const float* gate_up, int rows,
+                                   int ffn_width, float* y) {
+  cuda::gated_activation(activation, gate_up, rows, ffn_width, y, stream_);
+}
+
+void CudaBackend::add(float* x, const float* y, int64_t count) { cuda::add(x, y, count, stream_); }
+
+void CudaBackend::softcap(float cap, float* x, int64_t count) {
+  cuda::softcap(cap, x, count, stream_);
+}
+
+}  // namespace smore::cuda
+
+namespace smore {
+
+int cuda_devices() { return cuda::device_count(); }
+
+std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options, int device) {
+  const int count = cuda::device_count();
+  if (device >= count) {
+    throw Error(ErrorCode::kDevice,
+                "cuda:" + std::to_string(device) + " cannot be used: " +
+                    (count == 0 ? "no GPU or no driver was found"
+                                : "the GPUs here are cuda:0 to cuda:" + std::to_string(count - 1)));
+  }
+  return std::make_unique<cuda::CudaBackend>(options, device);
+}
+
+}  // namespace smore

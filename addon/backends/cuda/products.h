@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cuda/matrix.h"
+#include "backends/cuda/runtime.h"
+
+// Products with tiled matrices. The columns are cut in at most kMostChunks chunks by their number
+// alone; a chunk is summed in its order and the chunks' sums are added in theirs, whatever the
+// number of rows and the kernel that computes them: a row has the same bits in every batch.
+
+namespace smore::cuda {
+
+inline constexpr int kMostChunks = 8;
+
+// Tiles of a row that one chunk has.
+constexpr int chunk_tiles(int tiles) { return (tiles + kMostChunks - 1) / kMostChunks; }
+
+constexpr int chunk_count(int tiles) {
+  return (tiles + chunk_tiles(tiles) - 1) / chunk_tiles(tiles);
+}
+
+// y[t, first_out + o] = W x[t] + bias, in float32.      x: [rows, columns], y: [rows, y_stride]
+void float_product(const TiledPart& w, const float* x, int rows, const float* bias, float* y,
+                   int64_t y_stride, const Stream& stream);
+
+// x[t] = table[tokens[t]] * scale.                       tokens: the device's
+void embed(const TiledPart& table, const int32_t* tokens, int rows, float scale, float* x,
+           const Stream& stream);
+
+}  // namespace smore::cuda

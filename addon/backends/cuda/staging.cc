@@ -1,0 +1,26 @@
+#include "backends/cuda/staging.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace smore::cuda {
+
+const int32_t* Staging::upload(std::span<const std::span<const int32_t>> arrays) {
+  size_t bytes = 0;
+  for (const auto& array : arrays) bytes += array.size_bytes();
+  Turn& turn = turns_[next_];
+  next_ = (next_ + 1) % kTurns;
+  turn.copied.synchronize();
+  if (bytes > turn.host.bytes()) {
+    const size_t room = std::bit_ceil(bytes);
+    turn.host = PinnedMemory(room);
+    turn.device = DeviceMemory(room);
+  }
+  auto* to = turn.host.as<int32_t>();
+  for (const auto& array : arrays) to = std::copy(array.begin(), array.end(), to);
+  copy_to_device(turn.device.data(), turn.host.data(), bytes, stream_);
+  turn.copied.record(stream_);
+  return turn.device.as<int32_t>();
+}
+
+}  // namespace smore::cuda
