@@ -17,7 +17,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,41 +169,61 @@ def fit(
     prefix = torch.tensor([batches.prefix])
     log: Log = []
     if checkpoint.exists():
-        state = torch.load(checkpoint)
-        adapter.copy_from(state["tensors"])
-        optimizer.load_state_dict(state["optimizer"])
-        log = state["log"]
-        for _ in log:
-            batches.next()
-        print(f"resumed after step {len(log)}", flush=True)
+        log = resumed(adapter, optimizer, batches, checkpoint)
+    tell = progress(len(log), steps)
     model.train()
-    stopped = stop_signals()
-    began, tokens = time.monotonic(), 0
-    for step in range(first := len(log), steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
-        batch, cpu_before = batches.next(), time.process_time()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
-        tokens += (count := int(batch.valid.sum()))
-        seconds = round(time.process_time() - cpu_before, 2)
-        log.append(
-            {"loss": round(answer_loss, 5), "balance": round(balance, 4), "tokens": count, "cpu_seconds": seconds}
-        )
-        elapsed = time.monotonic() - began
-        left = elapsed / (step + 1 - first) * (steps - step - 1)
+    with stop_signals() as stopped:
+        for step in range(len(log), steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps)
+            batch, cpu_before = batches.next(), time.process_time()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                answer_loss, balance = update(model, adapter, optimizer, prefix, batch)
+            log.append(
+                {
+                    "loss": round(answer_loss, 5),
+                    "balance": round(balance, 4),
+                    "tokens": int(batch.valid.sum()),
+                    "cpu_seconds": round(time.process_time() - cpu_before, 2),
+                }
+            )
+            tell(log)
+            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps or stopped:
+                torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
+                keep(log)
+            if stopped:
+                print(f"stopped after step {step + 1}", flush=True)
+                sys.exit(128 + stopped[0])
+    return log
+
+
+def resumed(adapter: Attached, optimizer: torch.optim.Optimizer, batches: Batches, checkpoint: Path) -> Log:
+    """Brings all to where the checkpoint was written. Returns the log up to there."""
+    state = torch.load(checkpoint)
+    adapter.copy_from(state["tensors"])
+    optimizer.load_state_dict(state["optimizer"])
+    log: Log = state["log"]
+    for _ in log:
+        batches.next()
+    print(f"resumed after step {len(log)}", flush=True)
+    return log
+
+
+def progress(first: int, steps: int) -> Callable[[Log], None]:
+    """Prints a line for each step; speed and time left count from `first`."""
+    began = time.monotonic()
+
+    def tell(log: Log) -> None:
+        last, elapsed = log[-1], time.monotonic() - began
+        left = elapsed / (len(log) - first) * (steps - len(log))
+        speed = sum(step["tokens"] for step in log[first:]) / elapsed
         print(
-            f"step {step + 1}/{steps} loss {answer_loss:.4f} balance {balance:.3f} "
-            f"{tokens / elapsed:.0f} tokens/s, {left / 60:.1f} min left",
+            f"step {len(log)}/{steps} loss {last['loss']:.4f} balance {last['balance']:.3f} "
+            f"{speed:.0f} tokens/s, {left / 60:.1f} min left",
             flush=True,
         )
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps or stopped:
-            torch.save({"tensors": adapter.tensors(), "optimizer": optimizer.state_dict(), "log": log}, checkpoint)
-            keep(log)
-        if stopped:
-            print(f"stopped after step {step + 1}", flush=True)
-            sys.exit(128 + stopped[0])
-    return log
+
+    return tell
 
 
 def train(args: argparse.Namespace) -> None:
@@ -235,12 +256,17 @@ def train(args: argparse.Namespace) -> None:
     fit(model, adapter, Batches(chat, task, args.seed), args.steps, checkpoint, keep)
 
 
-def stop_signals() -> list[int]:
-    """A list that will hold the signals that asked to stop."""
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that will hold the signals that ask to stop while the context is open."""
     seen: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: seen.append(received))
-    return seen
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda received, _frame: seen.append(received)) for number in numbers]
+    try:
+        yield seen
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
 
 
 def main() -> None:

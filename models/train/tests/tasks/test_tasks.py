@@ -2,10 +2,11 @@ import datetime
 import json
 import random
 import unittest
+from collections import Counter
 
 from models.eval.check import CHECKS
 from models.train import cases as files
-from models.train.tasks import TASKS, normalise, redact, sql, words
+from models.train.tasks import TASKS, mixed, normalise, redact, sql, words
 from models.train.tasks.task import PARTS, cases, part_of
 
 SPLIT_TASKS = {name: task for name, task in TASKS.items() if name != "function-calls"}  # that one has a test of its own
@@ -34,6 +35,17 @@ class TasksTest(unittest.TestCase):
             train = {task.example("train", rng).prompt for rng in [random.Random(5)] for _ in range(DRAWN)}
             for part in ("dev", "heldout"):
                 self.assertFalse(train & {case.prompt for case in cases(task, part, 200, 1)}, name)
+
+    def test_the_mix_has_every_task_in_its_share(self):
+        def kind(example) -> str:
+            calls, fields = '"arguments"' in example.answer, example.answer.startswith("{")
+            return "sql" if example.facts else "function-calls" if calls else "extract" if fields else "texts"
+
+        rng = random.Random(6)
+        drawn = Counter(kind(mixed.example("train", rng)) for _ in range(DRAWN))
+        wanted = {**mixed.SHARES, "texts": mixed.SHARES["normalise"] + mixed.SHARES["redact"]}
+        for name, count in drawn.items():
+            self.assertAlmostEqual(100 * count / DRAWN, wanted[name], delta=4, msg=name)
 
     def test_examples_are_the_same_for_the_same_seed(self):
         for name, task in SPLIT_TASKS.items():

@@ -4,9 +4,10 @@ import unittest
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from models.train.adapter import Adapter, load
-from models.train.base import Config, Llama
+from models.train.base import Config, Llama, attention
 from models.train.decode import greedy
 from models.train.fit import collate, loss_of, too_long
 from models.train.smore import Tree
@@ -61,6 +62,18 @@ def hidden_of(model: Llama, adapter: Adapter, ids: list[int]) -> torch.Tensor:
 
 
 class ModelTest(unittest.TestCase):
+    def test_attention_is_torchs_own_with_its_gradients(self):
+        torch.manual_seed(9)
+        q, k, v = (torch.randn(2, heads, rows, 4, requires_grad=True) for heads, rows in ((6, 3), (2, 5), (2, 5)))
+        mask = torch.ones(2, 1, 3, 5, dtype=torch.bool).tril(2)
+        mask[1, :, :, 1] = False
+        weights = torch.randn(2, 6, 3, 4)
+        theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        ours = attention(q, k, v, mask)
+        torch.testing.assert_close(ours, theirs)
+        for got, want in zip(*(torch.autograd.grad((y * weights).sum(), (q, k, v)) for y in (ours, theirs))):
+            torch.testing.assert_close(got, want)
+
     def test_a_shared_prefix_and_padding_leave_every_row_as_if_it_ran_alone(self):
         model, adapter = adapted()
         prefix, rows = [5, 9, 2], [[1, 2, 3, 4, 6], [7, 8]]
