@@ -1,5 +1,10 @@
-/** The candidate that differs least from what was typed, when it is near enough to be meant. */
+/**
+ * The only candidate that begins with what was typed, else the one that differs least, when it is
+ * near enough to be meant.
+ */
 export function nearest(typed: string, candidates: readonly string[]): string | null {
+  const longer = candidates.filter((candidate) => candidate.startsWith(typed));
+  if (longer.length === 1 && typed.length >= SHORTEST_BEGINNING) return longer[0]!;
   const ranked = candidates
     .map((candidate) => ({ candidate, distance: editDistance(typed, candidate) }))
     .sort((a, b) => a.distance - b.distance);
@@ -8,6 +13,8 @@ export function nearest(typed: string, candidates: readonly string[]): string | 
     ? best.candidate
     : null;
 }
+
+const SHORTEST_BEGINNING = 3;
 
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);

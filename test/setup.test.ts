@@ -101,6 +101,7 @@ describe("set-up", () => {
     builderIsInstalled();
     assert.match(failure(), /,--CDSMORE_WERROR=OFF,/);
     assert.doesNotMatch(failure("test"), /SMORE_WERROR/);
+    assert.doesNotMatch(failure("build", "--strict"), /SMORE_WERROR/);
     mkdirSync(join(clone, "build"));
     writeFileSync(join(clone, "build/CMakeCache.txt"), "");
     assert.doesNotMatch(failure(), /SMORE_WERROR/);
