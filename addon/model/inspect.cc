@@ -128,14 +128,15 @@ Json describe_value(const GgufValue& value) {
 
 // Opens the model as a server would, to say whether it can be served and as what.
 void describe_model(const std::string& path, Json::Object& description) {
+  Json problem;
+  Json config;
   try {
-    const ModelSource source = open_model(path);
-    description.emplace_back("problem", Json());
-    description.emplace_back("config", describe_config(source));
+    config = describe_config(open_model(path));
   } catch (const Error& error) {
-    description.emplace_back("problem", Json(std::string(error.what())));
-    description.emplace_back("config", Json(nullptr));
+    problem = Json(std::string(error.what()));
   }
+  description.emplace_back("problem", std::move(problem));
+  description.emplace_back("config", std::move(config));
 }
 
 std::string inspect_gguf(const std::string& path) {

@@ -28,7 +28,7 @@ TEST_CASE("every stored format reads as the format's reference implementation re
   for (const char* name :
        {"F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"}) {
     CAPTURE(name);
-    const TensorView& stored = tensor(file, name);
+    const TensorView stored = tensor(file, name);
     CHECK(dtype_info(stored.dtype).name == std::string(name));
     const std::vector<float> got = to_floats(stored);
     const std::vector<float> want = to_floats(tensor(file, std::string(name) + ".values"));
