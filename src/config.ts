@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import {
   budget,
   choice,
+  decimal,
   integer,
   label,
   list,
@@ -107,6 +108,26 @@ export const SERVE_OPTIONS = {
     help: "serve embeddings by an ONNX sentence encoder: a .onnx file or its folder",
     shown: "none",
   }),
+  routerEncoder: text({
+    initial: null,
+    placeholder: "PATH",
+    help: 'the ONNX sentence encoder that finds the adapter for `model: "auto"`: a .onnx file or its folder',
+    shown: "the one that comes with the server",
+  }),
+  routerThreshold: decimal({
+    initial: null,
+    min: 0,
+    max: 1,
+    help: "how near to an adapter's examples (cosine) a request must be for it",
+    shown: "the encoder's own",
+  }),
+  routerFallback: text({
+    initial: null,
+    placeholder: "NAME",
+    help: "the adapter that answers what is near to none",
+    shown: "the base",
+  }),
+  noRouter: toggle('do not serve `model: "auto"`'),
   host: text({ initial: "127.0.0.1", placeholder: "ADDRESS", help: "address to listen on" }),
   port: integer({
     initial: 8080,
@@ -208,6 +229,15 @@ export function readConfig(
   if (help) return null;
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
+  if (values.servedModelName === AUTO_MODEL) {
+    throw new UsageError(`${source("servedModelName")}: "${AUTO_MODEL}" asks the server to choose`);
+  }
+  if (values.noRouter) {
+    const idle = (["routerEncoder", "routerThreshold", "routerFallback"] as const).find(
+      (key) => values[key] !== null,
+    );
+    if (idle !== undefined) throw new UsageError(`${source(idle)} does not go with --no-router`);
+  }
   const { adapter, ...rest } = values;
   const adapters = parseAdapters(adapter, source("adapter"));
   const otlpEndpoint = collector(values.otlpEndpoint, source("otlpEndpoint"), environment);
@@ -254,8 +284,12 @@ function parseAdapters(given: readonly string[], option: string): AdapterSource[
   return adapters;
 }
 
+/** What requests call the model where the server is to choose one. */
+export const AUTO_MODEL = "auto";
+
 /** Why a name cannot be an adapter's: it stands in URLs and in comma lists that routers read. */
 export function adapterNameFault(name: string): string | null {
+  if (name === AUTO_MODEL) return "is what asks the server to choose an adapter";
   if (name === "" || name.length > 128) return "must have 1 to 128 characters";
   if (/[,/\\]|\.\.|\p{Cc}|\s/u.test(name)) {
     return 'must not hold commas, slashes, "..", blanks or control characters';

@@ -51,6 +51,14 @@ export async function spread<Result>(work: Generator<unknown, Result>): Promise<
   }
 }
 
+/** Runs work to its end in one go: where nobody waits for anything else. */
+export function finished<Result>(work: Generator<unknown, Result>): Result {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
+
 /** Runs work for what is left of this turn's slice, one step at least. */
 export function runSlice<Result>(
   work: Generator<unknown, Result>,

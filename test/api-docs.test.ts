@@ -41,7 +41,9 @@ async function serveDocumented(t: TestContext): Promise<string> {
       const context = { ...plain, encoder, grammars };
       const base = { ...context.models.base, name: "smollm2-135m-instruct" };
       const models = { ...context.models, base, find: () => base };
-      return { ...context, models };
+      const name = base.name;
+      const choose = async () => ({ name, nearest: null, score: 0 });
+      return { ...context, models, router: { ready: true, root: "/encoder", choose } };
     },
   });
   return url;
@@ -67,7 +69,7 @@ test("the requests in docs/api.md are answered", async (t) => {
 test("the programs in docs/api.md run as they stand", async (t) => {
   const url = await serveDocumented(t);
   const programs = blocks("js");
-  assert.equal(programs.length, 7);
+  assert.equal(programs.length, 8);
   for (const program of programs) {
     const { stdout } = await runProgram(t, program, url);
     assert.notEqual(stdout, "", program);

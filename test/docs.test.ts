@@ -13,6 +13,7 @@ import { SERVE_OPTIONS } from "../src/config.js";
 import { readApiKeys } from "../src/http/api-key-file.js";
 import { MODEL_METRICS, SERVER_METRICS } from "../src/metrics/table.js";
 import { CONVERT } from "../src/models/adapter-files.js";
+import { readCard } from "../src/models/card.js";
 import { until } from "./harness.js";
 import { serve, TINY } from "./support/command.js";
 
@@ -51,9 +52,10 @@ interface ShownAnswer {
 const managing = (request: string) => /lora_adapter|\/v1\/adapters/.test(request);
 
 test("docs/adapters.md loads, unloads and lists adapters in an order that works", async (context) => {
-  const { url } = await serve(context, ["--adapter-root", TINY]);
+  const served = ["--adapter", `function-calls=${join(TINY, "adapters/lora")}`];
+  const { url } = await serve(context, ["--adapter-root", TINY, ...served]);
   const requests = blocks("adapters", "sh").filter(managing);
-  assert.equal(requests.length, 3);
+  assert.equal(requests.length, 4);
   for (const request of requests) await curl(url, request, () => join(TINY, "adapters/lora"));
 });
 
@@ -87,6 +89,15 @@ test("docs/adapters.md asks for names and layers that exist, and shows the answe
 test("docs/adapters.md converts the weights of older PEFT as the log says", () => {
   const text = readFileSync(new URL("../../docs/adapters.md", import.meta.url), "utf8");
   assert.ok(text.includes(`$ ${CONVERT}\n`));
+});
+
+test("the card in docs/adapters.md is read as it is told", (context) => {
+  const folder = temporaryFolder(context);
+  const [shown = ""] = blocks("adapters", "yaml");
+  writeFileSync(join(folder, "README.md"), shown);
+  const { task, license, examples, auto } = readCard(folder);
+  assert.deepEqual([task, license, auto], ["Says it politely.", "apache-2.0", true]);
+  assert.equal(examples.length, 2);
 });
 
 test("the key files in docs/operations.md can be read", (context) => {

@@ -38,6 +38,14 @@ Napi::Array to_js(Napi::Env env, const std::vector<std::vector<uint64_t>>& level
   return outer;
 }
 
+Napi::Array to_js(Napi::Env env, const LinearRouting& linears) {
+  Napi::Array outer = Napi::Array::New(env, linears.size());
+  for (size_t linear = 0; linear < linears.size(); ++linear) {
+    outer.Set(static_cast<uint32_t>(linear), to_js(env, linears[linear]));
+  }
+  return outer;
+}
+
 int handle_of(const Napi::CallbackInfo& call) {
   if (!call[0].IsNumber()) {
     throw Error(ErrorCode::kInvalidArgument, "an adapter handle must be a number");
@@ -59,6 +67,7 @@ void EngineWrap::define(Napi::Env env) {
        InstanceMethod<&EngineWrap::adapter_place>("adapterPlace"),
        InstanceMethod<&EngineWrap::stats>("stats"), InstanceMethod<&EngineWrap::profile>("profile"),
        InstanceMethod<&EngineWrap::routing>("routing"),
+       InstanceMethod<&EngineWrap::routing_by_linear>("routingByLinear"),
        InstanceMethod<&EngineWrap::close>("close")});
   env.SetInstanceData(new Classes{Napi::Persistent(engine)});
 }
@@ -192,6 +201,12 @@ Napi::Value EngineWrap::profile(const Napi::CallbackInfo& call) {
 Napi::Value EngineWrap::routing(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&]() -> Napi::Value {
     return to_js(call.Env(), session_->engine()->adapters().routing(handle_of(call)));
+  });
+}
+
+Napi::Value EngineWrap::routing_by_linear(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&]() -> Napi::Value {
+    return to_js(call.Env(), session_->engine()->adapters().routing_by_linear(handle_of(call)));
   });
 }
 

@@ -30,6 +30,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value profile(const Napi::CallbackInfo& call);
   Napi::Value stats(const Napi::CallbackInfo& call);
   Napi::Value routing(const Napi::CallbackInfo& call);
+  Napi::Value routing_by_linear(const Napi::CallbackInfo& call);
   Napi::Value close(const Napi::CallbackInfo& call);
 
   std::shared_ptr<EngineSession> session_;

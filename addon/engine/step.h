@@ -10,7 +10,7 @@
 
 namespace smore {
 
-inline constexpr int kAbiVersion = 5;
+inline constexpr int kAbiVersion = 6;
 
 // Upper bounds that size the arrays of a batch. [engine.info -> TypeScript]
 struct StepLimits {

@@ -1,9 +1,11 @@
 #pragma once
 
-#include <atomic>
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "experts/tier.h"
+#include "residual/routing_counts.h"
 #include "residual/weights.h"
 
 namespace smore {
@@ -11,27 +13,20 @@ namespace smore {
 // A registered adapter: its plan, and how its tokens were routed.
 class Adapter : public BlockSource {
  public:
-  Adapter(int handle, AdapterPlan plan) : handle_(handle), plan_(std::move(plan)) {
-    for (const SitePlan& site : plan_.sites) {
-      const auto& levels = site.mixture.levels;
-      if (widths_.size() < levels.size()) widths_.resize(levels.size());
-      for (size_t l = 0; l < levels.size(); ++l)
-        widths_[l] = std::max(widths_[l], levels[l].experts);
-    }
-    for (int width : widths_) routed_.emplace_back(width);
-  }
+  Adapter(int handle, AdapterPlan plan)
+      : handle_(handle),
+        plan_(std::move(plan)),
+        routed_(static_cast<int>(plan_.sites.size()), level_widths(plan_)) {}
 
   int handle() const { return handle_; }
   const AdapterPlan& plan() const { return plan_; }
 
-  void count(int level, int expert, int tokens) {
-    routed_[level][expert].fetch_add(tokens, std::memory_order_relaxed);
+  // `site`: of plan(). From the engine's thread.
+  void count(const SitePlan& site, int level, int expert, int tokens) {
+    routed_.add(static_cast<int>(&site - plan_.sites.data()), level, expert, tokens);
   }
-  std::vector<std::vector<uint64_t>> routing() const {
-    std::vector<std::vector<uint64_t>> result;
-    for (const auto& level : routed_) result.emplace_back(level.begin(), level.end());
-    return result;
-  }
+  const RoutingCounts& routed() const { return routed_; }
+  std::vector<std::vector<uint64_t>> routing() const { return routed_.total(); }
 
   size_t trunk_bytes() const override { return plan_.trunk_bytes; }
   int pages() const override { return static_cast<int>(plan_.pages.size()); }
@@ -42,10 +37,20 @@ class Adapter : public BlockSource {
   }
 
  private:
+  // Experts per level, most over the sites.
+  static std::vector<int> level_widths(const AdapterPlan& plan) {
+    std::vector<int> widths;
+    for (const SitePlan& site : plan.sites) {
+      const auto& levels = site.mixture.levels;
+      if (widths.size() < levels.size()) widths.resize(levels.size());
+      for (size_t l = 0; l < levels.size(); ++l) widths[l] = std::max(widths[l], levels[l].experts);
+    }
+    return widths;
+  }
+
   int handle_;
   AdapterPlan plan_;
-  std::vector<int> widths_;  // experts per level, most over the sites
-  std::vector<std::vector<std::atomic<uint64_t>>> routed_;  // [level][expert]
+  RoutingCounts routed_;
 };
 
 }  // namespace smore

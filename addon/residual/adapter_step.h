@@ -32,6 +32,8 @@ class AdapterStep {
   virtual std::vector<std::vector<uint64_t>> routing(const Adapter& adapter) const {
     return adapter.routing();
   }
+  // Empty where it counts no linear by itself.
+  virtual LinearRouting routing_by_linear(const Adapter& /*adapter*/) const { return {}; }
 };
 
 }  // namespace smore

@@ -156,4 +156,8 @@ std::vector<std::vector<uint64_t>> Adapters::routing(int handle) const {
   return impl_->step->routing(*impl_->find(handle));
 }
 
+LinearRouting Adapters::routing_by_linear(int handle) const {
+  return impl_->step->routing_by_linear(*impl_->find(handle));
+}
+
 }  // namespace smore

@@ -10,6 +10,7 @@
 #include "backends/backend.h"
 #include "experts/stats.h"
 #include "model/config.h"
+#include "residual/routing_counts.h"
 
 namespace smore {
 
@@ -150,6 +151,9 @@ class Adapters {
   // Tokens routed to each expert since registration, summed over layers and sites:
   // [level][expert], levels from leaf to root.
   std::vector<std::vector<uint64_t>> routing(int handle) const;
+  // The same for each linear, in the order of AdapterInfo::linears; empty where the backend counts
+  // no linear by itself.
+  LinearRouting routing_by_linear(int handle) const;
 
  private:
   struct Impl;

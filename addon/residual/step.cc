@@ -174,7 +174,7 @@ void ResidualStep::list_pages(Work& work) {
     const int first_page = work.slots().levels[l].first_page;
     for (int e = 0; e < levels[l].experts; ++e) {
       if (start[e] == start[e + 1]) continue;
-      work.adapter->count(l, e, start[e + 1] - start[e]);
+      work.adapter->count(*work.site, l, e, start[e + 1] - start[e]);
       int32_t& key = work.page_keys[first_page + e - work.site->first_page];
       if (key >= 0) continue;
       key = static_cast<int32_t>(keys_.size());

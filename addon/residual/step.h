@@ -25,6 +25,9 @@ class ResidualStep final : public AdapterStep {
 
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                        const float* x, int x_width) override;
+  LinearRouting routing_by_linear(const Adapter& adapter) const override {
+    return adapter.routed().read();
+  }
 
  private:
   // Keys [first, end) are pinned: their pages are at blocks_.

@@ -291,8 +291,20 @@ TEST_CASE("tokens are counted for each expert that they were routed to") {
   Adapters adapters(one_layer(), {.memory_budget = 1 << 24}, *backend);
   const int handle = load_all(adapters, scene.folders())[0];
   scene.run(adapters, {handle}, all_rows(scene));
+  const int idle = load_all(adapters, scene.folders())[0];
   const auto routing = adapters.routing(handle);
   REQUIRE(!routing.empty());
+  const LinearRouting by_linear = adapters.routing_by_linear(handle);
+  REQUIRE(by_linear.size() == adapters.info(handle).linears.size());
+  std::vector<std::vector<uint64_t>> sums = adapters.routing(idle);
+  for (const auto& levels : by_linear) {
+    REQUIRE(levels.size() == routing.size());
+    for (size_t l = 0; l < levels.size(); ++l) {
+      CHECK(std::accumulate(levels[l].begin(), levels[l].end(), uint64_t{0}) > 0);
+      for (size_t e = 0; e < levels[l].size(); ++e) sums[l][e] += levels[l][e];
+    }
+  }
+  CHECK(sums == routing);
   for (const std::vector<uint64_t>& level : routing) {
     const uint64_t sum = std::accumulate(level.begin(), level.end(), uint64_t{0});
     CHECK(sum > 0);

@@ -4,11 +4,12 @@
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { autoTable, groups, judge } from "./auto.js";
 import { Checker } from "./checker.js";
 import { contestants, type Levels, type LevelsByName, type Scored } from "./contestants.js";
 import { type Answered, inTurn, type Job, mixedJobs, shares, table } from "./score.js";
 import { connect } from "./server.js";
-import { readTasks, taskNames } from "./tasks.js";
+import { type Message, readTasks, taskNames } from "./tasks.js";
 
 const HELP = `Usage: npm run eval -- [OPTIONS]
 
@@ -16,6 +17,10 @@ Scores the base model, the base told what to do, the adapters, and the adapters 
 sub-tree, on held-out cases through a server: one of its own, which ends with it, unless --url names one.
 Adapters are called as their tasks; one that is called mixed is for all tasks and answers their cases, too.
 
+With --auto nothing is scored: the same cases, and several hundred prompts that are no task's, are sent to the model
+"auto", and the table says how often the server chose the adapter of the task, or none.
+
+  --auto             score the choice of adapters instead
   --url URL          a running server
   --adapter NAME     an adapter to score; repeatable (default: all that are served and have a task)
   --base NAME        the base to score (default: the one that the adapters stand on)
@@ -87,6 +92,13 @@ async function answer(call: Api, { contestant, case: { messages } }: Job): Promi
   return reply.choices[0]?.message.content ?? "";
 }
 
+/** The adapter that the server lets answer; null: the base. */
+async function chosen(call: Api, base: string, messages: readonly Message[]) {
+  const body = { model: "auto", messages, temperature: 0, max_tokens: 1 };
+  const { model } = await call<{ model: string }>("/v1/chat/completions", body);
+  return model === base ? null : model;
+}
+
 function progress(total: number): () => void {
   let finished = 0;
   const terminal = process.stderr.isTTY;
@@ -129,6 +141,7 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       help: { type: "boolean", short: "h", default: false },
+      auto: { type: "boolean", default: false },
       url: { type: "string" },
       adapter: { type: "string", multiple: true },
       base: { type: "string" },
@@ -151,6 +164,12 @@ async function main(): Promise<void> {
   try {
     const call = api(server.url, values["api-key"]);
     const scored = await served(call, values.adapter, values.base);
+    if (values.auto) {
+      const asked = await groups(scored.names, await taskNames(), limit);
+      const choose = (messages: readonly Message[]) => chosen(call, scored.base, messages);
+      console.log(autoTable(await judge(asked, concurrency, choose)));
+      return;
+    }
     const tasks = await readTasks(scored.names, limit);
     const levels = await levelsOf(call);
     const entries = tasks.map((task) => {

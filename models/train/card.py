@@ -17,12 +17,15 @@ from typing import Any
 
 from .cases import EVAL
 from .tasks import TASKS
+from .tasks.task import cases
 
 CATALOG = Path(__file__).parents[1] / "catalog.json"
 RECORDS = Path(__file__).parent / "records"
 SCORES = EVAL / "scores.json"
 BASE_NAME = "smollm2-135m-instruct"
-EXAMPLES = 3
+SHOWN = 3
+EXAMPLES = 30  # by which a server finds the adapter for a request
+EXAMPLES_SEED = 11
 METRICS = {
     "base": "base model",
     "base, told": "base model, told what to do in a system message",
@@ -37,9 +40,8 @@ def front_matter(name: str, scores: dict[str, Any], config: dict[str, Any]) -> s
         f"        - type: exact_match\n          name: {label}\n          value: {scores[key]:.4f}\n"
         for key, label in METRICS.items()
     )
-    widget = "".join(
-        f"  - messages:\n      - role: user\n        content: {json.dumps(prompt)}\n" for prompt, _ in examples(name)
-    )
+    drawn = cases(TASKS[name], "train", EXAMPLES, EXAMPLES_SEED)
+    widget = "".join(f"  - messages: [{{role: user, content: {json.dumps(case.prompt)}}}]\n" for case in drawn)
     return f"""---
 license: apache-2.0
 base_model: {config["base_model_name_or_path"]}
@@ -73,7 +75,7 @@ def sentences(name: str) -> tuple[str, str]:
 def examples(name: str) -> list[tuple[str, str]]:
     lines = (EVAL / f"{name}.jsonl").read_text().splitlines()
     # Cases take turns over kinds: the offset makes the shown ones differ.
-    cases = [json.loads(lines[i * (len(lines) // EXAMPLES) + i]) for i in range(EXAMPLES)]
+    cases = [json.loads(lines[i * (len(lines) // SHOWN) + i]) for i in range(SHOWN)]
     return [(case["messages"][0]["content"], case["expected"]) for case in cases]
 
 

@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
 import { lazyList } from "../json/write.js";
+import type { AdapterCard } from "../models/card.js";
 import type { AdapterLoad, ApiContext, ServedAdapter } from "./context.js";
 import { Fields, invalid, type JsonObject } from "./schema.js";
 
@@ -38,6 +39,14 @@ function readyAdapter(adapter: ServedAdapter, adapters: ApiContext["adapters"]) 
     linears: info.linears,
     hits: place.hits,
     misses: place.misses,
+    card: cardObject(adapter.card),
+  };
+}
+
+function cardObject({ task, base, license, scores, examples, auto }: AdapterCard) {
+  return {
+    ...{ task, base_model: base, license, auto: auto && examples.length > 0, scores },
+    examples: examples.map((messages) => ({ messages })),
   };
 }
 

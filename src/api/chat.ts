@@ -8,19 +8,18 @@ import {
   withoutSystem,
   withToolsAsText,
 } from "../text/tool-format.js";
+import { parseAim } from "./auto.js";
 import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { ChatEncoder } from "./encode.js";
 import { encodeText, refuseLongChat } from "./encode-text.js";
 import type { Endpoint } from "./endpoint.js";
 import { type Admit, estimateTokens, type Job, type Prompt } from "./job.js";
-import { parseMixing } from "./mixing.js";
 import {
   COMPLETIONS_ONLY,
   completionBudget,
   MAX_TOP_LOGPROBS,
   parseCommon,
-  parseModel,
   refuseUnserved,
 } from "./parameters.js";
 import { type Fields, invalid, unsupported } from "./schema.js";
@@ -43,8 +42,7 @@ async function parseChat(
   alwaysStreams: boolean,
   admit: Admit,
 ): Promise<Job> {
-  const model = parseModel(fields, context);
-  const mixing = parseMixing(fields, model, context);
+  const aim = parseAim(fields, context);
   const common = parseCommon(fields, context, alwaysStreams);
   refuseUnserved(fields, common.n, COMPLETIONS_ONLY);
   const logprobs = parseLogprobs(fields);
@@ -61,12 +59,13 @@ async function parseChat(
   }
   const text = await render(messages, ending, context, toolPrompt ? tools : null);
   admit(common.n, common.n * estimateTokens(text));
-  const [grammar, prompt] = await Promise.all([
+  const [grammar, prompt, target] = await Promise.all([
     structure === null ? null : compileGrammar(structure, common.ignoreEos, context),
     tokenize(text, newer ?? older, context),
+    aim(messages),
   ]);
   const toolFormat = tools === null ? null : format;
-  return { ...common, model, mixing, prompts: [prompt], logprobs, grammar, toolFormat };
+  return { ...common, ...target, prompts: [prompt], logprobs, grammar, toolFormat };
 }
 
 function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {

@@ -69,7 +69,7 @@ async function parseCompletion(
     ...raw.map((prompt) => tokenize(prompt, maxTokens, echo, context)),
   ]);
   const whole = { logprobs, grammar, toolFormat: null };
-  return { ...common, candidates, model, mixing, prompts, ...whole };
+  return { ...common, candidates, model, auto: null, mixing, prompts, ...whole };
 }
 
 async function tokenize(

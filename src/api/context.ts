@@ -1,6 +1,8 @@
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import type { NativeAdapterInfo, NativeAdapterPlace } from "../engine/native.js";
 import type { GrammarService } from "../grammar/service.js";
+import type { SampledRouting } from "../metrics/routing-sample.js";
+import type { AdapterCard } from "../models/card.js";
 import type { Generator } from "../scheduler/request.js";
 import type { ChatTemplate, IncrementalDecoder, Tokenizer } from "../text/text.js";
 
@@ -12,6 +14,7 @@ export interface ServedModel {
   readonly root: string; // file or folder it was loaded from
   readonly created: number; // seconds
   readonly info: NativeAdapterInfo | null; // null for the base
+  readonly card: AdapterCard | null; // null for the base
 }
 
 /** Looks names up; src/models/adapters.ts implements it. */
@@ -25,6 +28,32 @@ export interface ModelRegistry {
 export interface ServedAdapter extends ServedModel {
   readonly info: NativeAdapterInfo;
   readonly pinned: boolean; // stays in memory whether it is used or not
+  readonly card: AdapterCard;
+}
+
+/** Which model answers a request that left that to the server. */
+export interface RouterChoice {
+  readonly name: string;
+  /** The adapter with the nearest example; null where there was none, or nothing to compare. */
+  readonly nearest: string | null;
+  /** How near: the cosine, 0 where there is no `nearest`. */
+  readonly score: number;
+}
+
+/** Chooses adapters by what requests say; src/router/router.ts implements it. */
+export interface AdapterRouter {
+  /** Whether there is an adapter that can be chosen. */
+  readonly ready: boolean;
+  /** File of its encoder. */
+  readonly root: string;
+  /** `texts`: of one request; the one that is nearest to an example counts. Rejects with ApiError or ModelError. */
+  choose(texts: readonly string[], models: ModelRegistry): Promise<RouterChoice>;
+}
+
+export interface AdapterRouting {
+  readonly total: readonly (readonly number[])[]; // [level][expert]
+  /** Of each linear of `info.linears`, [level][expert]; empty where no linear is counted by itself. */
+  readonly linears: readonly (readonly number[])[][];
 }
 
 /** A folder that is being read and checked. */
@@ -51,6 +80,8 @@ export interface AdapterControl {
   /** The load in progress of a name that is not served yet. */
   loading(name: string): AdapterLoad | undefined;
   place(adapter: ServedAdapter): NativeAdapterPlace;
+  /** Tokens routed to each expert since it was loaded, levels from the leaves up. */
+  routing(adapter: ServedAdapter): AdapterRouting;
   /** How many generations go through it now. */
   running(adapter: ServedAdapter): number;
   /** A path that a client named, resolved. Throws ApiError unless it is below an allowed root. */
@@ -66,6 +97,8 @@ export interface ApiContext {
   readonly models: ModelRegistry;
   readonly adapters: AdapterControl;
   readonly generator: Generator;
+  /** Where the tokens of some of an adapter's generations went, by its handle. */
+  sampledRouting(handle: number): SampledRouting | null;
   /** How long a request may wait for its adapter to be loaded. */
   readonly adapterWaitMs: number;
   readonly maxModelLen: number;
@@ -82,6 +115,8 @@ export interface ApiContext {
   readonly grammars: GrammarService | null; // null as the tokenizer is
   /** Serves /v1/embeddings under its name; null where none is configured. */
   readonly encoder: SentenceEncoder | null;
+  /** Serves `model: "auto"`; null where it is switched off. */
+  readonly router: AdapterRouter | null;
 }
 
 /** Where the server is in its life; main.ts owns the one instance, health endpoints read it. */

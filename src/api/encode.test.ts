@@ -50,6 +50,7 @@ async function generate(
     ...rest,
     candidates: rest.n,
     model: context.models.base,
+    auto: null,
     mixing: parseMixing(new Fields({}), context.models.base, context),
     prompts: [{ ids: prompt, echo: echo ? echoOf(prompt) : null, maxTokens }],
     sampling: {
@@ -177,6 +178,7 @@ function longEcho(tokens: number): { job: Job; encoder: () => Encoder } {
   const job: Job = {
     ...{
       model: context.models.base,
+      auto: null,
       mixing: parseMixing(new Fields({}), context.models.base, context),
       n: 1,
       candidates: 1,

@@ -1,5 +1,6 @@
 import { type ApiError, errorBody } from "../errors.js";
 import { jsonOf } from "../json/write.js";
+import { autoFields } from "./auto.js";
 import type { Choice, ChoiceFinish, Delta, TokenPiece } from "./choice.js";
 import type { Job } from "./job.js";
 import { chatLogprobs, completionLogprobs, lazyChatLogprobs, type TokenNames } from "./logprobs.js";
@@ -67,7 +68,10 @@ class Chunks {
 
   constructor(object: string, envelope: Envelope, job: Job) {
     const { id, created } = envelope;
-    const head = JSON.stringify({ id, object, created, model: job.model.name });
+    const head = JSON.stringify({
+      ...{ id, object, created, model: job.model.name },
+      ...autoFields(job),
+    });
     this.#head = `${head.slice(0, -1)},"choices":[`;
     this.#tail = job.includeUsage ? `],"usage":null}` : "]}";
   }
@@ -151,6 +155,7 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
       object: "chat.completion",
       created: this.envelope.created,
       model: this.job.model.name,
+      ...autoFields(this.job),
       choices: choices.map(({ choice, index, text, calls, tokens, pieces, routes }) => ({
         index,
         message: {

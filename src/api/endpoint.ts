@@ -1,4 +1,5 @@
 import type { Reservation } from "../scheduler/request.js";
+import { chosenModel } from "./auto.js";
 import type { ApiContext } from "./context.js";
 import type { Encoder, Envelope } from "./encode.js";
 import type { Admit, Job } from "./job.js";
@@ -86,7 +87,8 @@ function start(
   client: Client,
 ): Run {
   // Its adapters may have been replaced or unloaded while the prompt was tokenized.
-  const model = findModel(parsed.model.name, context);
+  const { auto, model: before } = parsed;
+  const model = auto === null ? findModel(before.name, context) : chosenModel(auto, context);
   const job = { ...parsed, model, mixing: resolveMixing(parsed.mixing.order, model, context) };
   const envelope = { id, created: Math.floor(Date.now() / 1000) };
   const names = new TokenNames(context.tokenizer, job.tokensAsIds);

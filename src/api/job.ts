@@ -3,13 +3,15 @@ import type { CompiledGrammar } from "../grammar/service.js";
 import type { GenerateRequest, SamplingParams } from "../scheduler/request.js";
 import type { TokenMask } from "../scheduler/token-mask.js";
 import type { ToolFormat } from "../text/tool-format.js";
-import type { ApiContext, ServedModel } from "./context.js";
+import type { ApiContext, RouterChoice, ServedModel } from "./context.js";
 import type { Echo } from "./echo.js";
 import type { Mixing } from "./mixing.js";
 
 /** A validated request of either endpoint. Everything that follows is the same for both. */
 export interface Job {
   readonly model: ServedModel;
+  /** Why it is that model, where the client left it to the server. */
+  readonly auto: RouterChoice | null;
   readonly mixing: Mixing;
   readonly prompts: readonly Prompt[];
   /** Choices per prompt in the answer; choice i of prompt p has index p * n + i. */

@@ -66,10 +66,13 @@ export function mixedNames({ adapters }: JsonObject): string[] {
 }
 
 export function parseMixing(fields: Fields, model: ServedModel, context: ApiContext): Mixing {
+  return resolveMixing(parseMixOrder(fields, context), model, context);
+}
+
+export function parseMixOrder(fields: Fields, context: ApiContext): MixOrder {
   const adapters = parseAdapters(fields.raw("adapters"));
   const router = parseRouter(fields.object("router"));
-  const order = { adapters, router, layers: parseLayers(fields.raw("return_routing"), context) };
-  return resolveMixing(order, model, context);
+  return { adapters, router, layers: parseLayers(fields.raw("return_routing"), context) };
 }
 
 function parseAdapters(value: unknown): NamedScale[] | null {

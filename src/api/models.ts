@@ -1,7 +1,9 @@
 import { setTimeout } from "node:timers/promises";
+import { AUTO_MODEL } from "../config.js";
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
 import { lazyList } from "../json/write.js";
+import type { AdapterCard } from "../models/card.js";
 import { nearest } from "../nearest.js";
 import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
 
@@ -18,6 +20,26 @@ function modelObject(model: ServedModel, context: ApiContext) {
     root: model.root,
     parent: model.parent,
     max_model_len: context.maxModelLen,
+    ...cardFields(model.card),
+  };
+}
+
+/** What an adapter's card says of it, in short. */
+function cardFields(card: AdapterCard | null) {
+  const { task = null, license = null } = card ?? {};
+  return { ...(task === null ? {} : { task }), ...(license === null ? {} : { license }) };
+}
+
+/** What chooses among them. */
+function autoObject({ router, models, maxModelLen }: ApiContext) {
+  return {
+    id: AUTO_MODEL,
+    object: "model",
+    created: models.base.created,
+    owned_by: "smore",
+    root: router?.root ?? null,
+    parent: null,
+    max_model_len: maxModelLen,
   };
 }
 
@@ -34,10 +56,11 @@ function encoderObject({ name, created, root, maxTokens }: SentenceEncoder) {
 }
 
 export function listModels(context: ApiContext) {
-  const { models, encoder } = context;
+  const { models, encoder, router } = context;
   const shown = [
     ...models.list().map((model) => () => modelObject(model, context)),
     ...(encoder === null ? [] : [() => encoderObject(encoder)]),
+    ...(router?.ready === true ? [() => autoObject(context)] : []),
   ];
   return {
     object: "list",
@@ -46,8 +69,9 @@ export function listModels(context: ApiContext) {
 }
 
 export function oneModel(name: string, context: ApiContext) {
-  const { encoder } = context;
+  const { encoder, router } = context;
   if (name === encoder?.name) return encoderObject(encoder);
+  if (name === AUTO_MODEL && router?.ready === true) return autoObject(context);
   return modelObject(findModel(name, context), context);
 }
 

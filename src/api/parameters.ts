@@ -1,3 +1,4 @@
+import { AUTO_MODEL } from "../config.js";
 import { ApiError } from "../errors.js";
 import type { SamplingParams } from "../scheduler/request.js";
 import type { ApiContext, ServedModel } from "./context.js";
@@ -17,6 +18,10 @@ export function parseModel(fields: Fields, context: ApiContext): ServedModel {
   if (name === undefined) {
     const message = `model is missing: name one of GET /v1/models, for example ${context.models.base.name}.`;
     throw new ApiError("invalid_parameter", { message, param: "model" });
+  }
+  if (name === AUTO_MODEL && context.router?.ready === true) {
+    const message = `model "${AUTO_MODEL}" is for conversations (chat, responses, messages); name a model here.`;
+    throw new ApiError("not_supported", { message, param: "model" });
   }
   return findModel(name, context);
 }

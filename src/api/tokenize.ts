@@ -1,7 +1,9 @@
+import { AUTO_MODEL } from "../config.js";
 import { ApiError } from "../errors.js";
 import { MOST_ITEMS } from "../json/read.js";
 import { lazyList } from "../json/write.js";
 import { spread } from "../turns.js";
+import { servedRouter } from "./auto.js";
 import { parseEnding, render } from "./chat.js";
 import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
@@ -74,5 +76,6 @@ export async function detokenize(
 /** All models served here share the base's tokenizer. */
 function checkModel(fields: Fields, context: ApiContext): void {
   const name = fields.string("model");
-  if (name !== undefined) findModel(name, context);
+  if (name === undefined || (name === AUTO_MODEL && servedRouter(context) !== null)) return;
+  findModel(name, context);
 }

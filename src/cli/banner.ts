@@ -1,4 +1,5 @@
 import type { ApiContext } from "../api/context.js";
+import { AUTO_MODEL } from "../config.js";
 import type { EngineInfo } from "../engine/native.js";
 
 export interface BannerFacts {
@@ -14,6 +15,7 @@ export interface BannerFacts {
 export function banner({ scheme, host, port, seconds, context, info }: BannerFacts): string {
   const url = `${scheme}://${urlHost(host)}:${port}`;
   const names = context.models.list().map(({ name }) => name);
+  if (context.router?.ready === true) names.push(AUTO_MODEL);
   const threads = `${info.threads} thread${info.threads === 1 ? "" : "s"}`;
   return `
 smore-serve is ready on ${url} after ${seconds.toFixed(1)} s (${info.kernelPath}, ${threads})

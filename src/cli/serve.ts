@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
-import { type Config, readConfig, SERVE_OPTIONS } from "../config.js";
+import { AUTO_MODEL, type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
 import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
@@ -20,12 +20,15 @@ import {
 } from "../http/tls.js";
 import { createLogger, type Logger } from "../log.js";
 import { Metrics } from "../metrics/metrics.js";
+import { RoutingSample } from "../metrics/routing-sample.js";
 import { AdapterFolder } from "../models/adapter-folder.js";
 import { AdapterRoots } from "../models/adapter-roots.js";
 import { adapterFolders, adapterRoots, checkFolders } from "../models/adapter-sources.js";
 import { AdapterRegistry } from "../models/adapters.js";
 import { resolveModel } from "../models/resolve.js";
+import type { Router, RouterOptions } from "../router/router.js";
 import { EngineLoop } from "../scheduler/loop.js";
+import type { Generator } from "../scheduler/request.js";
 import type { Tracing } from "../telemetry/tracing.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
@@ -35,6 +38,7 @@ import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine, native } from "./engine.js";
 import { optionHelp, UsageError, unknownVariables } from "./options.js";
+import { checkFallback, createRouter } from "./router.js";
 import { startTracing } from "./tracing.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
@@ -135,7 +139,7 @@ export class Service {
       this.#server.close();
       this.#host.endBy(stop.reason);
     }
-    const { engine, loop, context, folders, encoder } = await loading;
+    const { engine, loop, context, folders, encoder, router } = await loading;
     const running = loop.run();
     for (const folder of folders) void folder.watch(stop);
     new HeapTrimmer(native()).watch();
@@ -159,6 +163,7 @@ export class Service {
     await this.#tracing?.close();
     await engine.close();
     await encoder?.close();
+    await router?.close();
     context.grammars?.close();
     this.#server.close();
     return 0;
@@ -192,6 +197,8 @@ export class Service {
     const baseName = config.servedModelName ?? name;
     const text = loadText(path);
     const encoder = await this.#startEncoder(baseName);
+    const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics?.autoChoice(...told);
+    const router = await createRouter(config, ENCODER_THREADS, onChoice, this.#log);
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
@@ -203,14 +210,19 @@ export class Service {
       queue: { requests: config.maxQueue, tokens: config.maxQueueTokens },
       adapterWaitMs: 1000 * config.adapterWait,
     });
+    const sample: RoutingSample = new RoutingSample((handle) => models.infoOf(handle));
     const models = new AdapterRegistry({
       engine,
       holder: loop,
       roots,
       baseName,
       modelPath: path,
+      followers: router === null ? [sample] : [sample, router],
+      onCardFault: (adapter, { message }) =>
+        this.#log.warn(`adapter "${adapter}" is served without its card: ${message}`),
     });
     const folders = await this.#loadAdapters(models);
+    checkFallback(config, models);
     await metrics.watch({
       engine,
       scheduler: loop.scheduler,
@@ -224,13 +236,15 @@ export class Service {
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({
       engine,
-      generator: loop,
+      generator: sample.follow(loop),
+      sample,
       models,
       text,
       encoder,
+      router,
       adapterWaitMs,
     });
-    return { engine, loop, context, folders, encoder };
+    return { engine, loop, context, folders, encoder, router };
   }
 
   async #startEncoder(baseName: string): Promise<EncoderThread | null> {
@@ -238,8 +252,10 @@ export class Service {
     if (path === null) return null;
     this.#progress(0, `encoder ${path}`);
     const encoder = await EncoderThread.start(path, ENCODER_THREADS);
-    if (encoder.name !== baseName) return encoder;
-    throw new CommandError(`--encoder ${path}: the base model has the name ${baseName} too`);
+    if (encoder.name !== baseName && encoder.name !== AUTO_MODEL) return encoder;
+    throw new CommandError(
+      `--encoder ${path}: the name ${encoder.name} is taken; rename its folder`,
+    );
   }
 
   #progress(progress: number, detail: string): void {
@@ -312,15 +328,17 @@ function checkedCertificate(tls: TlsFiles | null): CertificateFacts | null {
 
 interface ContextParts {
   readonly engine: NativeEngine;
-  readonly generator: EngineLoop;
+  readonly generator: Generator;
+  readonly sample: RoutingSample;
   readonly models: AdapterRegistry;
   readonly text: ModelText;
   readonly encoder: EncoderThread | null;
+  readonly router: Router | null;
   readonly adapterWaitMs: number;
 }
 
 function apiContext(parts: ContextParts): ApiContext {
-  const { engine, generator, models, text, encoder, adapterWaitMs } = parts;
+  const { engine, generator, sample, models, text, encoder, router, adapterWaitMs } = parts;
   const { info } = engine;
   const { tokenizer } = text;
   const stopTokens = new Set(info.stopTokens);
@@ -332,6 +350,7 @@ function apiContext(parts: ContextParts): ApiContext {
     models,
     adapters: models,
     generator,
+    sampledRouting: (handle) => sample.of(handle),
     adapterWaitMs,
     maxModelLen: Math.min(info.maxModelLen, info.kvPages * PAGE_TOKENS),
     vocab: info.vocab,
@@ -344,5 +363,6 @@ function apiContext(parts: ContextParts): ApiContext {
     chatTemplate: text.template,
     grammars,
     encoder,
+    router,
   };
 }

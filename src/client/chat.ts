@@ -22,6 +22,10 @@ export interface ChatUsage {
 }
 
 export interface ChatChunk {
+  /** Who answers. */
+  readonly model?: string;
+  /** Where the server was asked to choose: how near the nearest adapter's examples are. */
+  readonly auto?: { readonly nearest: string | null; readonly score: number };
   readonly choices: readonly {
     readonly delta: { readonly content?: string };
     readonly finish_reason: string | null;

@@ -119,6 +119,8 @@ export interface ModelEntry {
   /** Null for the base model. */
   readonly parent: string | null;
   readonly max_model_len: number;
+  /** What an adapter does, where its card says so. */
+  readonly task?: string | null;
 }
 
 /** The base first, then its adapters. */

@@ -2,11 +2,15 @@ import { Worker } from "node:worker_threads";
 import { ApiError } from "../errors.js";
 import { ModelError } from "../models/model-error.js";
 import { type EncoderFiles, findEncoder } from "./files.js";
-import type { EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
+import type { EncodeOrder, EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
 
 export interface Encoded {
   readonly vectors: readonly Float32Array[]; // each of length 1
   readonly tokens: number;
+}
+
+export interface EncodeOptions {
+  readonly cut?: boolean;
 }
 
 /** Turns texts into vectors; src/api/embeddings.ts serves it under its name. */
@@ -19,8 +23,8 @@ export interface SentenceEncoder {
   readonly vocab: number;
   /** Lengths that its vectors were trained to be cut to; empty: none is named. */
   readonly dimensions: readonly number[];
-  /** Ids must be below `vocab`. Rejects with ApiError. */
-  encode(inputs: readonly EncoderInput[]): Promise<Encoded>;
+  /** Ids must be below `vocab`. `cut`: what is too long is cut, not refused. Rejects with ApiError. */
+  encode(inputs: readonly EncoderInput[], options?: EncodeOptions): Promise<Encoded>;
 }
 
 interface Waiting {
@@ -37,6 +41,7 @@ export class EncoderThread implements SentenceEncoder {
   readonly root: string;
   readonly maxTokens: number;
   readonly dimensions: readonly number[];
+  readonly routerThreshold: number | null;
   readonly created = Math.floor(Date.now() / 1000);
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting & { readonly inputs: number }>();
@@ -51,6 +56,7 @@ export class EncoderThread implements SentenceEncoder {
     this.root = files.model;
     this.maxTokens = files.maxTokens;
     this.dimensions = files.dimensions;
+    this.routerThreshold = files.routerThreshold;
     this.#worker = worker;
   }
 
@@ -78,14 +84,15 @@ export class EncoderThread implements SentenceEncoder {
     return encoder;
   }
 
-  encode(inputs: readonly EncoderInput[]): Promise<Encoded> {
+  encode(inputs: readonly EncoderInput[], { cut = false }: EncodeOptions = {}): Promise<Encoded> {
     return new Promise((resolve, reject) => {
       if (this.#fault !== null) throw new ApiError("engine_stopped", { cause: this.#fault });
       if (this.#inputs + inputs.length > MAX_WAITING) throw new ApiError("overloaded");
       const id = this.#orders++;
       this.#inputs += inputs.length;
       this.#waiting.set(id, { inputs: inputs.length, resolve, reject });
-      this.#worker.postMessage({ id, inputs });
+      const order: EncodeOrder = { id, inputs, cut };
+      this.#worker.postMessage(order);
     });
   }
 

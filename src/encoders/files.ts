@@ -17,6 +17,8 @@ export interface EncoderFiles {
   readonly pooling: Pooling;
   /** Lengths that its vectors were trained to be cut to, so that their first numbers say most. */
   readonly dimensions: readonly number[];
+  /** How near a text must be to an adapter's examples, where the encoder is made for that. */
+  readonly routerThreshold: number | null;
 }
 
 /** Where exporters put the model of a folder. */
@@ -40,6 +42,7 @@ export function findEncoder(path: string): EncoderFiles {
     maxTokens: maxTokens(home),
     pooling: pooling(home),
     dimensions: dimensions(home),
+    routerThreshold: routerThreshold(home),
   };
 }
 
@@ -78,6 +81,14 @@ function dimensions(home: string): number[] {
     return lengths;
   }
   throw new ModelError(`${file}: matryoshka_dimensions must be an array of whole numbers from 1`);
+}
+
+function routerThreshold(home: string): number | null {
+  const file = join(home, "config.json");
+  const threshold = readJsonFile(file).router_threshold ?? null;
+  if (threshold === null) return null;
+  if (typeof threshold === "number" && threshold >= 0 && threshold <= 1) return threshold;
+  throw new ModelError(`${file}: router_threshold must be a number from 0 to 1`);
 }
 
 /** As sentence-transformers notes it. */

@@ -13,6 +13,8 @@ export interface EncoderSettings {
 export interface EncodeOrder {
   readonly id: number;
   readonly inputs: readonly EncoderInput[];
+  /** Inputs that are too long are cut, not refused. */
+  readonly cut: boolean;
 }
 
 export type EncoderAnswer =

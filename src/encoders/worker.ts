@@ -34,9 +34,17 @@ async function tokenize(native: Tokenizer, input: EncoderInput): Promise<Encoder
   return { ids: encoding.getIds(), types: encoding.getTypeIds() };
 }
 
+/** The end stays: some models want a special token there. */
+function shortened({ ids, types }: EncoderTokens, most: number): EncoderTokens {
+  if (ids.length <= most) return { ids, types };
+  const cut = (list: readonly number[]) => [...list.slice(0, most - 1), ...list.slice(-1)];
+  return { ids: cut(ids), types: cut(types) };
+}
+
 /** Null when the order was answered with what is wrong. */
 async function accept(native: Tokenizer, order: EncodeOrder): Promise<TokenizedOrder | null> {
-  const inputs = await Promise.all(order.inputs.map((input) => tokenize(native, input)));
+  const whole = await Promise.all(order.inputs.map((input) => tokenize(native, input)));
+  const inputs = order.cut ? whole.map((tokens) => shortened(tokens, files.maxTokens)) : whole;
   const { id } = order;
   const longest = Math.max(...inputs.map(({ ids }) => ids.length));
   if (longest > files.maxTokens) {

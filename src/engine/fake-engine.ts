@@ -383,6 +383,10 @@ export class FakeEngine implements NativeEngine {
     return [[0]];
   }
 
+  routingByLinear(_handle: number): number[][][] {
+    return [[[0]]];
+  }
+
   async close(): Promise<void> {
     await this.#queue;
   }

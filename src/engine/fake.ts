@@ -1,5 +1,6 @@
 import type { AdapterControl, ApiContext, ServedModel } from "../api/context.js";
 import { ApiError, type ErrorCode } from "../errors.js";
+import { NO_CARD } from "../models/card.js";
 import type { Routes } from "../scheduler/mix.js";
 import type {
   GenerateRequest,
@@ -220,6 +221,7 @@ const base: ServedModel = {
   root: "/models/fake.gguf",
   created: 1_700_000_000,
   info: null,
+  card: null,
 };
 
 /** Nothing can be loaded: the fake model's adapters are names alone. */
@@ -228,6 +230,7 @@ const fixedAdapters: AdapterControl = {
   loads: () => [],
   loading: () => undefined,
   running: () => 0,
+  routing: () => ({ total: [], linears: [] }),
   place: () => ({ resident: false, residentBytes: 0, hits: 0, misses: 0, fault: "" }),
   allowedPath: async () => {
     throw new ApiError("adapter_path_not_allowed", { param: "lora_path" });
@@ -254,6 +257,7 @@ export function fakeContext(
       adapter: i + 1,
       parent: base.name,
       info: fakeAdapterInfo(i + 1),
+      card: NO_CARD,
     })),
   ];
   return {
@@ -264,6 +268,7 @@ export function fakeContext(
     },
     adapters: fixedAdapters,
     generator,
+    sampledRouting: () => null,
     adapterWaitMs: 1000,
     maxModelLen: 512,
     vocab: FAKE_VOCAB,
@@ -276,6 +281,7 @@ export function fakeContext(
     chatTemplate,
     grammars: null,
     encoder: null,
+    router: null,
     ...overrides,
   };
 }

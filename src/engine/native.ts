@@ -4,7 +4,7 @@
  */
 
 /** Bumped together with kAbiVersion in addon/engine/step.h. */
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 export const MAX_TOP_LOGPROBS = 20;
 
@@ -256,6 +256,8 @@ export interface NativeEngine {
   profile(target: Float64Array): void;
   /** [sync] Tokens routed to each expert, [level][expert], summed over layers and linears. */
   routing(handle: number): number[][];
+  /** [sync] The same of each linear, in the order of NativeAdapterInfo's; empty where no linear is counted by itself. */
+  routingByLinear(handle: number): number[][][];
   /** [async] Waits for the step in flight, then frees everything. */
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import type { ApiContext } from "../api/context.js";
 import { mixedNames } from "../api/mixing.js";
 import type { JsonObject } from "../api/schema.js";
+import { AUTO_MODEL } from "../config.js";
 import { handlesOf, type Mix } from "../scheduler/mix.js";
 import type { RequestTrace } from "../telemetry/request-trace.js";
 import type { Operation } from "../telemetry/tracing.js";
@@ -23,7 +24,8 @@ export function clientContext(
   const { models } = context;
   const operation = (mix: Mix) => {
     const model = typeof body.model === "string" ? body.model : models.base.name;
-    const named = [model, ...mixedNames(body)];
+    const listed = model === AUTO_MODEL ? models.list().map(({ name }) => name) : [];
+    const named = [model, ...mixedNames(body), ...listed];
     const names = new Map(named.map((name) => [models.find(name)?.adapter, name] as const));
     return { kind, model, adapters: handlesOf(mix).flatMap((handle) => names.get(handle) ?? []) };
   };

@@ -1,3 +1,4 @@
+import { adapterRouting } from "../api/adapter-routing.js";
 import { listAdapters, loadAdapter, unloadAdapter } from "../api/adapters.js";
 import { chat } from "../api/chat.js";
 import { completions } from "../api/completions.js";
@@ -50,6 +51,8 @@ export type Route = Place &
   );
 
 const MODEL_PATH = "/v1/models/";
+const ADAPTER_PATH = "/v1/adapters/";
+const ROUTING = "/routing";
 export const STREAM_PATH = "/v1/stream";
 const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -106,9 +109,9 @@ const page: Answer = (exchange, { pages }) => {
 };
 
 /** Answers with what the model's context says. */
-function about(tell: (context: ApiContext, path: string) => object): Answer {
-  return (exchange, { lifecycle }) =>
-    exchange.answer(tell(requireContext(lifecycle()), exchange.path));
+function about(tell: (context: ApiContext, path: string) => object | Promise<object>): Answer {
+  return async (exchange, { lifecycle }) =>
+    exchange.answer(await tell(requireContext(lifecycle()), exchange.path));
 }
 
 export const ROUTES: readonly Route[] = [
@@ -125,6 +128,10 @@ export const ROUTES: readonly Route[] = [
     about((context, path) => oneModel(modelName(path), context)),
   ),
   get("/v1/adapters", about(listAdapters)),
+  get(
+    `${ADAPTER_PATH}*`,
+    about((context, path) => adapterRouting(routedName(path), context)),
+  ),
   manage("/v1/load_lora_adapter", loadAdapter),
   manage("/v1/unload_lora_adapter", unloadAdapter),
   stream("/v1/completions", completions),
@@ -153,8 +160,18 @@ export function nothingAt(path: string): string {
 }
 
 function modelName(path: string): string {
+  return decoded(path.slice(MODEL_PATH.length), path);
+}
+
+/** Of an adapter whose routing is asked for: nothing else is below the path of adapters. */
+function routedName(path: string): string {
+  if (!path.endsWith(ROUTING)) throw new ApiError("not_found", { message: nothingAt(path) });
+  return decoded(path.slice(ADAPTER_PATH.length, -ROUTING.length), path);
+}
+
+function decoded(part: string, path: string): string {
   try {
-    return decodeURIComponent(path.slice(MODEL_PATH.length));
+    return decodeURIComponent(part);
   } catch {
     throw new ApiError("not_found", { message: `${path} is not a valid URL.` });
   }

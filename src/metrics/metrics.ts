@@ -90,6 +90,11 @@ export class Metrics {
     this.#server.refusals.inc({ reason: code });
   }
 
+  /** An adapter, or the fallback, was found for a request to the model auto. */
+  autoChoice(found: "adapter" | "fallback", seconds: number): void {
+    this.#server.autoChoices.observe({ found }, seconds);
+  }
+
   /** The certificate that is served from now on. */
   certificate({ subject, validTo }: CertificateFacts): void {
     this.#server.certificateEnds.reset();

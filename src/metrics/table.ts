@@ -197,6 +197,12 @@ export const SERVER_METRICS = {
     "Tokens sampled, by adapter. Adapters in memory alone have a series.",
     ["adapter"],
   ),
+  autoChoices: histogram(
+    "smore_auto_choice_seconds",
+    "Finding the adapter for a request to the model auto, by what was found: an adapter or the fallback.",
+    DELIVERY,
+    ["found"],
+  ),
   residentBytes: gauge("smore_adapter_resident_bytes", "Adapter memory in use.", ["tier"]),
   residentPages: gauge("smore_adapter_resident_pages", "Expert pages in memory.", ["tier"]),
   residentAdapters: gauge("smore_adapters_resident", "Adapters in memory.", ["tier"]),

@@ -4,6 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import type { AdapterControl, ServedAdapter } from "../api/context.js";
 import { adapterNameFault } from "../config.js";
 import { ADAPTER_FILES, olderFormatFault } from "./adapter-files.js";
+import { CARD_FILE } from "./card.js";
 import { ModelError } from "./model-error.js";
 
 const PAUSE_MS = 1000;
@@ -137,7 +138,7 @@ export class AdapterFolder {
   }
 }
 
-/** Null unless all files are there. Throws where one is there and cannot be looked at. */
+/** Null unless all files but the card are there. Throws where one is there and cannot be looked at. */
 async function fingerprint(folder: string): Promise<string | null> {
   const prints: string[] = [];
   for (const name of ADAPTER_FILES) {
@@ -153,7 +154,8 @@ async function fingerprint(folder: string): Promise<string | null> {
       return null; // not yet
     }
   }
-  return prints.join(" ");
+  const card = await stat(join(folder, CARD_FILE), { bigint: true }).catch(() => null);
+  return [...prints, card === null ? "" : [card.ino, card.size, card.mtimeNs].join()].join(" ");
 }
 
 async function isLink(path: string): Promise<boolean> {

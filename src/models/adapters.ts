@@ -3,15 +3,17 @@ import type {
   AdapterControl,
   AdapterLoad,
   AdapterOrder,
+  AdapterRouting,
   ModelRegistry,
   ServedAdapter,
   ServedModel,
 } from "../api/context.js";
 import { adapterNameFault } from "../config.js";
-import type { NativeAdapterPlace, NativeEngine } from "../engine/native.js";
+import type { NativeAdapterInfo, NativeAdapterPlace, NativeEngine } from "../engine/native.js";
 import { ApiError } from "../errors.js";
 import { olderFormatFault } from "./adapter-files.js";
 import type { AdapterRoots } from "./adapter-roots.js";
+import { type AdapterCard, NO_CARD, readCard } from "./card.js";
 
 /** What becomes of an adapter in the engine; src/scheduler/loop.ts knows who uses it. */
 export interface AdapterHolder {
@@ -23,12 +25,21 @@ export interface AdapterHolder {
   retire(adapter: number): void;
 }
 
+/** Hears which adapters can be asked for. */
+export interface AdapterFollower {
+  served(adapter: ServedAdapter): void;
+  retired(adapter: ServedAdapter): void;
+}
+
 export interface RegistryOptions {
   readonly engine: NativeEngine;
   readonly holder: AdapterHolder;
   readonly roots: AdapterRoots;
   readonly baseName: string;
   readonly modelPath: string;
+  readonly followers: readonly AdapterFollower[];
+  /** Hears of a card that cannot be read: its adapter is served without one. */
+  readonly onCardFault: (name: string, error: Error) => void;
 }
 
 /** Names of the base and of the adapters on it. */
@@ -45,7 +56,8 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
     this.#options = options;
     const { baseName, modelPath } = options;
     const created = now();
-    this.base = { name: baseName, adapter: 0, parent: null, root: modelPath, created, info: null };
+    const none = { parent: null, info: null, card: null };
+    this.base = { name: baseName, adapter: 0, root: modelPath, created, ...none };
   }
 
   find(name: string): ServedModel | undefined {
@@ -65,6 +77,13 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
   }
 
   /** Undefined for adapters that are no longer served. */
+  infoOf(handle: number): NativeAdapterInfo | undefined {
+    const name = this.#names.get(handle);
+    const served = name === undefined ? undefined : this.#adapters.get(name);
+    return served?.adapter === handle ? served.info : undefined;
+  }
+
+  /** Undefined for adapters that are no longer served. */
   nameOf(handle: number): string | undefined {
     return this.#names.get(handle);
   }
@@ -79,6 +98,11 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
 
   place({ adapter }: ServedAdapter): NativeAdapterPlace {
     return this.#options.engine.adapterPlace(adapter);
+  }
+
+  routing({ adapter }: ServedAdapter): AdapterRouting {
+    const { engine } = this.#options;
+    return { total: engine.routing(adapter), linears: engine.routingByLinear(adapter) };
   }
 
   running({ adapter }: ServedAdapter): number {
@@ -150,17 +174,30 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
       throw new ApiError("adapter_memory_full");
     }
     const before = this.#adapters.get(name);
-    const parent = this.base.name;
-    const served = { name, adapter: info.handle, parent, root, created: now(), info, pinned: pin };
+    const served = {
+      ...{ name, adapter: info.handle, parent: this.base.name, root, created: now(), info },
+      ...{ pinned: pin, card: this.#card(name, root) },
+    };
     this.#adapters.set(name, served);
     this.#names.set(info.handle, name);
+    for (const follower of this.#options.followers) follower.served(served);
     if (before !== undefined) this.#retire(before);
     return served;
   }
 
-  #retire({ adapter }: ServedAdapter): void {
-    this.#names.delete(adapter);
-    this.#options.holder.retire(adapter);
+  #card(name: string, root: string): AdapterCard {
+    try {
+      return readCard(root);
+    } catch (error) {
+      this.#options.onCardFault(name, error as Error);
+      return NO_CARD;
+    }
+  }
+
+  #retire(served: ServedAdapter): void {
+    this.#names.delete(served.adapter);
+    for (const follower of this.#options.followers) follower.retired(served);
+    this.#options.holder.retire(served.adapter);
   }
 }
 

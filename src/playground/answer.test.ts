@@ -47,3 +47,11 @@ test("the first token's time counts from the question, the speed from the first 
   answer.add({ choices: [], usage }, 1460);
   assert.deepEqual(answer.speed, { firstTokenMs: 250, tokensPerSecond: 10, tokens: 4 });
 });
+
+test("an answer knows whom the server chose", () => {
+  const answer = new Answer("auto", 0);
+  assert.equal(answer.chosen, null);
+  const auto = { nearest: "sql", score: 0.91 };
+  answer.add({ ...chunk({ delta: { role: "assistant" } as object }), model: "sql", auto }, 5);
+  assert.deepEqual(answer.chosen, { model: "sql", score: 0.91 });
+});

@@ -21,6 +21,8 @@ export type AnswerState = "waiting" | "streaming" | "done" | "stopped" | "failed
 
 export class Answer {
   readonly model: string;
+  /** Whom the server chose, where that was left to it, and how near the nearest example was. */
+  chosen: { readonly model: string; readonly score: number } | null = null;
   readonly routing = new Routing();
   state: AnswerState = "waiting";
   /** What the server said where it failed. */
@@ -62,6 +64,8 @@ export class Answer {
   /** Returns the piece that the chunk adds, if it adds one. */
   add(chunk: ChatChunk, now: number): Piece | null {
     this.usage = chunk.usage ?? this.usage;
+    const { model, auto } = chunk;
+    if (model !== undefined && auto !== undefined) this.chosen = { model, score: auto.score };
     const choice = chunk.choices[0];
     if (choice === undefined) return null;
     this.finishReason = choice.finish_reason ?? this.finishReason;

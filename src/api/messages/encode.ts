@@ -1,4 +1,5 @@
 import type { ApiError } from "../../errors.js";
+import { autoFields } from "../auto.js";
 import type { Choice, Delta } from "../choice.js";
 import type { Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
 import type { Job } from "../job.js";
@@ -120,6 +121,7 @@ export class MessageEncoder implements Encoder {
       type: "message",
       role: "assistant",
       model: this.#job.model.name,
+      ...autoFields(this.#job),
       content: this.#blocks.filter(isWhole).map(blockObject),
       stop_reason: this.#stopReason,
       stop_sequence: this.#stopSequence,

@@ -1,4 +1,5 @@
 import { type ApiError, errorBody } from "../../errors.js";
+import { autoFields } from "../auto.js";
 import type { Choice, Delta, TokenPiece } from "../choice.js";
 import type { Chunk, Encoder, Envelope, Usage, WholeChoice } from "../encode.js";
 import { chatLogprobs, type TokenNames } from "../logprobs.js";
@@ -179,6 +180,7 @@ export class ResponseEncoder implements Encoder {
       error: null,
       incomplete_details: reason,
       model: this.#job.model.name,
+      ...autoFields(this.#job),
       output: this.#items.map((item) => itemObject(item, this.#names)),
       previous_response_id: null,
       reasoning: { effort: null, summary: null },

@@ -56,10 +56,13 @@ function helpLines(): string[] {
   ];
 }
 
+/** What a server with a router lists beside its models. */
+const AUTO = "auto";
+
 async function list({ server, model }: Conversation): Promise<string[]> {
   const models = await listModels(server);
   return models.map(({ id, parent }) => {
-    const kind = parent === null ? "base" : "adapter";
+    const kind = id === AUTO ? "the server chooses" : parent === null ? "base" : "adapter";
     return `${id === model ? "*" : " "} ${id} (${kind})`;
   });
 }

@@ -1,8 +1,15 @@
-import { hitRate, Segments } from "./consistency.js";
-import { evenness, type Place, type Survey } from "./routing.js";
-
-const SEGMENT = 16; // tokens
-const GOOD_HIT_RATE = 0.95;
+import {
+  type CacheRates,
+  cacheSizes,
+  consistencyOf,
+  enoughOf,
+  evenness,
+  GOOD_HIT_RATE,
+  SEGMENT,
+  sumOf,
+} from "../../metrics/routing-figures.js";
+import { finished } from "../../turns.js";
+import type { Place, Survey } from "./routing.js";
 
 /** Lines for people. */
 export function describeRouting(survey: Survey): string[] {
@@ -25,41 +32,30 @@ export function levelName(level: number, levels: number): string {
 function describeLevel(name: string, places: readonly Place[]): string[] {
   const experts = places[0]!.experts;
   const dead = places.flatMap(({ counts }) => counts.filter((count) => count === 0)).length;
-  const segments = new Segments(SEGMENT);
-  for (const { traces } of places) {
-    for (const trace of traces) {
-      for (let expert = 0; expert < experts; expert++) segments.add(trace, expert);
-    }
-  }
-  const { srp, sizeRatio } = segments.best();
+  const trees = places.map(({ traces }) => traces);
+  const {
+    srp: { srp, sizeRatio },
+    rates,
+  } = finished(consistencyOf(trees, experts, cacheSizes(experts, experts)));
   return [
     `${name}: experts chosen, in % of the choices of all trees: ${percents(total(places))}`,
     `  ${dead} of ${places.length * experts} experts never chosen`,
     sizeRatio === null
       ? `  SRP needs an answer of ${SEGMENT} tokens or more`
       : `  SRP over ${SEGMENT} tokens ${srp.toFixed(3)}, with ${sizeRatio.toFixed(2)} experts per expert used`,
-    ...cacheLines(places, experts),
+    ...cacheLines(rates, experts),
     ...layerLines(places),
   ];
 }
 
-/** A cache goes on from answer to answer, as a server's does. */
-function cacheLines(places: readonly Place[], experts: number): string[] {
-  const rates = Array.from({ length: experts }, (_, index) => {
-    const capacity = index + 1;
-    const mean = (segment: number | null) =>
-      places.reduce((sum, { traces }) => sum + hitRate(traces.flat(), capacity, segment), 0) /
-      places.length;
-    return { capacity, oracle: mean(SEGMENT), lru: mean(null) };
-  });
-  const enough = rates.find(({ lru }) => lru >= GOOD_HIT_RATE)!.capacity;
+function cacheLines(rates: readonly CacheRates[], experts: number): string[] {
   return [
     "  experts of each tree in a cache   SCH    LRU",
     ...rates.map(
       ({ capacity, oracle, lru }) =>
         `  ${String(capacity).padStart(31)} ${oracle.toFixed(3).padStart(5)}  ${lru.toFixed(3).padStart(5)}`,
     ),
-    `  ${enough} of ${experts} hold ${100 * GOOD_HIT_RATE} % of the uses with the least recently used leaving first`,
+    `  ${enoughOf(rates)} of ${experts} hold ${100 * GOOD_HIT_RATE} % of the uses with the least recently used leaving first`,
   ];
 }
 
@@ -76,9 +72,7 @@ function layerLines(places: readonly Place[]): string[] {
 }
 
 export function total(places: readonly Place[]): number[] {
-  return places[0]!.counts.map((_, expert) =>
-    places.reduce((sum, { counts }) => sum + counts[expert]!, 0),
-  );
+  return sumOf(places.map(({ counts }) => counts));
 }
 
 function percents(counts: readonly number[]): string {

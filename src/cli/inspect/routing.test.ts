@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { heatMap } from "./heat-map.js";
-import { evenness, readRouting } from "./routing.js";
+import { readRouting } from "./routing.js";
 import { describeRouting } from "./routing-report.js";
 
 const folder = mkdtempSync(join(tmpdir(), "smore-routing-"));
@@ -87,13 +87,5 @@ describe("the routing of saved answers", () => {
   it("is asked for where a file has none, and bad lines are named", () => {
     assert.throws(() => readRouting(file('{"choices": [{"text": "a"}]}')), /tells of no routing/);
     assert.throws(() => readRouting(file('{"choices": []}\n{')), /line 2: is not JSON/);
-  });
-});
-
-describe("evenness", () => {
-  it("is 1 for equal counts and 0 for a single one", () => {
-    assert.ok(Math.abs(evenness([3, 3, 3, 3]) - 1) < 1e-12);
-    assert.equal(evenness([0, 7, 0]), 0);
-    assert.equal(evenness([5]), 1);
   });
 });

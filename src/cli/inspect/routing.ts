@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
+import type { Trace } from "../../metrics/consistency.js";
 import { CommandError } from "../command.js";
-import type { Trace } from "./consistency.js";
 
 /** What answers with `return_routing` tell of an adapter's routing, gathered by linear and level. */
 
@@ -97,13 +97,4 @@ function survey(name: string, told: readonly ToldRouting[]): Survey {
   );
   const tokens = own.reduce((sum, { routes }) => sum + routes.length, 0);
   return { adapter: name, answers: own.length, tokens, levels: levels.length, places };
-}
-
-/** 1 when all experts are chosen equally often, 0 when one takes everything. */
-export function evenness(counts: readonly number[]): number {
-  const all = counts.reduce((sum, count) => sum + count, 0);
-  const bits = counts
-    .filter((count) => count > 0)
-    .reduce((sum, count) => sum - (count / all) * Math.log(count / all), 0);
-  return counts.length === 1 ? 1 : bits / Math.log(counts.length);
 }

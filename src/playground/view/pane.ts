@@ -92,7 +92,7 @@ export class Pane {
         const piece = answer.add(chunk, performance.now());
         if (piece !== null) this.#atBottom(() => view.add(piece));
         this.#listener.progress(answer, piece, this);
-        this.#speed.textContent = speedText(answer.speed);
+        this.#speed.textContent = headline(answer);
       }
       answer.state = "done";
     } catch (error) {
@@ -100,7 +100,7 @@ export class Pane {
     }
     this.#atBottom(() => view.refresh());
     this.#listener.progress(answer, null, this);
-    this.#speed.textContent = speedText(answer.speed);
+    this.#speed.textContent = headline(answer);
   }
 
   #append(asked: string, answer: Answer): AnswerView {
@@ -158,8 +158,12 @@ export class Pane {
 /** What an empty conversation with `model` says: title and hint. */
 function welcome(model: ModelEntry | undefined, hasAdapters: boolean): [string, string] {
   if (model === undefined) return ["", ""];
+  if (model.id === "auto") {
+    return ["The server chooses who answers.", "An adapter, or the base, by what is asked."];
+  }
   if (model.parent !== null) {
-    const hint = "Ask something; then select a token of the answer to see the way it took.";
+    const does = model.task == null ? "" : `${model.task} `;
+    const hint = `${does}Ask something; then select a token of the answer to see the way it took.`;
     return ["Every token chooses its experts.", hint];
   }
   const adapters =
@@ -167,8 +171,13 @@ function welcome(model: ModelEntry | undefined, hasAdapters: boolean): [string, 
   return ["Ask the base model something.", hasAdapters ? adapters : ""];
 }
 
-function speedText(speed: Speed | null): string {
-  if (speed === null) return "";
+/** Who was chosen, where the server chose, and the speed. */
+function headline({ chosen, speed }: Answer): string {
+  const by = chosen === null ? [] : [`${chosen.model} (${chosen.score.toFixed(2)})`];
+  return [...by, ...(speed === null ? [] : [speedText(speed)])].join(" · ");
+}
+
+function speedText(speed: Speed): string {
   const { firstTokenMs, tokensPerSecond, tokens } = speed;
   const rate = tokensPerSecond === null ? "" : ` · ${tokensPerSecond.toFixed(1)} tok/s`;
   return `TTFT ${milliseconds(firstTokenMs)}${rate} · ${tokens} tok`;

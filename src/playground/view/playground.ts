@@ -110,7 +110,7 @@ export class Playground {
     this.#models = await listModels(this.#server);
     const base = this.#models[0]!;
     for (const [place, pane] of this.#panes.entries()) this.#offer(pane, place);
-    const adapters = this.#models.length - 1;
+    const adapters = this.#models.filter(({ parent }) => parent !== null).length;
     this.#tell("ready", `${base.id}, ${adapters} adapter${adapters === 1 ? "" : "s"}`);
   }
 

@@ -30,7 +30,7 @@ interface Golden {
   })[];
 }
 
-const folder = new URL("../../../../test/fixtures/traces/", import.meta.url);
+const folder = new URL("../../../test/fixtures/traces/", import.meta.url);
 const goldens = readdirSync(folder).map((file) => ({
   file,
   golden: JSON.parse(readFileSync(new URL(file, folder), "utf8")) as Golden,

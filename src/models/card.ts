@@ -1,0 +1,157 @@
+import { closeSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { isAlias, parseDocument, visit } from "yaml";
+import { ModelError } from "./model-error.js";
+import { openRegularFile } from "./regular-file.js";
+
+/** An adapter's card: the front matter of its README.md, as on the Hugging Face hub. */
+
+export interface AdapterCard {
+  /** In a sentence; not a field of the hub's. */
+  readonly task: string | null;
+  readonly base: string | null;
+  readonly license: string | null;
+  readonly scores: readonly CardScore[];
+  readonly examples: readonly CardExample[];
+  /** Whether `model: "auto"` may choose it; not a field of the hub's. */
+  readonly auto: boolean;
+}
+
+/** A metric of `model-index`. */
+export interface CardScore {
+  readonly dataset: string | null;
+  readonly name: string;
+  readonly value: number;
+}
+
+/** What a user may say to it. */
+export type CardExample = readonly CardMessage[];
+
+export interface CardMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+export const CARD_FILE = "README.md";
+export const NO_CARD: AdapterCard = {
+  task: null,
+  base: null,
+  license: null,
+  scores: [],
+  examples: [],
+  auto: true,
+};
+
+/** Front matter is read in one go, which takes some milliseconds at this size. */
+const MOST_BYTES = 16 << 10;
+const MOST_EXAMPLES = 64;
+const MOST_SCORES = 32;
+const MOST_CHARACTERS = 4000; // of a text in it
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** The card in a folder; NO_CARD where there is none. Throws ModelError that names what is wrong. */
+export function readCard(folder: string): AdapterCard {
+  const file = join(folder, CARD_FILE);
+  const text = frontMatter(file);
+  if (text === null) return NO_CARD;
+  const fields = parsed(text, file);
+  if (typeof (fields.auto ?? true) !== "boolean") {
+    throw new ModelError(`${file}: auto must be true or false`);
+  }
+  return {
+    task: textOf(fields.task),
+    base: textOf(Array.isArray(fields.base_model) ? fields.base_model[0] : fields.base_model),
+    license: textOf(fields.license),
+    scores: scoresOf(fields["model-index"]),
+    examples: examplesOf(fields.widget, file),
+    auto: fields.auto !== false,
+  };
+}
+
+/** What stands between the first two lines of three dashes. */
+function frontMatter(file: string): string | null {
+  const text = beginning(file);
+  const opening = text === null ? null : /^\u{feff}?---[ \t]*\r?\n/u.exec(text);
+  if (text === null || opening === null) return null;
+  const rest = text.slice(opening[0].length);
+  const end = /^---[ \t]*$/m.exec(rest.replaceAll("\r\n", "\n"));
+  if (end === null) {
+    throw new ModelError(`${file}: its front matter has no end within ${MOST_BYTES} bytes`);
+  }
+  return rest.replaceAll("\r\n", "\n").slice(0, end.index);
+}
+
+function beginning(file: string): string | null {
+  let fd: number;
+  try {
+    fd = openRegularFile(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    const bytes = Buffer.alloc(MOST_BYTES);
+    return bytes.toString("utf8", 0, readSync(fd, bytes, 0, MOST_BYTES, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function parsed(text: string, file: string): Json {
+  const document = parseDocument(text, { prettyErrors: true, logLevel: "silent" });
+  const [error] = document.errors;
+  if (error !== undefined) {
+    throw new ModelError(`${file}: front matter: ${error.message.split("\n")[0]}`);
+  }
+  visit(document, (_, node) => {
+    // One that stands for a list of others, and so on, is small in the file and huge in memory.
+    if (isAlias(node)) throw new ModelError(`${file}: front matter: aliases are not read`);
+  });
+  const value: unknown = document.toJS();
+  if (isObject(value)) return value;
+  throw new ModelError(`${file}: front matter must hold fields and their values`);
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === "string" ? value.slice(0, MOST_CHARACTERS) : null;
+}
+
+function objectsOf(value: unknown): Json[] {
+  return Array.isArray(value) ? value.filter(isObject) : [];
+}
+
+/** What is no score is left out: cards on the hub say many things there. */
+function scoresOf(index: unknown): CardScore[] {
+  const scores = objectsOf(index).flatMap(({ results }) =>
+    objectsOf(results).flatMap(({ dataset, metrics }) =>
+      objectsOf(metrics).flatMap(({ name, type, value }): CardScore[] => {
+        const called = textOf(name) ?? textOf(type);
+        if (called === null || typeof value !== "number") return [];
+        return [{ dataset: isObject(dataset) ? textOf(dataset.name) : null, name: called, value }];
+      }),
+    ),
+  );
+  return scores.slice(0, MOST_SCORES);
+}
+
+/** Of the widget's entries those that are text: as `messages` or as `text`. */
+function examplesOf(widget: unknown, file: string): CardExample[] {
+  const examples = objectsOf(widget).flatMap(({ messages, text }): CardExample[] => {
+    const told = objectsOf(messages).flatMap(({ role, content }): CardMessage[] => {
+      const [who, what] = [textOf(role), textOf(content)];
+      return who === null || what === null ? [] : [{ role: who, content: what }];
+    });
+    if (told.length > 0) return [told];
+    const said = textOf(text);
+    return said === null ? [] : [[{ role: "user", content: said }]];
+  });
+  if (examples.length <= MOST_EXAMPLES) return examples;
+  throw new ModelError(
+    `${file}: widget holds ${examples.length} examples; at most ${MOST_EXAMPLES} are read`,
+  );
+}
