@@ -14,6 +14,7 @@ const MODEL = process.env.SMORE_TEST_MODEL ?? "";
 const skip = MODEL === "" ? "SMORE_TEST_MODEL is not set" : false;
 
 const ADAPTERS = fileURLToPath(new URL("../../models/adapters", import.meta.url));
+const ENCODER = fileURLToPath(new URL("../../test/fixtures/encoder", import.meta.url));
 const TINY_ADAPTER = join(TINY, "adapters/lora");
 
 function temporaryFolder(t: TestContext): string {
@@ -63,6 +64,14 @@ test("auto comes with the first adapter whose card has examples, and goes with t
   writeFileSync(join(folder, "polite", "README.md"), "# no examples any more\n");
   while ((await modelNames(url)).includes("auto")) await setTimeout(20);
   assert.ok((await modelNames(url)).includes("polite"));
+});
+
+test("--router-encoder puts another encoder in the place of the one that comes with the server", async (t) => {
+  const folder = temporaryFolder(t);
+  dropIn(TINY_ADAPTER, folder, "pets", card(["cat dog"]));
+  const { url } = await serve(t, ["--adapters-dir", folder, "--router-encoder", ENCODER]);
+  const auto = (await (await fetch(`${url}/v1/models/auto`)).json()) as { root: string };
+  assert.equal(auto.root, join(ENCODER, "model.onnx"));
 });
 
 test("--no-router leaves auto out", async (t) => {

@@ -161,6 +161,16 @@ test("where there is no conversation, or the caller must know the adapter, auto 
       param,
     ]);
   }
+  const routed = await post(`${url}/v1/chat/completions`, {
+    ...{ model: "auto", messages: user("cat cat cat"), max_tokens: 2, return_routing: true },
+  });
+  const { choices } = (await routed.json()) as {
+    choices: { routing: { adapters: { name: string }[] } }[];
+  };
+  assert.deepEqual(
+    choices[0]?.routing.adapters.map(({ name }) => name),
+    ["pets"],
+  );
   const counted = await post(`${url}/tokenize`, { model: "auto", messages });
   assert.equal(counted.status, 200);
 });
