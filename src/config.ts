@@ -31,6 +31,11 @@ export const ENGINE_OPTIONS = {
     help: "longest prompt plus completion, in tokens",
     shown: "the model's own, as far as the KV memory goes",
   }),
+  device: text({
+    initial: "auto" as string,
+    placeholder: "DEVICE",
+    help: "where the model is computed: cpu, cuda:0 and so on, or auto, the first GPU if there is one",
+  }),
   threads: integer({
     initial: availableParallelism(),
     min: 1,

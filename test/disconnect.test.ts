@@ -30,6 +30,7 @@ async function serveTiny(context: TestContext) {
       adapterDtype: "stored",
       quantize: "none",
       profile: false,
+      device: "cpu",
       kernelPath: "",
     },
     () => {},

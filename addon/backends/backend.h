@@ -81,6 +81,7 @@ class Backend {
 
   virtual std::string_view path()
       const = 0;  // "avx512vnni-int8", "avx2-fp32", ...: what the logs name
+  virtual std::string_view device() const = 0;  // "cpu", "cuda:0"
   virtual ThreadPool& threads() = 0;
 
   // Bytes that the device of the ops has left; none where they use the host's memory.

@@ -105,6 +105,7 @@ Napi::Array to_js(Napi::Env env, const std::vector<T>& values) {
 
 EngineConfig to_engine_config(Napi::Object object) {
   return {.model_path = text(object, "modelPath"),
+          .device = text(object, "device"),
           .threads = small_number(object, "threads"),
           .max_model_len = small_number(object, "maxModelLen"),
           .max_batch = small_number(object, "maxBatch"),
@@ -139,6 +140,7 @@ Napi::Object to_js(Napi::Env env, const EngineInfo& info) {
       .number("vocab", info.vocab)
       .number("maxModelLen", info.max_model_len)
       .set("stopTokens", to_js(env, info.stop_tokens))
+      .set("device", info.device)
       .set("kernelPath", info.kernel_path)
       .number("threads", info.threads)
       .number("kvPages", info.kv_pages)

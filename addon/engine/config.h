@@ -14,6 +14,7 @@ namespace smore {
 // What Engine::load is told: validated numbers and paths. Budgets are bytes.
 struct EngineConfig {
   std::string model_path;
+  std::string device = "cpu";  // make_backend()
   int threads = 1;
   int max_model_len = 0;     // positions of one sequence; 0 = the model's own, as far as pages go
   int max_batch = 0;         // sequences in a step
@@ -36,6 +37,7 @@ struct EngineInfo {
   int vocab = 0;
   int max_model_len = 0;
   std::vector<int32_t> stop_tokens;
+  std::string device;  // "cpu" or "cuda:0", ...
   std::string kernel_path;
   int threads = 0;
   int kv_pages = 0;

@@ -59,27 +59,35 @@ uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
   return backend.make_kv_cache(model.layers, Llama::attention_shape(model, 0), 1)->page_bytes();
 }
 
-void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes) {
+// Adapters are in the host's memory, whatever the device.
+void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes,
+                    Backend& backend) {
+  const std::optional<uint64_t> on_device = backend.free_memory();
   const uint64_t weights = estimate_weight_bytes(source, config.quantize);
   const uint64_t activations = Activations::bytes(source.config, config.max_batch_tokens);
-  const uint64_t parts[] = {weights, kv_bytes, config.adapter_memory, activations};
+  const uint64_t adapters = on_device ? 0 : config.adapter_memory;
   uint64_t needed = 0;
-  for (const uint64_t part : parts) needed += std::min(part, UINT64_MAX - needed);
-  const uint64_t available = available_memory();
+  for (const uint64_t part : {weights, kv_bytes, adapters, activations}) {
+    needed += std::min(part, UINT64_MAX - needed);
+  }
+  const uint64_t available = on_device.value_or(available_memory());
   if (needed <= available) return;
+  const std::string where = on_device ? " of " + std::string(backend.device()) : "";
+  const std::string adapters_part =
+      on_device ? "" : ", adapters " + memory_text(adapters) + " (--adapter-memory)";
   throw Error(ErrorCode::kOutOfMemory,
-              config.model_path + " does not fit in memory: weights " + memory_text(weights) +
-                  ", KV pages " + memory_text(kv_bytes) + " (--kv-memory), adapters " +
-                  memory_text(config.adapter_memory) + " (--adapter-memory) and activations " +
-                  memory_text(activations) + " (--max-batch-tokens) of " + memory_text(available) +
-                  " available");
+              config.model_path + " does not fit in memory" + where + ": weights " +
+                  memory_text(weights) + ", KV pages " + memory_text(kv_bytes) + " (--kv-memory)" +
+                  adapters_part + " and activations " + memory_text(activations) +
+                  " (--max-batch-tokens) of " + memory_text(available) + " available");
 }
 
 }  // namespace
 
 std::unique_ptr<Engine> Engine::load(const EngineConfig& config, const Progress& progress) {
   check_config(config);
-  std::unique_ptr<Backend> backend = make_cpu_backend(
+  std::unique_ptr<Backend> backend = make_backend(
+      config.device,
       {.threads = config.threads, .activations = config.activations, .path = config.kernel_path});
   return std::unique_ptr<Engine>(
       new Engine(config, open_model(config.model_path), std::move(backend), progress));
@@ -94,7 +102,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
       plan_kv_pages(config.kv_memory, info_.page_bytes, config.max_model_len, model_.max_position);
   info_.kv_pages = plan.pages;
   info_.max_model_len = plan.max_model_len;
-  require_memory(source, config, info_.kv_pages * info_.page_bytes);
+  require_memory(source, config, info_.kv_pages * info_.page_bytes, *backend_);
 
   weights_ = pack_weights(source, config.quantize, *backend_, progress);
   rotary_ = backend_->make_rotary(model_, info_.max_model_len);
@@ -116,6 +124,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.width = model_.width;
   info_.vocab = model_.vocab;
   info_.stop_tokens = model_.stop_tokens;
+  info_.device = backend_->device();
   info_.kernel_path = backend_->path();
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;

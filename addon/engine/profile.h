@@ -56,6 +56,7 @@ class ProfiledBackend final : public Backend {
   ProfiledBackend(Backend& inner, const ModelWeights& weights, Profile& profile);
 
   std::string_view path() const override { return inner_.path(); }
+  std::string_view device() const override { return inner_.device(); }
   ThreadPool& threads() override { return inner_.threads(); }
   std::optional<uint64_t> free_memory() override { return inner_.free_memory(); }
   Buffer take(int64_t count) override { return inner_.take(count); }

@@ -40,21 +40,21 @@ HandMadeStep run(Engine& engine, const std::vector<Sequence>& sequences) {
   return step;
 }
 
-const std::vector<int32_t> kPrompt = {204, 274, 36, 252, 235};
+std::vector<std::string> devices() {
+  if (cuda_devices() == 0) return {"cpu"};
+  return {"cpu", "cuda:0"};
+}
 
-}  // namespace
-
-TEST_CASE("log probabilities of a prompt are those of its logits, row by row") {
-  const std::unique_ptr<Engine> engine = load(config());
+void check_prompt_logprobs(Engine& engine) {
   const GoldenFile golden(kModel + "/golden.safetensors");
   const std::vector<int32_t> prompt = golden.ints("p0.prompt");
   const std::vector<float> logits = golden.floats("p0.base.logits");
-  const size_t vocab = engine->info().vocab;
+  const size_t vocab = engine.info().vocab;
   std::vector<int32_t> next(prompt.begin() + 1, prompt.end());
-  const HandMadeStep step = run(*engine, {{.tokens = prompt,
-                                           .next_tokens = next,
-                                           .flags = kSample | kLogprobs | kPromptLogprobs,
-                                           .top_logprobs = 3}});
+  const HandMadeStep step = run(engine, {{.tokens = prompt,
+                                          .next_tokens = next,
+                                          .flags = kSample | kLogprobs | kPromptLogprobs,
+                                          .top_logprobs = 3}});
   for (size_t t = 0; t + 1 < prompt.size(); ++t) {
     double total = 0;
     for (size_t v = 0; v < vocab; ++v) total += std::exp(double{logits[t * vocab + v]});
@@ -66,6 +66,48 @@ TEST_CASE("log probabilities of a prompt are those of its logits, row by row") {
   CHECK(step.top_tokens[0] == step.sampled[0]);
   CHECK(step.top_logprobs_out[0] == step.sampled_logprob[0]);
   CHECK(step.top_tokens[3] == -1);  // no more than asked
+}
+
+const std::vector<int32_t> kPrompt = {204, 274, 36, 252, 235};
+
+}  // namespace
+
+TEST_CASE("log probabilities of a prompt are those of its logits, row by row, on every device") {
+  for (const std::string& device : devices()) {
+    CAPTURE(device);
+    EngineConfig c = config();
+    c.device = device;
+    check_prompt_logprobs(*load(c));
+  }
+}
+
+TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lower") {
+  if (cuda_devices() == 0) return;
+  EngineConfig c = config();
+  c.device = "cuda:0";
+  const std::unique_ptr<Engine> engine = load(c);
+  CHECK(engine->info().device == "cuda:0");
+  CHECK(engine->info().kernel_path == "cuda-sm90-fp32");
+  c.kv_memory = uint64_t{1} << 60;
+  c.max_model_len = 0;
+  check_refused(ErrorCode::kOutOfMemory, "in memory of cuda:0: weights ", [&] { load(c); });
+  check_refused(ErrorCode::kOutOfMemory, "(--kv-memory) and activations ", [&] { load(c); });
+  c = config();
+  c.device = "cuda:1";
+  check_refused(ErrorCode::kDevice, "the GPUs here are cuda:0 to cuda:0", [&] { load(c); });
+  c.device = "gpu";
+  check_refused(ErrorCode::kInvalidArgument, "devices are cpu, auto or cuda:0", [&] { load(c); });
+  c.device = "cuda:0";
+  c.activations = ActivationType::kInt8;
+  check_refused(ErrorCode::kUnsupported, "not int8", [&] { load(c); });
+}
+
+TEST_CASE("auto is the GPU where there is one, and the CPU where a kernel path is asked for") {
+  EngineConfig c = config();
+  c.device = "auto";
+  CHECK(load(c)->info().device == (cuda_devices() > 0 ? "cuda:0" : "cpu"));
+  c.kernel_path = "generic";
+  CHECK(load(c)->info().device == "cpu");
 }
 
 TEST_CASE("seed and index alone decide a draw, whatever slot, batch and pages it runs in") {

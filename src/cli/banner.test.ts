@@ -6,7 +6,7 @@ import { banner } from "./banner.js";
 
 const text = (adapters: readonly string[]) => {
   const context = fakeContext(new FakeGenerator({}), {}, adapters);
-  const info = { kernelPath: "portable", threads: 1 } as EngineInfo;
+  const info = { device: "cpu", kernelPath: "portable", threads: 1 } as EngineInfo;
   return banner({ scheme: "http", host: "0.0.0.0", port: 80, seconds: 1, context, info });
 };
 

@@ -51,6 +51,7 @@ function withFlag(message: string): string {
 function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean): NativeConfig {
   return {
     modelPath,
+    device: config.device,
     threads: config.threads,
     maxModelLen: config.maxModelLen ?? 0,
     maxBatch: config.maxBatch,

@@ -209,6 +209,9 @@ export class Service {
       log: this.#log,
       queue: { requests: config.maxQueue, tokens: config.maxQueueTokens },
       adapterWaitMs: 1000 * config.adapterWait,
+      onBroken: (detail) => {
+        this.#lifecycle = { ...this.#lifecycle, phase: "failed", detail };
+      },
     });
     const sample: RoutingSample = new RoutingSample((handle) => models.infoOf(handle));
     const models = new AdapterRegistry({

@@ -52,6 +52,7 @@ const load = (activations: Activations, kernelPath = "") =>
   nativeModule().loadEngine(
     {
       modelPath: MODEL,
+      device: "cpu",
       threads: 2,
       maxModelLen: MAX_MODEL_LEN,
       maxBatch: 16,

@@ -24,6 +24,7 @@ const golden: Golden = JSON.parse(readFileSync(join(TIED, "index.json"), "utf8")
 function config(over: Partial<NativeConfig> = {}): NativeConfig {
   return {
     modelPath: join(TIED, "model"),
+    device: "cpu",
     threads: 2,
     maxModelLen: 128,
     maxBatch: 8,
@@ -180,6 +181,8 @@ test("a model that cannot be served is refused with the code of its fault", asyn
   await rejects(load({ kvMemory: 1024 }), "out_of_memory", /one sequence of 128 needs/);
   await rejects(load({ kvMemory: 2 ** 50 }), "out_of_memory", /does not fit in memory/);
   await rejects(load({ kernelPath: "abacus" }), "invalid_argument", /abacus/);
+  await rejects(load({ device: "tpu" }), "invalid_argument", /cpu, auto or cuda:0/);
+  await rejects(load({ device: "cuda:99" }), "device", /cuda:99/);
 });
 
 test("a step that contradicts itself is refused by name, and the next one runs", async () => {

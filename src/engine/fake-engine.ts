@@ -253,6 +253,8 @@ export interface FakeEngineOptions {
   readonly loads?: Promise<void>;
   /** Steps (counted from 0) that fail. */
   readonly failingSteps?: ReadonlySet<number>;
+  /** The `code` of their errors. */
+  readonly failureCode?: string;
   /** Why pages of an adapter cannot be read. */
   readonly faults?: ReadonlyMap<number, string>;
 }
@@ -281,6 +283,7 @@ export class FakeEngine implements NativeEngine {
       vocab,
       maxModelLen: kvPages * PAGE_TOKENS,
       stopTokens: [END_OF_TEXT],
+      device: "cpu",
       kernelPath: "fake",
       threads: 1,
       kvPages,
@@ -314,7 +317,10 @@ export class FakeEngine implements NativeEngine {
     const done = this.#queue.then(async () => {
       await new Promise(setImmediate);
       this.#queued -= 1;
-      if (this.#options.failingSteps?.has(number)) throw new Error(`step ${number} fails`);
+      if (this.#options.failingSteps?.has(number)) {
+        const code = this.#options.failureCode;
+        throw Object.assign(new Error(`step ${number} fails`), { code });
+      }
       const arrays = this.#batches[batch]!;
       this.rows += arrays.counts[0]!;
       this.#model.run(arrays);

@@ -107,6 +107,7 @@ export type Activations = (typeof ACTIVATIONS)[number];
 /** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
 export interface NativeConfig {
   readonly modelPath: string;
+  readonly device: string; // "cpu", "cuda:0", ... or "auto"
   readonly threads: number;
   readonly maxModelLen: number; // 0 = the model's own, as far as the KV memory goes
   readonly maxBatch: number; // sequences in a step
@@ -128,7 +129,8 @@ export interface EngineInfo {
   readonly vocab: number;
   readonly maxModelLen: number; // longest sequence it serves
   readonly stopTokens: readonly number[];
-  readonly kernelPath: string; // "avx512vnni-digits", ...
+  readonly device: string; // "cpu" or "cuda:0", ...
+  readonly kernelPath: string; // "avx512vnni-digits", "cuda-sm90-bf16", ...
   readonly threads: number;
   readonly kvPages: number;
   readonly pageBytes: number;

@@ -68,6 +68,29 @@ function collect(loop: EngineLoop, job: Partial<Job>, onEvent?: (event: Generati
 const tokensOf = (events: readonly GenerationEvent[]) =>
   events.flatMap((event) => (event.kind === "token" ? [event.token] : []));
 
+test("when the device fails, its requests and later ones end in errors and the server is told once", async (context) => {
+  const engine = new FakeEngine({ failingSteps: new Set([1, 2, 3]), failureCode: "device" });
+  const reasons: string[] = [];
+  const loop = new EngineLoop({
+    engine,
+    metrics: new Metrics("base"),
+    log: createLogger("silent"),
+    queue: { requests: 100, tokens: 10_000 },
+    adapterWaitMs: ADAPTER_WAIT_MS,
+    onBroken: (reason) => reasons.push(reason),
+  });
+  const running = loop.run();
+  context.after(async () => {
+    loop.drain();
+    await running;
+  });
+  for (let i = 0; i < 2; i++) {
+    const events = await collect(loop, { prompt: [1, 2], maxTokens: 8 }).done;
+    assert.equal(events.at(-1)?.kind, "error");
+  }
+  assert.deepEqual(reasons, ["step 1 fails"]);
+});
+
 test("requests for several adapters get the same tokens together as alone", async (context) => {
   const { loop, engine } = await start(context, { maxPinned: 2 });
   for (let adapter = 1; adapter <= 4; adapter++) await engine.loadAdapter(`a${adapter}`);

@@ -19,6 +19,8 @@ export interface LoopOptions {
   readonly queue: QueueLimits;
   /** How long a request may wait while its adapter is being loaded. */
   readonly adapterWaitMs: number;
+  /** Hears, once, that the engine's device has failed: no step will succeed any more. */
+  readonly onBroken?: (reason: string) => void;
 }
 
 interface Batch {
@@ -62,17 +64,19 @@ export class EngineLoop implements Generator {
   readonly #retired = new Set<number>(); // adapters to be unloaded once nobody uses them
   readonly #toLoad: number[] = []; // adapters that the engine will be asked for
   #acquiring = 0;
+  #onBroken: ((reason: string) => void) | undefined;
   #nextBatch = 0;
   #lastLanding = 0;
   #wake: (() => void) | null = null;
   #draining = false;
 
-  constructor({ engine, metrics, log, queue, adapterWaitMs }: LoopOptions) {
+  constructor({ engine, metrics, log, queue, adapterWaitMs, onBroken }: LoopOptions) {
     const { limits, slots, kvPages } = engine.info;
     this.scheduler = new Scheduler({ limits, slots, pages: kvPages });
     this.#engine = engine;
     this.#metrics = metrics;
     this.#log = log;
+    this.#onBroken = onBroken;
     this.#patience = new Patience(adapterWaitMs, (sequence) => {
       this.#giveUp(sequence, adapterWaitMs / 1000);
     });
@@ -248,9 +252,15 @@ export class EngineLoop implements Generator {
     if (error !== null) {
       const facts = { err: error, rows: step.work.rows, requestIds: requestIds(events) };
       this.#log.error(facts, "a step failed");
+      if ((error as NodeJS.ErrnoException).code === "device") this.#break(error.message);
     }
     if (error === null) this.#logFaults(events);
     await this.#emit(events, landed, done instanceof Error ? null : done);
+  }
+
+  #break(reason: string): void {
+    this.#onBroken?.(reason);
+    this.#onBroken = undefined;
   }
 
   /** Once per adapter, with what clients must not see: the engine's reason and its paths. */

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   CpuBackend(const CpuKernels& kernels, ActivationType activations, int threads);
 
   std::string_view path() const override { return path_; }
+  std::string_view device() const override { return "cpu"; }
   ThreadPool& threads() override { return threads_; }
   const DenseKernels& dense() const { return dense_; }
 

@@ -46,6 +46,7 @@ CudaBackend::CudaBackend(const BackendOptions& options, int device)
     : device_(select(device)),
       floats_(options.activations == ActivationType::kFloat32),
       facts_(device_facts(device)),
+      name_("cuda:" + std::to_string(device)),
       path_("cuda-sm" + std::to_string(facts_.major * 10 + facts_.minor) +
             (floats_ ? "-fp32" : "-bf16")),
       threads_(options.threads) {
@@ -83,6 +84,12 @@ const float* CudaBackend::to_host(const float* x, int64_t count) {
   copy_to_host(read_.data(), x, bytes, stream_);
   stream_.synchronize();
   return read_.as<float>();
+}
+
+// Ops use it in turns, as the stream does them.
+std::byte* CudaBackend::scratch(size_t bytes) {
+  if (bytes > scratch_.bytes()) scratch_ = DeviceMemory(bytes);
+  return scratch_.data();
 }
 
 void CudaBackend::wait() { stream_.synchronize(); }
@@ -150,7 +157,12 @@ void CudaBackend::rms_norm(const float* x, const float* weight, int rows, int wi
 
 void CudaBackend::matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
   for (const TiledPart& part : tiled(w).parts()) {
-    float_product(part, x, rows, bias, y, w.rows(), stream_);
+    if (floats_ || part.dtype == DType::kF32) {
+      float_product(part, x, rows, bias, y, w.rows(), stream_);
+    } else {
+      std::byte* rounded = scratch(tensor_scratch(part.columns, rows));
+      tensor_product(part, x, rows, bias, rounded, y, w.rows(), stream_);
+    }
   }
 }
 
@@ -168,12 +180,10 @@ void CudaBackend::attention(const KvCache& kv, int layer, const AttentionShape& 
                             const AttentionStep& step, const float* qkv, float* y) {
   const PlacedStep& p = placed(step);
   const bool split = splits_spans(shape, step.rows, p.longest, facts_.processors);
-  if (split) {
-    const size_t bytes = attention_scratch(shape, step.rows, p.longest) * sizeof(float);
-    if (bytes > scratch_.bytes()) scratch_ = DeviceMemory(bytes);
-  }
+  const int64_t floats = split ? attention_scratch(shape, step.rows, p.longest) : 0;
+  auto* sums = reinterpret_cast<float*>(scratch(static_cast<size_t>(floats) * sizeof(float)));
   cuda::attention(static_cast<const DeviceKvCache&>(kv).view(), layer, shape, p, step.rows, split,
-                  qkv, scratch_.as<float>(), y, stream_);
+                  qkv, sums, y, stream_);
 }
 
 void CudaBackend::gated_activation(Activation activation, const float* gate_up, int rows,

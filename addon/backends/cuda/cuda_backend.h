@@ -18,9 +18,9 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   std::string_view path() const override { return path_; }
+  std::string_view device() const override { return name_; }
   ThreadPool& threads() override { return threads_; }
   const Stream& stream() const { return stream_; }
-  int device() const { return device_; }
 
   std::optional<uint64_t> free_memory() override;
   Buffer take(int64_t count) override;
@@ -49,9 +49,12 @@ class CudaBackend final : public Backend {
   void softcap(float cap, float* x, int64_t count) override;
 
  private:
+  std::byte* scratch(size_t bytes);
+
   int device_;
   bool floats_;  // float32 everywhere
   DeviceFacts facts_;
+  std::string name_;  // "cuda:0"
   std::string path_;
   ThreadPool threads_;
   Stream stream_;

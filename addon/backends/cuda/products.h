@@ -24,6 +24,13 @@ constexpr int chunk_count(int tiles) {
 void float_product(const TiledPart& w, const float* x, int rows, const float* bias, float* y,
                    int64_t y_stride, const Stream& stream);
 
+// The same with inputs, and weights that are not bfloat16, rounded to bfloat16 for tensor cores;
+// sums are float32. Not for weights in float32.
+//   rounded: tensor_scratch() bytes
+size_t tensor_scratch(int columns, int rows);
+void tensor_product(const TiledPart& w, const float* x, int rows, const float* bias,
+                    std::byte* rounded, float* y, int64_t y_stride, const Stream& stream);
+
 // x[t] = table[tokens[t]] * scale.                       tokens: the device's
 void embed(const TiledPart& table, const int32_t* tokens, int rows, float scale, float* x,
            const Stream& stream);

@@ -31,8 +31,10 @@ __global__ void __launch_bounds__(kThreads)
   float sum[kRows][2] = {};
   for (int block = chunk * per_chunk; block < end; ++block) {
     const int64_t tile = int64_t{blockIdx.x} * w.tiles + block;
+    LaneTile<kType> stored;
+    stored.read(w, tile, lane);
     float values[2][kLaneColumns];
-    for (int half = 0; half < 2; ++half) read_weights<kType>(w, tile, lane, half, values[half]);
+    for (int half = 0; half < 2; ++half) stored.values(half, lane, values[half]);
     const int column = block * kTileColumns + lane % 4 * kLaneColumns;
     for (int r = 0; r < kRows; ++r) {
       if (first_row + r >= rows) break;
@@ -72,8 +74,11 @@ __global__ void embed_kernel(TiledPart table, const int32_t* tokens, float scale
   const int half = token % kTileOuts / 8;
   for (int i = threadIdx.x; i < table.tiles * 4; i += blockDim.x) {
     const int64_t tile = int64_t{token / kTileOuts} * table.tiles + i / 4;
+    const int lane = token % 8 * 4 + i % 4;
+    LaneTile<kType> stored;
+    stored.read(table, tile, lane);
     float values[kLaneColumns];
-    read_weights<kType>(table, tile, token % 8 * 4 + i % 4, half, values);
+    stored.values(half, lane, values);
     for (int j = 0; j < kLaneColumns; ++j) {
       const int column = i * kLaneColumns + j;
       if (column < table.columns)

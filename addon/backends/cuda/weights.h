@@ -1,95 +1,150 @@
 #pragma once
 
 #include "backends/cuda/matrix.h"
-#include "device.h"
-
-// What a lane reads of a tile (matrix.h), as floats.
+#include "tensor_core.h"
 
 namespace smore::cuda {
 
-__device__ __forceinline__ float bf16_bits_to_float(uint16_t bits) {
-  return __uint_as_float(static_cast<unsigned>(bits) << 16);
+__device__ __forceinline__ float bf16_bits_to_float(unsigned bits) {
+  return __uint_as_float(bits << 16);
 }
 
-struct ScaleAndMinimum {
-  float scale, minimum;
+template <DType kType>
+__device__ __forceinline__ float sixteen_bits_to_float(unsigned bits) {
+  return kType == DType::kF16 ? half_bits_to_float(static_cast<uint16_t>(bits))
+                              : bf16_bits_to_float(bits);
+}
+
+// What a lane reads of a tile of floats (matrix.h), as it is stored: reading is one thing and using
+// another, so that many reads can be under way.
+template <DType kType>
+struct LaneTile {
+  static constexpr int kWords = kType == DType::kF32 ? 8 : 4;
+  unsigned words[2][kWords];  // of each half
+
+  __device__ __forceinline__ void read(const TiledPart& w, int64_t tile, int lane) {
+    const auto* at = reinterpret_cast<const uint4*>(w.codes + tile * tile_bytes(kType).codes);
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < kWords / 4; ++i) {
+        const uint4 four = at[(half * 32 + lane) * (kWords / 4) + i];
+        unsigned* to = words[half] + 4 * i;
+        to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+      }
+    }
+  }
+
+  __device__ __forceinline__ void values(int half, int /*lane*/, float* to) const {
+    for (int j = 0; j < kLaneColumns; ++j) {
+      to[j] = kType == DType::kF32
+                  ? __uint_as_float(words[half][j % kWords])
+                  : sixteen_bits_to_float<kType>(words[half][j / 2] >> (j % 2 * 16) & 0xffff);
+    }
+  }
 };
 
-// Of the 8 columns that lane % 4 == quarter has of a row: value = scale * code + minimum.
 template <DType kType>
-__device__ __forceinline__ ScaleAndMinimum read_scales(const TiledPart& w, int64_t tile, int row,
-                                                       int quarter) {
-  constexpr TileBytes kBytes = tile_bytes(kType);
-  if constexpr (kBytes.supers == 0) {
-    const auto* halves = reinterpret_cast<const uint16_t*>(w.scales + tile * kBytes.scales);
-    if constexpr (kBytes.scales == 32) return {half_bits_to_float(halves[row]), 0};
-    return {half_bits_to_float(halves[2 * row]), half_bits_to_float(halves[2 * row + 1])};
-  } else {
-    const auto* small = reinterpret_cast<const uint8_t*>(w.scales + tile * kBytes.scales) + 2 * row;
-    const auto* halves =
-        reinterpret_cast<const uint16_t*>(w.supers + tile / kSuperTiles * kBytes.supers);
+concept Quantised = tile_bytes(kType)
+.scales != 0;
+
+// Of a tile of codes: value = scale * (code - offset) + minimum.
+template <DType kType>
+  requires Quantised<kType>
+struct LaneTile<kType> {
+  static constexpr TileBytes kBytes = tile_bytes(kType);
+  static constexpr bool kBytesEach = kType == DType::kQ8_0;
+  static constexpr bool kTwoScales = kBytes.supers != 0 ? kBytes.supers == 64 : kBytes.scales == 64;
+  static constexpr int kOffset = kType == DType::kQ4_0   ? 8
+                                 : kType == DType::kQ5_0 ? 16
+                                 : kType == DType::kQ6_K ? 32
+                                                         : 0;
+  unsigned codes[2][kBytesEach ? 2 : 1];
+  unsigned high;       // of both halves
+  unsigned scales[2];  // a half, or two
+  unsigned small[2];   // K-quants: two bytes
+
+  __device__ __forceinline__ void read(const TiledPart& w, int64_t tile, int lane) {
+    const std::byte* at = w.codes + tile * kBytes.codes;
+    if constexpr (kBytesEach) {
+      const uint4 words = reinterpret_cast<const uint4*>(at)[lane];
+      codes[0][0] = words.x, codes[0][1] = words.y, codes[1][0] = words.z, codes[1][1] = words.w;
+    } else {
+      const uint2 words = reinterpret_cast<const uint2*>(at)[lane];
+      codes[0][0] = words.x, codes[1][0] = words.y;
+    }
+    if constexpr (kBytes.high == 64) high = read16(w.high + tile * 64, lane);
+    if constexpr (kBytes.high == 128) high = read32(w.high + tile * 128, lane);
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane / 4 + 8 * half;
+      const std::byte* scale = w.scales + tile * kBytes.scales;
+      if constexpr (kBytes.supers != 0) {
+        small[half] = read16(scale, row);
+        scale = w.supers + tile / kSuperTiles * kBytes.supers;
+      }
+      scales[half] = kTwoScales ? read32(scale, row) : read16(scale, row);
+    }
+  }
+
+  __device__ __forceinline__ void values(int half, int lane, float* to) const {
+    float scale = half_bits_to_float(static_cast<uint16_t>(scales[half] & 0xffff));
+    float minimum = 0;
+    if constexpr (kTwoScales)
+      minimum = half_bits_to_float(static_cast<uint16_t>(scales[half] >> 16));
     if constexpr (kType == DType::kQ6_K) {
-      return {half_bits_to_float(halves[row]) * static_cast<int8_t>(small[quarter / 2]), 0};
+      scale *= static_cast<float>(static_cast<int8_t>(small[half] >> (lane % 4 / 2 * 8) & 255));
+    } else if constexpr (kBytes.supers != 0) {
+      scale *= static_cast<float>(small[half] & 255);
+      minimum = -(minimum * static_cast<float>(small[half] >> 8));
     }
-    return {half_bits_to_float(halves[2 * row]) * small[0],
-            -(half_bits_to_float(halves[2 * row + 1]) * small[1])};
+    for (int j = 0; j < kLaneColumns; ++j) {
+      to[j] = scale * static_cast<float>(code(half, j)) + minimum;
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ unsigned read16(const std::byte* at, int index) {
+    return reinterpret_cast<const uint16_t*>(at)[index];
+  }
+  static __device__ __forceinline__ unsigned read32(const std::byte* at, int index) {
+    return reinterpret_cast<const unsigned*>(at)[index];
+  }
+
+  __device__ __forceinline__ int code(int half, int j) const {
+    if constexpr (kBytesEach) {
+      return static_cast<int8_t>(codes[half][j / 4] >> (j % 4 * 8) & 255);
+    } else {
+      unsigned bits = codes[half][0] >> (j * 4) & 15;
+      if constexpr (kBytes.high == 64) bits |= (high >> (half * 8 + j) & 1) << 4;
+      if constexpr (kBytes.high == 128) bits |= (high >> (half * 16 + 2 * j) & 3) << 4;
+      return static_cast<int>(bits) - kOffset;
+    }
+  }
+};
+
+// The tile in bfloat16, for the two products over its columns: columns 8 q + 4 s .. 8 q + 4 s + 3
+// of a lane are in product s. B's rows take the same order (pack_inputs).
+template <DType kType>
+__device__ __forceinline__ void pack_weights(const LaneTile<kType>& tile, int lane,
+                                             FragmentA fragments[2]) {
+  for (int half = 0; half < 2; ++half) {
+    unsigned pairs[4];
+    if constexpr (kType == DType::kBF16) {
+      for (int i = 0; i < 4; ++i) pairs[i] = tile.words[half][i];
+    } else {
+      float values[kLaneColumns];
+      tile.values(half, lane, values);
+      for (int i = 0; i < 4; ++i) pairs[i] = pack_bf16(values[2 * i], values[2 * i + 1]);
+    }
+    for (int s = 0; s < 2; ++s) {
+      fragments[s].x[half] = pairs[2 * s];
+      fragments[s].x[2 + half] = pairs[2 * s + 1];
+    }
   }
 }
 
-template <DType kType>
-__device__ __forceinline__ int code_offset() {
-  return kType == DType::kQ4_0 ? 8 : kType == DType::kQ5_0 ? 16 : kType == DType::kQ6_K ? 32 : 0;
-}
-
-template <DType kType>
-__device__ __forceinline__ void read_codes(const TiledPart& w, int64_t tile, int lane, int half,
-                                           int codes[kLaneColumns]) {
-  constexpr TileBytes kBytes = tile_bytes(kType);
-  const std::byte* at = w.codes + tile * kBytes.codes;
-  if constexpr (kType == DType::kQ8_0) {
-    const uint2 bytes = reinterpret_cast<const uint2*>(at)[lane * 2 + half];
-    for (int j = 0; j < 8; ++j) {
-      codes[j] = static_cast<int8_t>((j < 4 ? bytes.x : bytes.y) >> (j % 4 * 8) & 255);
-    }
-    return;
-  }
-  const unsigned low = reinterpret_cast<const unsigned*>(at)[lane * 2 + half];
-  unsigned high = 0;
-  if constexpr (kBytes.high == 64) {
-    high = reinterpret_cast<const uint8_t*>(w.high + tile * kBytes.high)[lane * 2 + half];
-  } else if constexpr (kBytes.high == 128) {
-    high = reinterpret_cast<const uint16_t*>(w.high + tile * kBytes.high)[lane * 2 + half];
-  }
-  for (int j = 0; j < 8; ++j) {
-    unsigned code = low >> (j * 4) & 15;
-    if constexpr (kBytes.high == 64) code |= (high >> j & 1) << 4;
-    if constexpr (kBytes.high == 128) code |= (high >> (2 * j) & 3) << 4;
-    codes[j] = static_cast<int>(code) - code_offset<kType>();
-  }
-}
-
-// The 8 columns of output lane / 4 + 8 * half.
-template <DType kType>
-__device__ __forceinline__ void read_weights(const TiledPart& w, int64_t tile, int lane, int half,
-                                             float values[kLaneColumns]) {
-  if constexpr (kType == DType::kF32) {
-    const auto* at =
-        reinterpret_cast<const float4*>(w.codes + tile * 2048) + (half * 32 + lane) * 2;
-    const float4 a = at[0], b = at[1];
-    values[0] = a.x, values[1] = a.y, values[2] = a.z, values[3] = a.w;
-    values[4] = b.x, values[5] = b.y, values[6] = b.z, values[7] = b.w;
-  } else if constexpr (kType == DType::kF16 || kType == DType::kBF16) {
-    const uint4 bits = reinterpret_cast<const uint4*>(w.codes + tile * 1024)[half * 32 + lane];
-    const unsigned words[] = {bits.x, bits.y, bits.z, bits.w};
-    for (int j = 0; j < 8; ++j) {
-      const auto value = static_cast<uint16_t>(words[j / 2] >> (j % 2 * 16) & 0xffff);
-      values[j] = kType == DType::kF16 ? half_bits_to_float(value) : bf16_bits_to_float(value);
-    }
-  } else {
-    int codes[kLaneColumns];
-    read_codes<kType>(w, tile, lane, half, codes);
-    const ScaleAndMinimum s = read_scales<kType>(w, tile, lane / 4 + 8 * half, lane % 4);
-    for (int j = 0; j < 8; ++j) values[j] = s.scale * static_cast<float>(codes[j]) + s.minimum;
+__device__ __forceinline__ void pack_inputs(const unsigned pairs[4], FragmentB fragments[2]) {
+  for (int s = 0; s < 2; ++s) {
+    fragments[s].x[0] = pairs[2 * s];
+    fragments[s].x[1] = pairs[2 * s + 1];
   }
 }
 
