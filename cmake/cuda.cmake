@@ -48,13 +48,10 @@ if(SMORE_HAS_CUDA)
   set(SMORE_DEVICES smore_cuda)
 endif()
 
-# One fibre per thread of a block needs a switch of stacks written for the machine.
+# One fibre per thread of a block needs a switch of stacks written for the machine. Elsewhere the
+# tests of devices are left out.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(SMORE_FIBRES x86)
-elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
-  set(SMORE_FIBRES arm64)
-endif()
-if(SMORE_FIBRES)
   add_subdirectory(addon/backends/cuda/emulated)
   set(SMORE_TEST_DEVICES smore_cuda_emulated)
 endif()

@@ -32,7 +32,7 @@ export const ENGINE_OPTIONS = {
     shown: "the model's own, as far as the KV memory goes",
   }),
   device: text({
-    initial: "auto" as string,
+    initial: "cpu" as string,
     placeholder: "DEVICE",
     help: "where the model is computed: cpu, cuda:0 and so on, or auto, the first GPU if there is one",
   }),

@@ -41,6 +41,14 @@ void protect(int protection) {
 
 size_t taken(size_t bytes) { return (bytes + kFence + kAlignment - 1) / kAlignment * kAlignment; }
 
+// Opening and closing takes time for every page that was touched.
+void give_back(size_t offset, size_t bytes) {
+  constexpr size_t kPage = 4096;
+  const size_t begin = (offset + kPage - 1) / kPage * kPage;
+  const size_t end = (offset + bytes) / kPage * kPage;
+  if (begin < end) madvise(memory().base + begin, end - begin, MADV_DONTNEED);
+}
+
 bool overlaps(const void* data, size_t bytes) {
   const auto* begin = static_cast<const std::byte*>(data);
   return begin + bytes > memory().base && begin < memory().base + kMemoryBytes;
@@ -71,6 +79,7 @@ void release(std::byte* data) {
   SMORE_CHECK(std::all_of(end, data + taken(found->second),
                           [](std::byte b) { return b == std::byte{kUnset}; }),
               "a kernel wrote behind the end of its memory");
+  give_back(found->first, found->second);
   m.blocks.erase(found);
 }
 
