@@ -297,6 +297,37 @@ test("what cannot be mixed, routed or told is refused by its field", async (cont
   }
 });
 
+test("responses and messages go through a mix as a chat does, and refuse to tell its routing", async (context) => {
+  const { url, generator } = await serveFake(context, { reply: () => "Hi" });
+  const messages = [{ role: "user", content: "?" }];
+  const mixed = { adapters: [{ name: "tuned", scale: 0.5 }], router: { temperature: 2 } };
+  const bodies = {
+    "/v1/chat/completions": { messages },
+    "/v1/responses": { input: "?" },
+    "/v1/messages": { messages, max_tokens: 4 },
+  };
+  for (const [path, body] of Object.entries(bodies)) {
+    const response = await post(url + path, { model: "fake", ...body, ...mixed });
+    assert.equal(response.status, 200, await response.text());
+  }
+  const mixes = generator.requests.map(({ mix }) => mix);
+  assert.equal(mixes.length, 3);
+  assert.equal(mixes[0]?.[0]?.scale, 0.5);
+  assert.equal(mixes[0][0].temperature, 2);
+  for (const mix of mixes) assert.deepEqual(mix, mixes[0]);
+
+  for (const [path, body] of Object.entries(bodies).slice(1)) {
+    const ask = (fields: object) => post(url + path, { model: "fake", ...body, ...fields });
+    const wrong = { adapters: [{ name: "tuned", scale: "1" }] };
+    assert.match(await (await ask(wrong)).text(), /adapters\[0\]\.scale/);
+    assert.equal((await ask({ adapters: [{ name: "nobody" }] })).status, 404);
+    const told = await ask({ ...mixed, return_routing: true });
+    assert.equal(told.status, 400);
+    assert.match(await told.text(), /return_routing is not supported.*\/v1\/chat\/completions/);
+    assert.equal((await ask({ ...mixed, return_routing: false })).status, 200);
+  }
+});
+
 test("routing that an answer in one piece could not hold is refused, and streamed", async (context) => {
   const { url } = await serveFake(context, {
     context: (generator) => {

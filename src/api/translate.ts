@@ -2,12 +2,19 @@ import { ApiError } from "../errors.js";
 import { chat } from "./chat.js";
 import type { ApiContext } from "./context.js";
 import type { Admit, Job } from "./job.js";
-import { Fields, type JsonObject } from "./schema.js";
+import { Fields, type JsonObject, unsupported } from "./schema.js";
 
 /** Other APIs of conversations, told as a chat: what a chat can do, they can. */
 
 /** A field of a chat and what the other API calls it. */
 export type FieldNames = Readonly<Record<string, string>>;
+
+/** The answers of these APIs have no place for it. */
+export function refuseRoutingWish(fields: Fields): void {
+  const wish = fields.raw("return_routing");
+  if (wish === undefined || wish === false) return;
+  throw unsupported("return_routing", " here, but by /v1/chat/completions");
+}
 
 /** The job of a chat's body. Throws ApiError in the other API's words. */
 export async function parseAsChat(

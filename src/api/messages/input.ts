@@ -1,5 +1,5 @@
 import { type Fields, invalid, isJsonObject, type JsonObject, unsupported } from "../schema.js";
-import { present } from "../translate.js";
+import { present, refuseRoutingWish } from "../translate.js";
 
 /** The body of POST /v1/messages as the body of a chat. */
 
@@ -25,6 +25,8 @@ export function parseMessageOrder(fields: Fields): JsonObject {
     top_k: fields.raw("top_k"),
     response_format: responseFormat(fields),
     seed: fields.raw("seed"),
+    adapters: fields.raw("adapters"),
+    router: fields.raw("router"),
   });
 }
 
@@ -188,4 +190,5 @@ function refuseUnserved(fields: Fields): void {
     if (value !== undefined && !changesNothing(value)) throw unsupported(name, " by this server");
   }
   for (const name of HARMLESS) fields.raw(name);
+  refuseRoutingWish(fields);
 }

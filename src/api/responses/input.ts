@@ -1,5 +1,5 @@
 import { type Fields, invalid, isJsonObject, type JsonObject, unsupported } from "../schema.js";
-import { present } from "../translate.js";
+import { present, refuseRoutingWish } from "../translate.js";
 
 /** The body of POST /v1/responses as the body of a chat. */
 
@@ -76,8 +76,10 @@ export function parseResponseOrder(fields: Fields): ResponseOrder {
   return { chat, repeated };
 }
 
-/** Sampling controls beyond OpenAI's, the same as in a chat. */
+/** Controls beyond OpenAI's, the same as in a chat. */
 const EXTENSIONS = [
+  "adapters",
+  "router",
   "seed",
   "top_k",
   "min_p",
@@ -121,6 +123,7 @@ function refuseUnserved(fields: Fields): void {
     if (value !== undefined && value !== harmless) throw unsupported(name, why);
   }
   for (const name of HARMLESS) fields.raw(name);
+  refuseRoutingWish(fields);
 }
 
 /** Whether log-probabilities are wanted. */
