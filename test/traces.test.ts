@@ -216,6 +216,31 @@ test("a collector that is gone hurts nobody: its spans are counted, and a line t
   assert.match(output(), /"reason":"[^"]*ECONNREFUSED[^"]*","msg":"traces cannot be sent"/);
 });
 
+test("a collector whose answers never end has one of them open at a time", async (t) => {
+  let [asked, open, most] = [0, 0, 0];
+  const silent = createServer((request, response) => {
+    asked += 1;
+    most = Math.max(most, ++open);
+    const drip = setInterval(() => response.write(" "), 20);
+    response.on("close", () => {
+      clearInterval(drip);
+      open -= 1;
+    });
+    request.resume();
+  }).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  t.after(() => silent.close());
+  process.env.OTEL_EXPORTER_OTLP_TIMEOUT = "300";
+  t.after(() => delete process.env.OTEL_EXPORTER_OTLP_TIMEOUT);
+  const endpoint = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const { url } = await serve(t, ["--otlp-endpoint", endpoint]);
+  while (asked < 5) {
+    await (await complete(url, { model: "tiny", prompt: [1, 2], max_tokens: 2 })).text();
+  }
+  // The next one may arrive before the server has heard that the last one was ended.
+  assert.ok(most <= 2, `${most} were open at a time`);
+});
+
 test("what the server could not do in time is a failed span", async (t) => {
   const { url: endpoint, spans } = await collector(t);
   const { child, url } = await serve(t, ["--otlp-endpoint", endpoint]);

@@ -1,3 +1,5 @@
+import http from "node:http";
+import https from "node:https";
 import {
   type Context,
   createTraceState,
@@ -22,7 +24,7 @@ import type { Attributes, OpenSpan, Tracing } from "./tracing.js";
 
 /** Spans by OpenTelemetry's SDK, sent by OTLP. Loaded only where traces are wanted. */
 
-export interface TracingOptions extends Omit<SpanQueueOptions, "exporter" | "timeoutMs"> {
+export interface TracingOptions extends Omit<SpanQueueOptions, "exporter" | "timeoutMs" | "abort"> {
   /** The collector's URL, without /v1/traces. */
   readonly endpoint: string;
   /** Share of the traces that begin here, 0 to 1. */
@@ -43,11 +45,14 @@ function exportTimeout(): number {
 /** OTEL_EXPORTER_OTLP_HEADERS and its kin, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES are the libraries' own to read. */
 export function startTracing({ endpoint, sampled, version, ...rest }: TracingOptions): Tracing {
   const timeoutMs = exportTimeout();
+  const { Agent } = endpoint.startsWith("https:") ? https : http;
+  const agent = new Agent({ keepAlive: true });
   const exporter = new OTLPTraceExporter({
     url: `${endpoint}/v1/traces`,
     timeoutMillis: timeoutMs,
+    httpAgentOptions: () => agent,
   });
-  const queue = new SpanQueue({ ...rest, exporter, timeoutMs });
+  const queue = new SpanQueue({ ...rest, exporter, timeoutMs, abort: () => agent.destroy() });
   void queue.warm();
   const provider = new TracerProvider({
     resource: resourceFromAttributes({

@@ -13,7 +13,7 @@ const TIMEOUT_MS = 10_000;
 function queueBeforeCollector(encodingMs = 0.3) {
   let time = 0;
   const messages: ReadableSpan[][] = [];
-  const counts = { sent: 0, queue: 0, export: 0, held: 0, closed: 0 };
+  const counts = { sent: 0, queue: 0, export: 0, held: 0, aborted: 0, closed: 0 };
   const warnings: string[] = [];
   let answer: ((result: ExportResult) => void) | null = null;
   const queue = new SpanQueue({
@@ -29,6 +29,9 @@ function queueBeforeCollector(encodingMs = 0.3) {
       },
     },
     timeoutMs: TIMEOUT_MS,
+    abort: () => {
+      counts.aborted += 1;
+    },
     sent: (spans) => {
       counts.sent += spans;
     },
@@ -126,11 +129,11 @@ test("an answer that does not end is given up, and the next message goes out", a
   await turn();
   const late = takeAnswer();
   context.mock.timers.tick(TIMEOUT_MS - 1);
-  assert.deepEqual([counts.export, messages.length], [0, 1]);
+  assert.deepEqual([counts.export, counts.aborted, messages.length], [0, 0, 1]);
   context.mock.timers.tick(1);
   await turn();
   await turn();
-  assert.deepEqual([counts.export, messages.length], [BATCH, 2]);
+  assert.deepEqual([counts.export, counts.aborted, messages.length], [BATCH, 1, 2]);
   assert.deepEqual(warnings, ["traces cannot be sent"]);
   late({ code: ExportResultCode.SUCCESS });
   await turn();
@@ -138,7 +141,7 @@ test("an answer that does not end is given up, and the next message goes out", a
   await collectorAnswers(ExportResultCode.SUCCESS);
   assert.equal(counts.sent, messages[1]!.length);
   context.mock.timers.tick(TIMEOUT_MS);
-  assert.equal(counts.export, BATCH, "an answered message has no deadline left");
+  assert.deepEqual([counts.export, counts.aborted], [BATCH, 1], "an answered one has no deadline");
 });
 
 test("closing sends what waits", async () => {

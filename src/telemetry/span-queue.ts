@@ -5,6 +5,8 @@ export interface SpanQueueOptions {
   readonly exporter: SpanExporter;
   /** What a collector may take for a message, to the end of its answer. */
   readonly timeoutMs: number;
+  /** Ends the connection of a message that has no whole answer by then: an exporter waits as long as one goes on. */
+  readonly abort: () => void;
   /** Hears of spans that were sent, and of those that no collector will get. */
   readonly sent: (spans: number) => void;
   readonly dropped: (reason: DropReason, spans: number) => void;
@@ -119,7 +121,7 @@ export class SpanQueue implements SpanProcessor {
     const batch = this.#waiting.splice(0, this.#batch);
     if (batch.length === 0) return;
     this.#sending = true;
-    const { exporter, timeoutMs, now = () => performance.now() } = this.#options;
+    const { exporter, timeoutMs, abort, now = () => performance.now() } = this.#options;
     const began = now();
     let ended = false;
     const end = (fault: string | null) => {
@@ -130,8 +132,10 @@ export class SpanQueue implements SpanProcessor {
       this.#told(batch.length, fault);
       this.#goOn();
     };
-    // The exporter itself waits for as long as an answer goes on.
-    const deadline = setTimeout(() => end(`no answer within ${timeoutMs} ms`), timeoutMs).unref();
+    const deadline = setTimeout(() => {
+      end(`no answer within ${timeoutMs} ms`);
+      abort();
+    }, timeoutMs).unref();
     exporter.export(batch, ({ code, error }) => {
       end(code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
     });
