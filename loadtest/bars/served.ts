@@ -23,8 +23,13 @@ const { values } = parseArgs({
 
 const TOKEN = 97;
 
+interface Running {
+  readonly request: GenerateRequest;
+  tokens: number;
+}
+
 class Turns implements Generator {
-  readonly #running = new Map<GenerateRequest, number>();
+  #running: Running[] = [];
   #waiting: GenerateRequest[] = [];
   #turning = false;
 
@@ -35,7 +40,9 @@ class Turns implements Generator {
   submit(request: GenerateRequest): Generation {
     this.#waiting.push(request);
     if (this.#waiting.length >= Number(values.streams)) {
-      for (const waiting of this.#waiting.splice(0)) this.#running.set(waiting, 0);
+      for (const waiting of this.#waiting.splice(0)) {
+        this.#running.push({ request: waiting, tokens: 0 });
+      }
       if (!this.#turning) setImmediate(() => this.#turn());
       this.#turning = true;
     }
@@ -43,22 +50,24 @@ class Turns implements Generator {
       cachedTokens: 0,
       cancel: () => {
         this.#waiting = this.#waiting.filter((other) => other !== request);
-        this.#running.delete(request);
+        this.#running = this.#running.filter((other) => other.request !== request);
       },
     };
   }
 
   #turn(): void {
-    for (const [request, tokens] of this.#running) {
-      request.onEvent({ kind: "token", token: TOKEN, logprob: null, routes: null });
-      this.#running.set(request, tokens + 1);
-      if (tokens + 1 < request.maxTokens) continue;
-      this.#running.delete(request);
-      const completionTokens = tokens + 1;
+    const running = this.#running;
+    for (const stream of running) {
+      stream.request.onEvent({ kind: "token", token: TOKEN, logprob: null, routes: null });
+      stream.tokens += 1;
+    }
+    const isDone = ({ request, tokens }: Running) => tokens >= request.maxTokens;
+    for (const { request, tokens: completionTokens } of running.filter(isDone)) {
       const last = { reason: "length", stopToken: null, routes: null, completionTokens } as const;
       request.onEvent({ kind: "finish", ...last });
+      this.#running = this.#running.filter((other) => other.request !== request);
     }
-    this.#turning = this.#running.size > 0;
+    this.#turning = this.#running.length > 0;
     if (this.#turning) setImmediate(() => this.#turn());
   }
 }

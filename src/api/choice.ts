@@ -30,6 +30,8 @@ export interface ChoiceListener {
   finish(choice: Choice, last: Delta): void;
 }
 
+const NONE: readonly never[] = [];
+
 export type ChoiceFinish = FinishReason | "tool_calls";
 
 /** One running answer: tokens become text, stop strings end it. */
@@ -95,10 +97,11 @@ export class Choice {
     if (logprob !== null) this.#score(logprob.logprob);
     const offset = this.#offset;
     const decoded = this.#decode(this.#decoder.push(token));
-    const { text, stop } = this.#stop.push(decoded);
-    const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : [];
+    const { text: shown, stop } = this.#stop.push(decoded);
+    const pieces = this.#withPieces ? [{ id: token, offset, logprob }] : NONE;
     const routes = this.#entries(token, taken);
-    this.#deliver({ ...this.#read(text), tokens: [token], pieces, routes });
+    const { text, calls } = this.#read(shown);
+    this.#deliver({ text, calls, tokens: [token], pieces, routes });
     this.stopString = stop;
     if (stop !== null) this.#finish("stop", [], []);
     return stop !== null;
@@ -109,8 +112,8 @@ export class Choice {
     this.#scored++;
   }
 
-  #entries(token: number, taken: Routes | null): string[] {
-    return this.#routes === null || taken === null ? [] : [this.#routes.entry(token, taken)];
+  #entries(token: number, taken: Routes | null): readonly string[] {
+    return this.#routes === null || taken === null ? NONE : [this.#routes.entry(token, taken)];
   }
 
   #end(reason: FinishReason, stopToken: number | null, taken: Routes | null): void {
@@ -143,7 +146,7 @@ export class Choice {
   }
 
   #read(text: string): ReadPiece {
-    return this.#reader === null ? { text, calls: [] } : this.#reader.push(text);
+    return this.#reader === null ? { text, calls: NONE } : this.#reader.push(text);
   }
 
   #decode(text: string): string {

@@ -246,7 +246,16 @@ export class Exchange {
 
   /** Writes of a stream, begun by `writeHead` and ended by `settled`; gathered into one packet. */
   cork(write: (response: UwsResponse) => void): void {
-    this.#response.cork(() => write(this.#response));
+    this.corked(write)();
+  }
+
+  /** `cork` to be called again and again: what a token costs counts. */
+  corked(write: (response: UwsResponse) => void): () => void {
+    const response = this.#response;
+    const writeCorked = () => write(response);
+    return () => {
+      response.cork(writeCorked);
+    };
   }
 
   /** Within `cork`. */

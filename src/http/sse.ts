@@ -34,7 +34,10 @@ export class EventStream implements ChunkSink {
   readonly #framing: Framing;
   readonly #maxWaiting: number;
   readonly #onFailure: (error: ApiError) => void;
+  /** Sends `#outgoing`. */
+  readonly #flush: () => void;
   #begun = false;
+  #outgoing = "";
   #waiting = "";
   #full = false;
   #onRoom: (() => void) | null = null;
@@ -50,6 +53,10 @@ export class EventStream implements ChunkSink {
     this.#framing = FRAMINGS[framing];
     this.#maxWaiting = maxWaiting;
     this.#onFailure = onFailure;
+    this.#flush = exchange.corked((response) => {
+      this.#begin(response);
+      this.#full = !response.write(this.#outgoing);
+    });
     exchange.onAborted(() => this.#onRoom?.());
   }
 
@@ -92,10 +99,8 @@ export class EventStream implements ChunkSink {
   }
 
   #write(text: string): void {
-    this.#exchange.cork((response) => {
-      this.#begin(response);
-      this.#full = !response.write(text);
-    });
+    this.#outgoing = text;
+    this.#flush();
   }
 
   #begin(response: UwsResponse): void {

@@ -1,11 +1,12 @@
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
+import { Distribution } from "./distribution.js";
 import type { MetricRow } from "./table.js";
 
 type Instrument<Row extends MetricRow> = Row extends { kind: "gauge" }
   ? Gauge
   : Row extends { kind: "counter" }
     ? Counter
-    : Histogram;
+    : Distribution;
 type Instruments<Table extends Record<string, MetricRow>> = {
   readonly [Name in keyof Table]: Instrument<Table[Name]>;
 };
@@ -19,12 +20,12 @@ export function createInstruments<Table extends Record<string, MetricRow>>(
   return Object.fromEntries(made) as Instruments<Table>;
 }
 
-function createInstrument(row: MetricRow, registry: Registry): Gauge | Counter | Histogram {
+function createInstrument(row: MetricRow, registry: Registry): Gauge | Counter | Distribution {
+  if (row.kind === "histogram") return new Distribution(row, registry);
   const { name, help } = row;
   const shared = { name, help, labelNames: [...row.labels], registers: [registry] };
   if (row.kind === "gauge") return new Gauge(shared);
-  if (row.kind === "counter") return new Counter(shared);
-  return new Histogram({ ...shared, buckets: [...row.buckets] });
+  return new Counter(shared);
 }
 
 /** Shows a total that is counted elsewhere. */

@@ -83,7 +83,7 @@ export class Metrics {
   }
 
   held(callback: string, seconds: number): void {
-    this.#server.hold.observe({ callback }, seconds);
+    this.#server.hold.observe(seconds, callback);
   }
 
   refused(code: ErrorCode): void {
@@ -92,7 +92,7 @@ export class Metrics {
 
   /** An adapter, or the fallback, was found for a request to the model auto. */
   autoChoice(found: "adapter" | "fallback", seconds: number): void {
-    this.#server.autoChoices.observe({ found }, seconds);
+    this.#server.autoChoices.observe(seconds, found);
   }
 
   /** The certificate that is served from now on. */

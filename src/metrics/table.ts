@@ -1,3 +1,5 @@
+import type { DistributionRow } from "./distribution.js";
+
 /** Every metric of the server: name, meaning, buckets. Names of vllm: are those that routers and dashboards read. */
 
 const TIME_TO_FIRST_TOKEN = [
@@ -26,9 +28,8 @@ interface GaugeRow {
 interface CounterRow extends Omit<GaugeRow, "kind"> {
   readonly kind: "counter";
 }
-interface HistogramRow extends Omit<GaugeRow, "kind"> {
+interface HistogramRow extends DistributionRow {
   readonly kind: "histogram";
-  readonly buckets: readonly number[];
 }
 export type MetricRow = GaugeRow | CounterRow | HistogramRow;
 
@@ -48,7 +49,7 @@ const histogram = (
   name: string,
   help: string,
   buckets: readonly number[],
-  labels: readonly string[] = [],
+  labels: DistributionRow["labels"] = [],
 ): HistogramRow => ({ kind: "histogram", name, help, labels, buckets });
 
 /** Carry the labels model_name and engine: one series each (per label of their own). */

@@ -154,13 +154,11 @@ export class KvBlocks {
   }
 }
 
-/** What a page is cached as: the prefix before it and its tokens. */
+const pageTokens = new Int32Array(PAGE_TOKENS);
+const pageBytes = Buffer.from(pageTokens.buffer);
+
+/** What a page is cached as: the prefix before it and its tokens, two characters each. */
 export function pageKey(before: PrefixId, tokens: readonly number[], start: number): string {
-  const units = new Array<number>(2 * PAGE_TOKENS);
-  for (let index = 0; index < PAGE_TOKENS; index++) {
-    const token = tokens[start + index]!;
-    units[2 * index] = token & 0xffff;
-    units[2 * index + 1] = token >>> 16;
-  }
-  return `${before}:${String.fromCharCode(...units)}`;
+  for (let index = 0; index < PAGE_TOKENS; index++) pageTokens[index] = tokens[start + index]!;
+  return `${before}:${pageBytes.toString("utf16le")}`;
 }
