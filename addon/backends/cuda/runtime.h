@@ -29,15 +29,21 @@ int device_count();
 void use_device(int device);
 DeviceFacts device_facts(int device);
 
-// Bytes on the device, aligned to 256. They go when every stream has passed what may use them.
-class DeviceMemory {
+enum class Place {
+  kDevice,  // aligned to 256
+  kPinned,  // of the host, which a device copies from and to without stopping anybody
+};
+
+// Bytes of any value. They go when every stream has passed what may use them.
+template <Place kPlace>
+class Memory {
  public:
-  DeviceMemory() = default;
-  explicit DeviceMemory(size_t bytes);
-  ~DeviceMemory();
-  DeviceMemory(DeviceMemory&& other) noexcept
+  Memory() = default;
+  explicit Memory(size_t bytes);
+  ~Memory();
+  Memory(Memory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+  Memory& operator=(Memory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     return *this;
@@ -55,31 +61,17 @@ class DeviceMemory {
   size_t bytes_ = 0;
 };
 
-// Bytes on the host that a device copies from and to without stopping anybody.
-class PinnedMemory {
- public:
-  PinnedMemory() = default;
-  explicit PinnedMemory(size_t bytes);
-  ~PinnedMemory();
-  PinnedMemory(PinnedMemory&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
+using DeviceMemory = Memory<Place::kDevice>;
+using PinnedMemory = Memory<Place::kPinned>;
 
-  std::byte* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(data_);
-  }
-
- private:
-  std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
-};
+template <>
+DeviceMemory::Memory(size_t bytes);
+template <>
+DeviceMemory::~Memory();
+template <>
+PinnedMemory::Memory(size_t bytes);
+template <>
+PinnedMemory::~Memory();
 
 // Work that a device does in order, beside other streams. The host goes on.
 class Stream {

@@ -89,7 +89,8 @@ DeviceFacts device_facts(int device) {
           .free_memory = emulated::free_bytes()};
 }
 
-DeviceMemory::DeviceMemory(size_t bytes) : bytes_(bytes) {
+template <>
+DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex());
   data_ = emulated::allocate(bytes);
@@ -100,17 +101,20 @@ DeviceMemory::DeviceMemory(size_t bytes) : bytes_(bytes) {
                                            " of the device are free");
 }
 
-DeviceMemory::~DeviceMemory() {
+template <>
+DeviceMemory::~Memory() {
   if (data_ == nullptr) return;
   const std::lock_guard lock(mutex());
   run_everything();
   emulated::release(data_);
 }
 
-PinnedMemory::PinnedMemory(size_t bytes)
+template <>
+PinnedMemory::Memory(size_t bytes)
     : data_(bytes > 0 ? new std::byte[bytes] : nullptr), bytes_(bytes) {}
 
-PinnedMemory::~PinnedMemory() {
+template <>
+PinnedMemory::~Memory() {
   if (data_ == nullptr) return;
   const std::lock_guard lock(mutex());
   run_everything();

@@ -1,20 +1,11 @@
 #pragma once
 
+#include "backends/cuda/fragments.h"
 #include "device.h"
 
-// The portable twins of runtime/tensor_core.h, which tells the layouts.
+// The portable twins of runtime/tensor_core.h.
 
 namespace smore::cuda {
-
-struct FragmentA {
-  unsigned x[4];
-};
-struct FragmentB {
-  unsigned x[2];
-};
-struct FragmentC {
-  float x[4];
-};
 
 namespace emulated {
 

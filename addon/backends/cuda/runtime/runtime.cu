@@ -60,21 +60,29 @@ DeviceFacts device_facts(int device) {
 // The destructors below ignore what CUDA answers: it repeats the error of a device that has failed,
 // which was thrown where it was found.
 
-DeviceMemory::DeviceMemory(size_t bytes) : bytes_(bytes) {
+template <>
+DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
   void* data = nullptr;
   if (bytes > 0) check_memory(cudaMalloc(&data, bytes), "the device", bytes);
   data_ = static_cast<std::byte*>(data);
 }
 
-DeviceMemory::~DeviceMemory() { cudaFree(data_); }
+template <>
+DeviceMemory::~Memory() {
+  cudaFree(data_);
+}
 
-PinnedMemory::PinnedMemory(size_t bytes) : bytes_(bytes) {
+template <>
+PinnedMemory::Memory(size_t bytes) : bytes_(bytes) {
   void* data = nullptr;
   if (bytes > 0) check_memory(cudaMallocHost(&data, bytes), "pinned host memory", bytes);
   data_ = static_cast<std::byte*>(data);
 }
 
-PinnedMemory::~PinnedMemory() { cudaFreeHost(data_); }
+template <>
+PinnedMemory::~Memory() {
+  cudaFreeHost(data_);
+}
 
 Stream::Stream() : state_(std::make_unique<State>()) {
   check(cudaStreamCreateWithFlags(&state_->handle, cudaStreamNonBlocking), "new stream");
