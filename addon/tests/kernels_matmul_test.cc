@@ -9,7 +9,7 @@ using kernel_cases::backend;
 using kernel_cases::check_close;
 using kernel_cases::for_each_backend;
 using kernel_cases::kCuda;
-using kernel_cases::LowDigitShare;
+using kernel_cases::LoudShare;
 using kernel_cases::random_activations;
 using kernel_cases::random_floats;
 using kernel_cases::random_tensor;
@@ -58,7 +58,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
   std::mt19937 random(1);
   for_each_backend([&](const std::string& path, ActivationType activations) {
     const auto ops = backend(path, activations);
-    LowDigitShare low_digits;
+    LoudShare loud;
     for (DType dtype : kTypes) {
       for (const Shape& shape : shapes(dtype)) {
         CAPTURE(dtype_info(dtype).name);
@@ -73,7 +73,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         for (int rows : {1, 3, 21}) {
           CAPTURE(rows);
           const std::vector<float> x = random_activations(rows, shape.in, random);
-          if (dtype_info(dtype).block > 1) low_digits.count(x, shape.in);
+          if (dtype_info(dtype).block > 1) loud.count(x, shape.in);
           const auto expected =
               reference::matmul(w.floats(), shape.out, shape.in,
                                 seen(x, shape.in, dtype, path, activations), rows, bias.data());
@@ -83,7 +83,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         }
       }
     }
-    low_digits.check();
+    loud.check();
   });
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
 TEST_CASE("a row has the same bits in every batch") {
   std::mt19937 random(3);
   for_each_backend([&](const std::string& path, ActivationType activations) {
-    LowDigitShare low_digits;
+    LoudShare loud;
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const int total = path == kCuda ? 90 : 150;
@@ -122,7 +122,7 @@ TEST_CASE("a row has the same bits in every batch") {
       const MatrixSource source = w.source();
       const std::vector<float> bias = random_floats(outs, random);
       const std::vector<float> x = random_activations(total, 768, random);
-      low_digits.count(x, 768);
+      loud.count(x, 768);
       const auto alone = backend(path, activations, 1);
       const auto packed = alone->pack({&source, 1});
       std::vector<float> single;
@@ -142,7 +142,7 @@ TEST_CASE("a row has the same bits in every batch") {
         begin += rows;
       }
     }
-    low_digits.check();
+    loud.check();
   });
 }
 

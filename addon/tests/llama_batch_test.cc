@@ -98,7 +98,7 @@ void check_invariance(const std::string& folder, const BackendOptions& options, 
   LlamaHarness model(folder + "/model", options, kTexts * kLongest, kPages, quantize, 5);
   // Others meet no integers.
   const bool digits = quantize != Quantize::kNone && options.path != kernel_cases::kCuda;
-  kernel_cases::LowDigitShare low_digits;
+  kernel_cases::LoudShare loud;
   std::vector<int> handles{0};
   for (const std::string& name : adapters) {
     handles.push_back(model.adapter(folder + "/adapters/" + name));
@@ -110,14 +110,14 @@ void check_invariance(const std::string& folder, const BackendOptions& options, 
     std::vector<Text> texts = make_texts(random, model.config().vocab, handles);
     std::vector<Rows> alone;
     for (const Text& text : texts) alone.push_back(run_alone(model, text));
-    if (digits) low_digits.count(first_inputs(model, texts), model.config().width);
+    if (digits) loud.count(first_inputs(model, texts), model.config().width);
     run_mixed(model, random, texts);
     for (size_t i = 0; i < texts.size(); ++i) {
       CAPTURE(texts[i].adapter);
       CHECK(texts[i].rows == alone[i]);  // to the bit
     }
   }
-  if (digits) low_digits.check();
+  if (digits) loud.check();
 }
 
 }  // namespace

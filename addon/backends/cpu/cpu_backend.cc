@@ -127,12 +127,19 @@ QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
   const int64_t blocks = int64_t{rows} * columns / kBlock;
   codes_.resize(std::max<size_t>(codes_.size(), blocks * kBlock));
   scales_.resize(std::max<size_t>(scales_.size(), blocks));
-  low_end_.resize(std::max<size_t>(low_end_.size(), blocks));
-  if (activations_ == ActivationType::kDigits && low_room_ < blocks) {
-    low_ = std::make_unique_for_overwrite<LowDigits[]>(blocks);  // few of them will be touched
-    low_room_ = blocks;
+  high_groups_.resize(std::max<size_t>(high_groups_.size(), blocks * kBlock / kGroup));
+  high_end_.resize(std::max<size_t>(high_end_.size(), blocks));
+  if (high_room_ < blocks) {
+    high_ = std::make_unique_for_overwrite<int8_t[]>(blocks * kBlock);  // little will be touched
+    high_room_ = blocks;
   }
-  const QuantRows to{codes_.data(), scales_.data(), low_.get(), low_end_.data(), columns};
+  const QuantRows to{.codes = codes_.data(),
+                     .scales = scales_.data(),
+                     .high = high_.get(),
+                     .high_groups = high_groups_.data(),
+                     .high_end = high_end_.data(),
+                     .columns = columns,
+                     .digits = activations_ == ActivationType::kDigits};
   const int64_t units = divide_up(rows, kRowUnit);
   for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
              [&](int64_t begin, int64_t end) {

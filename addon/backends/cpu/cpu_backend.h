@@ -96,12 +96,13 @@ class CpuBackend final : public Backend {
   ThreadPool threads_;
   HugeArena arena_;  // of the packed matrices
   // Scratch that grows to the largest step and stays.
-  std::vector<int8_t> codes_;       // rows, columns
-  std::vector<BlockScale> scales_;  // rows, columns / kBlock
-  std::vector<int32_t> low_end_;    // rows, columns / kBlock (see QuantRows)
-  std::unique_ptr<LowDigits[]> low_;
-  int64_t low_room_ = 0;
-  std::vector<uint16_t> rounded_;  // rows, columns rounded up to pairs
+  std::vector<int8_t> codes_;         // rows, columns
+  std::vector<BlockScale> scales_;    // rows, columns / kBlock
+  std::unique_ptr<int8_t[]> high_;    // rows, columns (see QuantRows)
+  int64_t high_room_ = 0;             // blocks
+  std::vector<uint8_t> high_groups_;  // rows, columns / kGroup
+  std::vector<int32_t> high_end_;     // rows, columns / kBlock
+  std::vector<uint16_t> rounded_;     // rows, columns rounded up to pairs
   std::vector<AttentionUnit> attention_units_;
 };
 

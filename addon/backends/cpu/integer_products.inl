@@ -11,7 +11,7 @@ namespace smore {
 namespace {
 
 constexpr int kParts = kPanel / Simd::N;  // vectors across a panel
-constexpr int kGroups = kBlock / 4;       // vectors of codes of a block: four columns a lane
+constexpr int kGroups = kBlock / kGroup;  // vectors of codes of a block: a group a lane
 constexpr int kVectorBytes = 4 * Simd::N;
 constexpr size_t kGroupBytes = 4 * kPanel;
 
@@ -51,46 +51,46 @@ constexpr bool has_minimum(DType dtype) {
 
 constexpr bool has_supers(DType dtype) { return dtype == DType::kQ4_K || dtype == DType::kQ5_K; }
 
+// A vector of outputs: lanes of one part of a panel.
+struct Outputs {
+  const uint8_t* panel;
+  int part;
+};
+
+// `left` may be negative.
+[[gnu::always_inline]] inline I shift(I v, int left) {
+  return left >= 0 ? Simd::shl_by(v, left) : Simd::shr_by(v, -left);
+}
+
+// The codes of one group of a block.
 template <DType dtype>
-[[gnu::always_inline]] inline void load_codes(const Panels& w, const uint8_t* panel, int block,
-                                              int part, I codes[kGroups]) {
-  const size_t lane = static_cast<size_t>(part) * kVectorBytes;
+[[gnu::always_inline]] inline I load_group(const Panels& w, const Outputs& outputs, int block,
+                                           int group) {
+  const uint8_t* lanes = outputs.panel + outputs.part * kVectorBytes;
   if constexpr (code_bits(dtype) == 8) {
-    const uint8_t* at = panel + static_cast<size_t>(block) * kGroups * kGroupBytes + lane;
-    for (int g = 0; g < kGroups; ++g) codes[g] = Simd::iload(at + g * kGroupBytes);
-    return;
+    return Simd::iload(lanes + (static_cast<size_t>(block) * kGroups + group) * kGroupBytes);
   }
-  const I low = Simd::iset(0x0f0f0f0f);
-  const uint8_t* at = panel + static_cast<size_t>(block) * (kGroups / 2) * kGroupBytes + lane;
-#pragma GCC unroll 4
-  for (int g = 0; g < kGroups / 2; ++g) {
-    const I both = Simd::iload(at + g * kGroupBytes);
-    codes[g] = Simd::iand(both, low);
-    codes[g + 4] = Simd::iand(Simd::shr<4>(both), low);
-  }
+  constexpr int kHalf = kGroups / 2;
+  const I both =
+      Simd::iload(lanes + (static_cast<size_t>(block) * kHalf + group % kHalf) * kGroupBytes);
+  const I low = Simd::iand(Simd::shr_by(both, group / kHalf * 4), Simd::iset(0x0f0f0f0f));
   if constexpr (code_bits(dtype) == 5) {
-    const I bit = Simd::iset(0x10101010);
-    const I high = Simd::iload(panel + w.high + block * kGroupBytes + lane);
-    codes[0] = Simd::ior(codes[0], Simd::iand(Simd::shl<4>(high), bit));
-    codes[1] = Simd::ior(codes[1], Simd::iand(Simd::shl<3>(high), bit));
-    codes[2] = Simd::ior(codes[2], Simd::iand(Simd::shl<2>(high), bit));
-    codes[3] = Simd::ior(codes[3], Simd::iand(Simd::shl<1>(high), bit));
-    codes[4] = Simd::ior(codes[4], Simd::iand(high, bit));
-    codes[5] = Simd::ior(codes[5], Simd::iand(Simd::shr<1>(high), bit));
-    codes[6] = Simd::ior(codes[6], Simd::iand(Simd::shr<2>(high), bit));
-    codes[7] = Simd::ior(codes[7], Simd::iand(Simd::shr<3>(high), bit));
+    const I high = Simd::iload(lanes + w.high + block * kGroupBytes);
+    return Simd::ior(low, Simd::iand(shift(high, 4 - group), Simd::iset(0x10101010)));
   } else if constexpr (code_bits(dtype) == 6) {
-    const I bits = Simd::iset(0x30303030);
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const I high = Simd::iload(panel + w.high + (2 * block + half) * kGroupBytes + lane);
-      I* four = codes + 4 * half;
-      four[0] = Simd::ior(four[0], Simd::iand(Simd::shl<4>(high), bits));
-      four[1] = Simd::ior(four[1], Simd::iand(Simd::shl<2>(high), bits));
-      four[2] = Simd::ior(four[2], Simd::iand(high, bits));
-      four[3] = Simd::ior(four[3], Simd::iand(Simd::shr<2>(high), bits));
-    }
+    const I high = Simd::iload(lanes + w.high + (2 * block + group / kHalf) * kGroupBytes);
+    return Simd::ior(low, Simd::iand(shift(high, 4 - group % kHalf * 2), Simd::iset(0x30303030)));
   }
+  return low;
+}
+
+// The same as products want it.
+template <DType dtype>
+[[gnu::always_inline]] inline I load_dot_group(const Panels& w, const Outputs& outputs, int block,
+                                               int group) {
+  const I codes = load_group<dtype>(w, outputs, block, group);
+  if constexpr (code_bits(dtype) == 8) return Simd::code8(codes);
+  return codes;
 }
 
 // Scales of a block for the lanes of one part: value = scale * code - or + minimum.
@@ -101,10 +101,11 @@ struct LaneScales {
 };
 
 template <DType dtype>
-[[gnu::always_inline]] inline LaneScales load_scales(const Panels& w, const uint8_t* panel,
-                                                     int block, int part) {
+[[gnu::always_inline]] inline LaneScales load_scales(const Panels& w, const Outputs& outputs,
+                                                     int block) {
   LaneScales s{Simd::zero(), Simd::zero(), Simd::zero()};
-  const int lane = part * Simd::N;
+  const uint8_t* panel = outputs.panel;
+  const int lane = outputs.part * Simd::N;
   if constexpr (dtype == DType::kQ6_K) {
     const auto* supers = reinterpret_cast<const uint16_t*>(panel + w.supers) + block / 8 * kPanel;
     const auto* small = reinterpret_cast<const int8_t*>(panel + w.scales) + block * 2 * kPanel;
@@ -134,118 +135,178 @@ template <DType dtype>
   return Simd::fma(Simd::to_float(sum), Simd::mul(scale, Simd::set(x.scale)), acc);
 }
 
-// The next panel comes while this one is used; the hardware's own guess ends with each page.
-[[gnu::always_inline]] inline void prefetch_next(const Panels& w, const uint8_t* panel, int block) {
-  const size_t ahead = w.panel_bytes / (w.columns / kBlock);
-  const uint8_t* next = panel + w.panel_bytes + block * ahead;
-  for (size_t line = 0; line < ahead; line += 64) Simd::prefetch(next + line);
-}
-
-// Adds one block's products of `rows` activation rows, out of a tile of `width`, to acc.
-template <DType dtype, int rows, int width>
-[[gnu::always_inline]] inline void integer_block(const I* codes, const LaneScales& s,
-                                                 const int8_t* x, const BlockScale* xs, F* acc) {
-  constexpr int bits = code_bits(dtype);
-  constexpr int offset = (bits == 8 ? Simd::kCodeOffset8 : code_offset(dtype)) / 8;
-  constexpr bool halves = dtype == DType::kQ6_K;  // each half of the block has its scale
-  I sums[rows];
-#pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) {
-    sums[r] = Simd::iset(offset * (halves ? xs[r].minus_8_first_half : xs[r].minus_8_sum));
-  }
-  Simd::dot<bits, halves ? kGroups / 2 : kGroups, rows, width>(codes, x, sums);
-#pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) {
-    acc[r] = add_sum(sums[r], s.scale, xs[r], acc[r]);
-    if constexpr (has_minimum(dtype)) {
-      acc[r] = Simd::fma(s.minimum, Simd::set(xs[r].scaled_sum), acc[r]);
-    }
-    if constexpr (halves) {
-      sums[r] = Simd::iset(offset * (xs[r].minus_8_sum - xs[r].minus_8_first_half));
-    }
-  }
-  if constexpr (halves) {
-    Simd::dot<bits, kGroups / 2, rows, width>(codes + kGroups / 2, x + kBlock / 2 * width, sums);
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) {
-      acc[r] = add_sum(sums[r], s.second, xs[r], acc[r]);
-    }
-  }
-}
-
-// What the low digits of a tile add to the results of its rows, for the lanes of one part.
-template <int rows>
-class LowSums {
- public:
-  LowSums(const QuantRows& x, int row)
-      : low_(x.low), end_(x.low_end + static_cast<int64_t>(row) * (x.columns / kBlock)) {
-    if (low_ == nullptr) return;
-    low_ += static_cast<int64_t>(row) * (x.columns / kBlock);
-    for (int r = 0; r < rows; ++r) Simd::store(sums_ + r * Simd::N, Simd::zero());
-  }
-
-  // Blocks come in turn.
-  [[gnu::always_inline]] bool any(int block) const {
-    return low_ != nullptr && next_ < end_[block];
-  }
-
-  template <DType dtype>
-  [[gnu::always_inline]] void add(int block, const I* codes, const LaneScales& scales) {
-    for (; next_ < end_[block]; ++next_) {
-      const LowDigits& low = low_[next_];
-      float* at = sums_ + low.row * Simd::N;
-      F sum = Simd::load(at);
-      integer_block<dtype, 1, 1>(codes, scales, low.codes, &low.scale, &sum);
-      Simd::store(at, sum);
-    }
-  }
-
-  [[gnu::always_inline]] void add_to(F* acc) const {
-    if (low_ == nullptr) return;
-    for (int r = 0; r < rows; ++r) acc[r] = Simd::add(acc[r], Simd::load(sums_ + r * Simd::N));
-  }
-
- private:
-  const LowDigits* low_;
-  const int32_t* end_;
-  int next_ = 0;
-  alignas(64) float sums_[rows * Simd::N];
+// What comes from memory while a tile of rows is multiplied, a part with each block: the hardware's
+// own guess ends with each page.
+struct Ahead {
+  const uint8_t* from;
+  size_t bytes;  // with each block
 };
 
-template <DType dtype>
-[[gnu::always_inline]] inline void load_dot_codes(const Panels& w, const uint8_t* panel, int block,
-                                                  int part, I codes[kGroups]) {
-  load_codes<dtype>(w, panel, block, part, codes);
-  if constexpr (code_bits(dtype) == 8) {
+[[gnu::always_inline]] inline void prefetch(const Ahead& ahead, int block) {
+  const uint8_t* from = ahead.from + block * ahead.bytes;
+  for (size_t line = 0; line < ahead.bytes; line += 64) Simd::prefetch(from + line);
+}
+
+// Where a tile of rows lies.
+template <int rows>
+struct TileRows {
+  const int8_t* codes;
+  const BlockScale* scales;
+  const int8_t* high;
+  const uint8_t* high_groups;
+  const int32_t* high_end;
+
+  TileRows(const QuantRows& x, int64_t row)
+      : codes(x.codes + row * x.columns),
+        scales(x.scales + row * (x.columns / kBlock)),
+        high(x.high + row * x.columns),
+        high_groups(x.high_groups + row * (x.columns / kGroup)),
+        high_end(x.high_end + row * (x.columns / kBlock)) {}
+};
+
+// sums += the exact products of groups [first, first + count) of a block.
+template <DType dtype, int vectors, int rows>
+[[gnu::always_inline]] inline void add_groups(const Panels& w, const Outputs* outputs, int block,
+                                              const int8_t* x, int first, int count,
+                                              I (*sums)[rows]) {
+  I words[vectors][rows];
 #pragma GCC unroll 8
-    for (int g = 0; g < kGroups; ++g) codes[g] = Simd::code8(codes[g]);
+  for (int i = 0; i < count; ++i) {
+    // Groups that share bytes follow each other.
+    const int group = count == kGroups ? i / 2 + i % 2 * (kGroups / 2) : first + i;
+    I codes[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      codes[v] = load_dot_group<dtype>(w, outputs[v], block, group);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      const I four = Simd::set_four(x + kGroup * (group * rows + r));
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        Simd::add_products<code_bits(dtype)>(sums[v][r], words[v][r], codes[v], four, i, count);
+      }
+    }
   }
 }
 
-template <DType dtype, int rows>
-void integer_tile(const Panels& w, const uint8_t* panel, int part, const QuantRows& x, int row,
-                  F acc[rows]) {
-  const int blocks = w.columns / kBlock;
-  const int8_t* codes_x = x.codes + static_cast<int64_t>(row) * x.columns;
-  const BlockScale* scales_x = x.scales + static_cast<int64_t>(row) * blocks;
-  LowSums<rows> low(x, row);
-  F sums[rows];
-  for (int r = 0; r < rows; ++r) sums[r] = Simd::zero();
-  for (int block = 0; block < blocks; ++block) {
-    prefetch_next(w, panel, block);
-    I codes[kGroups];
-    load_dot_codes<dtype>(w, panel, block, part, codes);
-    const LaneScales scales = load_scales<dtype>(w, panel, block, part);
-    constexpr int kTogether = rows < 4 ? rows : 4;
+// sums = the exact products of high digits [begin, end), all of one block, times what they count
+// for.
+template <DType dtype, int vectors, int rows>
+[[gnu::always_inline]] inline void high_sums(const Panels& w, const Outputs* outputs, int block,
+                                             const TileRows<rows>& x, int begin, int end,
+                                             I (*sums)[rows]) {
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; r += kTogether) {
-      integer_block<dtype, kTogether, rows>(codes, scales, codes_x + block * kBlock * rows + 4 * r,
-                                            scales_x + block * rows + r, sums + r);
-    }
-    if (low.any(block)) low.template add<dtype>(block, codes, scales);
+  for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) sums[v][r] = Simd::iset(0);
   }
-  low.add_to(sums);
-  for (int r = 0; r < rows; ++r) acc[r] = sums[r];
+  for (int i = begin; i < end; ++i) {
+    I codes[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      codes[v] = load_dot_group<dtype>(w, outputs[v], block, x.high_groups[i]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      const I four = Simd::set_four(x.high + kGroup * (i * rows + r));
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        I words;
+        Simd::add_products<code_bits(dtype)>(sums[v][r], words, codes[v], four, 0, 1);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) sums[v][r] = Simd::shl<kDigitBits>(sums[v][r]);
+  }
+}
+
+// What the offset of unsigned codes adds to the sum of a block's products, or of one half's, to be
+// undone.
+template <DType dtype, bool second_half>
+[[gnu::always_inline]] inline I offset_of(const BlockScale& x) {
+  constexpr int kOffset = code_bits(dtype) == 8 ? Simd::kCodeOffset8 : code_offset(dtype);
+  if constexpr (kOffset == 0) return Simd::iset(0);
+  constexpr int kShift = kOffset == 8 ? 0 : kOffset == 16 ? 1 : kOffset == 32 ? 2 : 4;
+  static_assert(8 << kShift == kOffset || kOffset == 0);
+  int32_t minus_8_sum = x.minus_8_sum;
+  if constexpr (dtype == DType::kQ6_K) {
+    minus_8_sum = second_half ? x.minus_8_sum - x.minus_8_first_half : x.minus_8_first_half;
+  }
+  return Simd::shl<kShift>(Simd::iset(minus_8_sum));
+}
+
+// Adds the products of a block, or of one half of it, to acc.
+template <DType dtype, bool second_half, int vectors, int rows>
+[[gnu::always_inline]] inline void add_block(const Panels& w, const Outputs* outputs, int block,
+                                             const TileRows<rows>& x, int high_begin, int high_end,
+                                             const LaneScales* scales, F (*acc)[rows]) {
+  constexpr bool halves = dtype == DType::kQ6_K;  // each has its scale
+  constexpr int count = halves ? kGroups / 2 : kGroups;
+  const BlockScale* xs = x.scales + block * rows;
+  I sums[vectors][rows];
+  if (high_begin < high_end) {
+    high_sums<dtype, vectors, rows>(w, outputs, block, x, high_begin, high_end, sums);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      const I offset = offset_of<dtype, second_half>(xs[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums[v][r] = Simd::iadd(sums[v][r], offset);
+    }
+  } else {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      const I offset = offset_of<dtype, second_half>(xs[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums[v][r] = offset;
+    }
+  }
+  add_groups<dtype, vectors, rows>(w, outputs, block, x.codes + block * kBlock * rows,
+                                   second_half ? count : 0, count, sums);
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const F scale = second_half ? scales[v].second : scales[v].scale;
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      acc[v][r] = add_sum(sums[v][r], scale, xs[r], acc[v][r]);
+      if constexpr (has_minimum(dtype)) {
+        acc[v][r] = Simd::fma(scales[v].minimum, Simd::set(xs[r].scaled_sum), acc[v][r]);
+      }
+    }
+  }
+}
+
+// Results of a tile of rows for some vectors of outputs, block after block.
+template <DType dtype, int vectors, int rows>
+[[gnu::always_inline]] inline void integer_tile(const Panels& w, const Outputs* outputs,
+                                                const TileRows<rows>& x, const Ahead& ahead,
+                                                F (*acc)[rows]) {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
+  }
+  const int blocks = w.columns / kBlock;
+  int high = 0;
+  for (int block = 0; block < blocks; ++block) {
+    prefetch(ahead, block);
+    LaneScales scales[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) scales[v] = load_scales<dtype>(w, outputs[v], block);
+    const int end = x.high_end[block];
+    if constexpr (dtype == DType::kQ6_K) {
+      int middle = high;
+      while (middle < end && x.high_groups[middle] < kGroups / 2) ++middle;
+      add_block<dtype, false, vectors, rows>(w, outputs, block, x, high, middle, scales, acc);
+      add_block<dtype, true, vectors, rows>(w, outputs, block, x, middle, end, scales, acc);
+    } else {
+      add_block<dtype, false, vectors, rows>(w, outputs, block, x, high, end, scales, acc);
+    }
+    high = end;
+  }
 }
 
 // Results of `rows` rows for the vector of outputs from `first` on.
@@ -260,14 +321,25 @@ template <int rows>
   }
 }
 
-template <DType dtype, int rows>
-void integer_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int panel, int row) {
-  const uint8_t* data = w.data + panel * w.panel_bytes;
-  for (int part = 0; part < kParts; ++part) {
-    F acc[rows];
-    integer_tile<dtype, rows>(w, data, part, x, row, acc);
-    store_rows<rows>(w, t, panel * kPanel + part * Simd::N, row, acc);
+// Results of a tile of rows for vectors [vector, vector + vectors) of outputs. All tiles together
+// bring the vectors after them.
+template <DType dtype, int vectors, int rows>
+void integer_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int vector,
+                  int row) {
+  Outputs outputs[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const int index = vector + v;
+    outputs[v] = {w.data + index / kParts * w.panel_bytes, index % kParts};
   }
+  const size_t bytes = w.panel_bytes * vectors / kParts;
+  const size_t row_bytes = bytes / (t.row_end - t.row_begin);
+  const Ahead ahead{outputs[0].panel + bytes + row_bytes * (row - t.row_begin),
+                    row_bytes * rows / (w.columns / kBlock)};
+  F acc[vectors][rows];
+  integer_tile<dtype, vectors, rows>(w, outputs, TileRows<rows>(x, row), ahead, acc);
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) store_rows<rows>(w, t, (vector + v) * Simd::N, row, acc[v]);
 }
 
 // Calls run.operator()<dtype>() for a quantised type.
@@ -293,128 +365,6 @@ template <class Run>
     default:
       return;
   }
-}
-
-// The largest magnitude of a block, as bits: those of values that are not finite exceed every
-// number's.
-[[gnu::always_inline]] inline int32_t top_bits(const float* x) {
-  const I magnitude = Simd::iset(0x7fffffff);
-  I most = Simd::iset(0);
-  for (int i = 0; i < kBlock; i += Simd::N) {
-    most = Simd::imax(most, Simd::iand(Simd::bits(Simd::load(x + i)), magnitude));
-  }
-  return Simd::max_of(most);
-}
-
-[[gnu::always_inline]] inline float top_of(const float* x) {
-  const int32_t bits = top_bits(x);
-  float top;
-  __builtin_memcpy(&top, &bits, sizeof top);
-  return top;
-}
-
-// From which largest value on the blocks of a row have low digits.
-float low_digits_from(const float* x, int columns) {
-  const I magnitude = Simd::iset(0x7fffffff);
-  F sum = Simd::zero();
-  for (int i = 0; i < columns; i += Simd::N) {
-    sum = Simd::add(sum, Simd::from_bits(Simd::iand(Simd::bits(Simd::load(x + i)), magnitude)));
-  }
-  return kLowDigitFrom * (Simd::sum(sum) / static_cast<float>(columns));
-}
-
-// Sums of integers, halves of a block apart.
-struct HalfSums {
-  I halves[2] = {Simd::iset(0), Simd::iset(0)};
-
-  void add(int i, I codes) { halves[2 * i / kBlock] = Simd::iadd(halves[2 * i / kBlock], codes); }
-  BlockScale with(float scale) const {
-    const int32_t first = Simd::sum(halves[0]);
-    const int32_t all = first + Simd::sum(halves[1]);
-    return {scale, scale * static_cast<float>(all), -8 * all, -8 * first};
-  }
-};
-
-// What brings values whose largest is `top` to `most`; less than 1e-24 rounds to zero.
-float inverse_scale(float top, float most) {
-  return top > 1e-24f && top < __builtin_inff() ? most / top : 0.0f;
-}
-
-// Writes 32 values of which `top` is the largest as int8 with one scale. Values that are not finite
-// make the scale NaN, so that they reach the result.
-BlockScale quantize_block(const float* x, float top, int8_t* codes) {
-  const bool finite = top < __builtin_inff();
-  const F inverse = Simd::set(inverse_scale(top, 127));
-  HalfSums sums;
-  for (int i = 0; i < kBlock; i += Simd::N) {
-    const I code = finite ? Simd::round(Simd::mul(Simd::load(x + i), inverse)) : Simd::iset(0);
-    Simd::store_i8(codes + i, code);
-    sums.add(i, code);
-  }
-  return sums.with(finite ? top / 127.0f : __builtin_nanf(""));
-}
-
-// The same as two digits, for finite values: returns the scale of the high ones.
-BlockScale quantize_digits(const float* x, float top, int8_t* codes, LowDigits& low) {
-  constexpr float kMost = 127 << kDigitBits;
-  const F inverse = Simd::set(inverse_scale(top, kMost));
-  const I half = Simd::iset(1 << (kDigitBits - 1));
-  HalfSums high_sums, low_sums;
-  for (int i = 0; i < kBlock; i += Simd::N) {
-    const I code = Simd::round(Simd::mul(Simd::load(x + i), inverse));
-    const I high = Simd::sar<kDigitBits>(Simd::iadd(code, half));
-    const I rest = Simd::isub(code, Simd::shl<kDigitBits>(high));
-    Simd::store_i8(codes + i, high);
-    Simd::store_i8(low.codes + i, rest);
-    high_sums.add(i, high);
-    low_sums.add(i, rest);
-  }
-  low.scale = low_sums.with(top / kMost);
-  return high_sums.with(top / 127.0f);
-}
-
-// Quantises tiles of rows, whose codes `place` puts where the kernel wants them: place(block, row,
-// codes).
-template <int rows, class Place>
-[[gnu::always_inline]] inline void quantize_tile(const float* x, const QuantRows& to, int row,
-                                                 Place&& place) {
-  const int blocks = to.columns / kBlock;
-  const int64_t first = static_cast<int64_t>(row) * blocks;
-  BlockScale* scales = to.scales + first;
-  float low_from[rows];
-  for (int r = 0; r < rows; ++r) {
-    low_from[r] =
-        low_digits_from(x + (first + static_cast<int64_t>(r) * blocks) * kBlock, to.columns);
-  }
-  int32_t end = 0;
-  for (int block = 0; block < blocks; ++block) {
-    for (int r = 0; r < rows; ++r) {
-      alignas(64) int8_t codes[kBlock];
-      const float* values = x + (first + static_cast<int64_t>(r) * blocks + block) * kBlock;
-      BlockScale& scale = scales[block * rows + r];
-      const float top = top_of(values);
-      if (to.low != nullptr && top > 0 && top >= low_from[r] && top < __builtin_inff()) {
-        LowDigits& low = to.low[first + end++];
-        low.row = r;
-        scale = quantize_digits(values, top, codes, low);
-      } else {
-        scale = quantize_block(values, top, codes);
-      }
-      place(block, r, codes);
-    }
-    to.low_end[first + block] = end;
-  }
-}
-
-// Tiles as [blocks][kBlock / 4][rows][4].
-template <int rows>
-void quantize_rows(const float* x, const QuantRows& to, int row) {
-  int8_t* tile = to.codes + static_cast<int64_t>(row) * to.columns;
-  quantize_tile<rows>(x, to, row, [&](int block, int r, const int8_t* codes) {
-    for (int g = 0; g < kGroups; ++g) {
-      __builtin_memcpy(tile + 4 * ((block * kGroups + g) * rows + r), codes + 4 * g, 4);
-    }
-  });
 }
 
 }  // namespace

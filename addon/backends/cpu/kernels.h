@@ -16,10 +16,13 @@ namespace smore {
 inline constexpr int kPanel = 16;
 // Inputs that share one scale of an activation row in integers.
 inline constexpr int kBlock = 32;
-// Bits of the low one of two digits: an integer is high * 2^kDigitBits + low. One bit less than
-// fits, so that no digit is -128, which some products cannot take.
+// Inputs whose codes lie in one lane.
+inline constexpr int kGroup = 4;
+// A group of an activation row is loud when its largest value is at least so many times the mean
+// magnitude of the row. Loud groups have two digits: an integer is high * 2^kDigitBits + low, of
+// which low has one bit less than fits.
+inline constexpr float kLoudFrom = 6;
 inline constexpr int kDigitBits = 7;
-inline constexpr float kLowDigitFrom = 5;
 // Queries that walk over the pages of one KV head together.
 inline constexpr int kQueryTile = 64;
 inline constexpr int kMaxHeadDim = 256;
@@ -37,7 +40,8 @@ struct Panels {
   int outs;  // outputs of these panels; the lanes beyond are zero
 };
 
-// One block of integers q of an activation row.
+// One block of integers q of an activation row. Where there are two digits, the scale is that of
+// the groups that are not loud, so that a few large values cost the others no precision.
 struct BlockScale {
   float scale;                 // x = scale * q; NaN when the block holds a value that is not finite
   float scaled_sum;            // scale * sum of q
@@ -45,26 +49,23 @@ struct BlockScale {
   int32_t minus_8_first_half;  // of the first 16 values
 };
 
-// The low digits of a block: what the high ones leave of it, as a block of its own. A block has
-// them when its largest value is at least kLowDigitFrom times the mean magnitude of its row: what
-// rounding costs the others is small beside it.
-struct alignas(64) LowDigits {
-  int8_t codes[kBlock];
-  BlockScale scale;
-  int row;  // of the tile
-};
-
-// Activation rows as int8 blocks, in tiles of the rows that a kernel takes at a time: as many tiles
-// of its largest size as there are, then smaller ones. A tile of n rows from row r on begins at
-// code r * columns and lies as [blocks][kBlock / 4][n][4] or as its kernel wants it, its scales as
-// [blocks][n], so that a kernel finds everything at fixed distances from one pointer. Its low
-// digits, of few blocks, lie block after block from r * blocks on.
+// Activation rows as blocks of integers, in tiles of the rows that a kernel takes at a time: as
+// many tiles of its largest size as there are, then smaller ones. A tile of n rows from row r on
+// begins at code r * columns and lies as [blocks][kBlock / kGroup][n][kGroup] or as its kernel
+// wants it, its scales as [blocks][n], so that a kernel finds everything at fixed distances from
+// one pointer.
+//
+// Groups that are loud in any row of a tile have high digits in all of its rows, in those where
+// they are not loud zeros: loud channels are much the same in all rows, and zeros change no sum.
+// They lie one after the other as [n][kGroup].
 struct QuantRows {
-  int8_t* codes;
+  int8_t* codes;  // low digits
   BlockScale* scales;
-  LowDigits* low;    // null = only high digits
-  int32_t* low_end;  // of a tile: [blocks] from r * blocks on, past the block's last low digits
+  int8_t* high;          // of a tile: from r * columns on
+  uint8_t* high_groups;  // of a tile: which groups of their blocks, from r * columns / kGroup on
+  int32_t* high_end;  // of a tile: [blocks] from r * blocks on, past the block's last high digits
   int columns;
+  bool digits;  // two; otherwise no group is loud
 };
 
 // Ranges of rows that are quantised or multiplied apart begin at multiples of this.

@@ -1,20 +1,33 @@
 // Matrix products over packed panels, in terms of Simd. Float products have one order per (row,
 // output) too: over the columns in two chains per slab, slab after slab.
 
-#include "backends/cpu/integer_products.inl"
+#include "backends/cpu/quantize_rows.inl"
 
 namespace smore {
 namespace {
 
-constexpr int kSlab = 256;  // columns unpacked to float at a time
+constexpr int kSlab = 256;      // columns unpacked to float at a time
+constexpr int kNearRows = 128;  // whose codes stay in a core's second-level cache
+static_assert(kNearRows % kRowUnit == 0);
 
+// All near rows while some panels are in the first-level cache.
 template <DType dtype>
-void integer_panels(const Panels& w, const QuantRows& x, const ProductTarget& t) {
-  for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
-    for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
-      integer_rows<dtype, rows>(w, x, t, panel, row);
+void integer_panels(const Panels& w, const QuantRows& x, ProductTarget t) {
+  const int end = t.row_end;
+  for (; t.row_begin < end; t.row_begin = t.row_end) {
+    t.row_end = end - t.row_begin > kNearRows ? t.row_begin + kNearRows : end;
+    if (t.row_end - t.row_begin == 1) {  // memory wants one stream
+      for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
+        integer_rows<dtype, kParts, 1>(w, x, t, panel * kParts, t.row_begin);
+      }
+      continue;
     }
-  });
+    for_row_tiles<2>(t.panel_begin * kParts, t.panel_end * kParts, [&]<int vectors>(int vector) {
+      for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
+        integer_rows<dtype, vectors, rows>(w, x, t, vector, row);
+      });
+    });
+  }
 }
 
 void integer_product(const Panels& w, const QuantRows& x, const ProductTarget& t) {
@@ -23,24 +36,23 @@ void integer_product(const Panels& w, const QuantRows& x, const ProductTarget& t
 
 void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
   for_row_tiles<Simd::kRowTile>(row_begin, row_end,
-                                [&]<int rows>(int row) { quantize_rows<rows>(x, to, row); });
+                                [&]<int rows>(int row) { quantize_tile<rows>(x, to, row); });
 }
 
 // Unpacks one block of a quantised panel to float: [kBlock][kPanel].
 template <DType dtype>
 void unpack_block(const Panels& w, const uint8_t* panel, int block, float* slab) {
   for (int part = 0; part < kParts; ++part) {
-    I codes[kGroups];
-    load_codes<dtype>(w, panel, block, part, codes);
-    const LaneScales s = load_scales<dtype>(w, panel, block, part);
+    const Outputs outputs{panel, part};
+    const LaneScales s = load_scales<dtype>(w, outputs, block);
     const F offset = Simd::set(static_cast<float>(code_offset(dtype)));
     float* to = slab + part * Simd::N;
     for (int g = 0; g < kGroups; ++g) {
       const F scale = dtype == DType::kQ6_K && g >= kGroups / 2 ? s.second : s.scale;
+      const I codes = load_group<dtype>(w, outputs, block, g);
       // Sign extension of the top byte serves signed codes; the others are below 128.
-      const I bytes[4] = {Simd::sar<24>(Simd::shl<24>(codes[g])),
-                          Simd::sar<24>(Simd::shl<16>(codes[g])),
-                          Simd::sar<24>(Simd::shl<8>(codes[g])), Simd::sar<24>(codes[g])};
+      const I bytes[4] = {Simd::sar<24>(Simd::shl<24>(codes)), Simd::sar<24>(Simd::shl<16>(codes)),
+                          Simd::sar<24>(Simd::shl<8>(codes)), Simd::sar<24>(codes)};
       for (int b = 0; b < 4; ++b) {
         const F code = Simd::sub(Simd::to_float(bytes[b]), offset);
         F value = Simd::mul(code, scale);

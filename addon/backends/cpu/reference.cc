@@ -29,39 +29,40 @@ Product matmul(const std::vector<float>& w, int out, int in, const std::vector<f
 
 namespace {
 
-// The largest magnitudes of the blocks of x.
-std::vector<float> block_tops(const std::vector<float>& x) {
-  std::vector<float> tops(x.size() / kBlock);
-  for (size_t i = 0; i < x.size(); ++i) {
-    tops[i / kBlock] = std::max(tops[i / kBlock], std::abs(x[i]));
-  }
-  return tops;
+float largest(const float* x, int count) {
+  float top = 0;
+  for (int i = 0; i < count; ++i) top = std::max(top, std::abs(x[i]));
+  return top;
 }
 
 }  // namespace
 
-std::vector<bool> low_digit_blocks(const std::vector<float>& x, int columns) {
-  const std::vector<float> tops = block_tops(x);
-  std::vector<bool> low;
+std::vector<bool> loud_groups(const std::vector<float>& x, int columns) {
+  std::vector<bool> loud;
   for (size_t row = 0; row < x.size(); row += columns) {
     float sum = 0;
     for (int i = 0; i < columns; ++i) sum += std::abs(x[row + i]);
-    for (size_t block = row / kBlock; block < (row + columns) / kBlock; ++block) {
-      const float top = tops[block];
-      low.push_back(top > 0 && std::isfinite(top) && top >= kLowDigitFrom * (sum / columns));
+    for (int i = 0; i < columns; i += kGroup) {
+      const float top = largest(&x[row + i], kGroup);
+      loud.push_back(top > 0 && std::isfinite(sum) && top >= kLoudFrom * (sum / columns));
     }
   }
-  return low;
+  return loud;
 }
 
 std::vector<float> through_integers(const std::vector<float>& x, int columns, int digits) {
-  const std::vector<float> tops = block_tops(x);
-  const std::vector<bool> low = low_digit_blocks(x, columns);
+  const std::vector<bool> loud = loud_groups(x, columns);
   std::vector<float> y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const float top = tops[i / kBlock];
-    const float most = digits == 2 && low[i / kBlock] ? 127 << kDigitBits : 127;
-    y[i] = top > 0 ? top / most * std::nearbyint(x[i] * (most / top)) : 0;
+  for (size_t block = 0; block < x.size(); block += kBlock) {
+    const float top = largest(&x[block], kBlock);
+    float quiet_top = 0;
+    for (size_t i = block; i < block + kBlock; i += kGroup) {
+      if (digits == 1 || !loud[i / kGroup]) quiet_top = std::max(quiet_top, largest(&x[i], kGroup));
+    }
+    const float most = std::max(quiet_top, top / 127);
+    for (size_t i = block; i < block + kBlock; ++i) {
+      y[i] = most > 0 ? most / 127 * std::nearbyint(x[i] * (127 / most)) : 0;
+    }
   }
   return y;
 }

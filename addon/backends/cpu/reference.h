@@ -20,8 +20,8 @@ struct Product {
 Product matmul(const std::vector<float>& w, int out, int in, const std::vector<float>& x, int rows,
                const float* bias);
 
-// Which blocks of x, [rows, columns], have low digits where there are two: kernels.h says when.
-std::vector<bool> low_digit_blocks(const std::vector<float>& x, int columns);
+// Which groups of x, [rows, columns], are loud: kernels.h says what that is.
+std::vector<bool> loud_groups(const std::vector<float>& x, int columns);
 
 // x, [rows, columns], as the blocks of integers of one or two digits that quantised products see:
 // rounded, then multiplied back.

@@ -50,6 +50,9 @@ struct Simd {
     const F pairs = max(v, F{v[2], v[3], v[0], v[1]});
     return pairs[0] > pairs[1] ? pairs[0] : pairs[1];
   }
+  static Quad max4(F a, F b, F c, F d) { return Quad{max_of(a), max_of(b), max_of(c), max_of(d)}; }
+  // The largest of every four neighbours, in all four of their lanes.
+  static F group_max(F v) { return set(max_of(v)); }
 
   static I iset(int32_t v) { return I{v, v, v, v}; }
   static I iload(const void* p) {
@@ -74,6 +77,8 @@ struct Simd {
   static I sar(I v) {
     return v >> n;
   }
+  static I shl_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<U>(v) << n); }
+  static I shr_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<U>(v) >> n); }
   static I bits(F v) { return reinterpret_cast<I>(v); }
   static F from_bits(I v) { return reinterpret_cast<F>(v); }
   static F to_float(I v) { return __builtin_convertvector(v, F); }
@@ -112,26 +117,21 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
-  // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
-  // are below 128, or signed. x lies as [groups][width][4]. Products are summed in 16 bits as long
+  // Four values in every lane.
+  static I set_four(const int8_t* four) {
+    int32_t bits;
+    std::memcpy(&bits, four, sizeof bits);
+    return iset(bits);
+  }
+  // sum += the products of every lane's four codes, which are below 128 or signed, with four
+  // values: the i-th of `count` calls that share `words`, where pairs are summed in 16 bits as long
   // as they fit.
-  template <int bits, int groups, int rows, int width>
-  static void dot(const I* codes, const int8_t* x, I* sums) {
+  template <int bits>
+  static void add_products(I& sum, I& words, I codes, I four, int i, int count) {
     constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
-    for (int g = 0; g < groups; g += kFits) {
-      for (int r = 0; r < rows; ++r) {
-        Words words{};
-        for (int i = g; i < g + kFits && i < groups; ++i) {
-          int32_t four;
-          std::memcpy(&four, x + 4 * (i * width + r), sizeof four);
-          const I values = iset(four);
-          words +=
-              even_bytes(codes[i]) * even_bytes(values) + odd_bytes(codes[i]) * odd_bytes(values);
-        }
-        const I pairs = reinterpret_cast<I>(words);
-        sums[r] += sar<16>(shl<16>(pairs)) + sar<16>(pairs);
-      }
-    }
+    const Words pairs = even_bytes(codes) * even_bytes(four) + odd_bytes(codes) * odd_bytes(four);
+    words = reinterpret_cast<I>(i % kFits == 0 ? pairs : reinterpret_cast<Words>(words) + pairs);
+    if (i % kFits == kFits - 1 || i == count - 1) sum += sar<16>(shl<16>(words)) + sar<16>(words);
   }
 
  private:

@@ -9,7 +9,7 @@ extern const IntegerKernels kEmulatedAmxProducts;
 
 namespace {
 
-using kernel_cases::LowDigitShare;
+using kernel_cases::LoudShare;
 using kernel_cases::random_activations;
 using kernel_cases::random_floats;
 using kernel_cases::random_tensor;
@@ -30,10 +30,16 @@ std::vector<float> product(const IntegerKernels& kernels, const Panels& w,
                            const std::vector<float>& x, int rows, int digits, const float* bias) {
   std::vector<int8_t> codes(x.size());
   std::vector<BlockScale> scales(x.size() / kBlock);
-  std::vector<int32_t> low_end(x.size() / kBlock);
-  std::vector<LowDigits> low(digits == 2 ? x.size() / kBlock : 0);
-  const QuantRows quantised{codes.data(), scales.data(), digits == 2 ? low.data() : nullptr,
-                            low_end.data(), w.columns};
+  std::vector<int8_t> high(x.size());
+  std::vector<uint8_t> high_groups(x.size() / kGroup);
+  std::vector<int32_t> high_end(x.size() / kBlock);
+  const QuantRows quantised{.codes = codes.data(),
+                            .scales = scales.data(),
+                            .high = high.data(),
+                            .high_groups = high_groups.data(),
+                            .high_end = high_end.data(),
+                            .columns = w.columns,
+                            .digits = digits == 2};
   kernels.quantize(x.data(), 0, rows, quantised);
   std::vector<float> y(static_cast<size_t>(rows) * w.outs, NAN);
   kernels.product(w, quantised,
@@ -55,7 +61,7 @@ TEST_CASE("products on tiles have the bits of AVX-512's, for every type, at odd 
   std::mt19937 random(11);
   ThreadPool threads(1);
   HugeArena arena;
-  LowDigitShare low_digits;
+  LoudShare loud;
   for (DType dtype : kTypes) {
     CAPTURE(dtype_info(dtype).name);
     const int block = dtype_info(dtype).block;
@@ -72,7 +78,7 @@ TEST_CASE("products on tiles have the bits of AVX-512's, for every type, at odd 
           CAPTURE(rows);
           std::vector<float> x = random_activations(rows, in, random);
           if (rows > 1) x[x.size() / 2] = INFINITY;
-          low_digits.count(x, in);
+          loud.count(x, in);
           for (int digits : {1, 2}) {
             const std::vector<float> expected =
                 product(*kAvx512Kernels.integer, w, x, rows, digits, bias.data());
@@ -84,7 +90,7 @@ TEST_CASE("products on tiles have the bits of AVX-512's, for every type, at odd 
       }
     }
   }
-  low_digits.check();
+  loud.check();
 }
 
 }  // namespace

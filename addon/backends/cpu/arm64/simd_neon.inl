@@ -48,6 +48,9 @@ struct Simd {
   static float sum(F v) { return vaddvq_f32(v); }
   static Quad sum4(F a, F b, F c, F d) { return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)); }
   static float max_of(F v) { return vmaxvq_f32(v); }
+  static Quad max4(F a, F b, F c, F d) { return vpmaxq_f32(vpmaxq_f32(a, b), vpmaxq_f32(c, d)); }
+  // The largest of every four neighbours, in all four of their lanes.
+  static F group_max(F v) { return vdupq_n_f32(vmaxvq_f32(v)); }
 
   static I iset(int32_t v) { return vdupq_n_s32(v); }
   static I iload(const void* p) {
@@ -69,6 +72,10 @@ struct Simd {
   template <int n>
   static I sar(I v) {
     return vshrq_n_s32(v, n);
+  }
+  static I shl_by(I v, int n) { return vshlq_s32(v, vdupq_n_s32(n)); }
+  static I shr_by(I v, int n) {
+    return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-n)));
   }
   static I bits(F v) { return vreinterpretq_s32_f32(v); }
   static F from_bits(I v) { return vreinterpretq_f32_s32(v); }
@@ -107,18 +114,18 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
-  // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
-  // are below 128, or signed. x lies as [groups][width][4].
-  template <int bits, int groups, int rows, int width>
-  [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
-    for (int g = 0; g < groups; ++g) {
-      for (int r = 0; r < rows; ++r) {
-        int32_t four;
-        std::memcpy(&four, x + 4 * (g * width + r), sizeof four);
-        sums[r] = vdotq_s32(sums[r], vreinterpretq_s8_s32(codes[g]),
-                            vreinterpretq_s8_s32(vdupq_n_s32(four)));
-      }
-    }
+  // Four values in every lane.
+  [[gnu::always_inline]] static I set_four(const int8_t* four) {
+    int32_t bits;
+    std::memcpy(&bits, four, sizeof bits);
+    return iset(bits);
+  }
+  // sum += the products of every lane's four codes, which are below 128 or signed, with four
+  // values: the i-th of `count` calls that share `words`, in which instruction sets without such
+  // products sum for a while.
+  template <int bits>
+  [[gnu::always_inline]] static void add_products(I& sum, I&, I codes, I four, int, int) {
+    sum = vdotq_s32(sum, vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(four));
   }
 };
 

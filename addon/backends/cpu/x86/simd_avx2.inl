@@ -60,6 +60,17 @@ struct Simd {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
   }
+  static Quad max4(F a, F b, F c, F d) {
+    const F ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const F cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const F s = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  }
+  // The largest of every four neighbours, in all four of their lanes.
+  static F group_max(F v) {
+    v = _mm256_max_ps(v, _mm256_permute_ps(v, 0x4e));
+    return _mm256_max_ps(v, _mm256_permute_ps(v, 0xb1));
+  }
 
   static I iset(int32_t v) { return _mm256_set1_epi32(v); }
   static I iload(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -80,6 +91,8 @@ struct Simd {
   static I sar(I v) {
     return _mm256_srai_epi32(v, n);
   }
+  static I shl_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<__v8su>(v) << n); }
+  static I shr_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<__v8su>(v) >> n); }
   static I bits(F v) { return _mm256_castps_si256(v); }
   static F from_bits(I v) { return _mm256_castsi256_ps(v); }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
@@ -127,36 +140,29 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
-  // sums[r] += the products of 4 * groups codes of every lane with as many values of row r. Codes
-  // below 8 bits are unsigned, those of 8 bits are signed. x lies as [groups][width][4].
-  template <int bits, int groups, int rows, int width>
-  [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
-    for (int r = 0; r < rows; ++r)
-      sums[r] = row_dot<bits, groups, width>(codes, x + 4 * r, sums[r]);
+  // Four values in every lane.
+  [[gnu::always_inline]] static I set_four(const int8_t* four) {
+    int32_t bits;
+    __builtin_memcpy(&bits, four, sizeof bits);
+    return iset(bits);
+  }
+  // sum += the products of every lane's four codes with four values: the i-th of `count` calls that
+  // share `words`, where pairs are summed in 16 bits as long as they fit. Codes below 8 bits are
+  // unsigned, those of 8 bits are signed.
+  template <int bits>
+  [[gnu::always_inline]] static void add_products(I& sum, I& words, I codes, I four, int i,
+                                                  int count) {
+    constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+    const I pair_sums = pairs<bits>(codes, four);
+    words = i % kFits == 0 ? pair_sums : _mm256_add_epi16(words, pair_sums);
+    if (i % kFits == kFits - 1 || i == count - 1) {
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+    }
   }
 
  private:
-  // Pairs are summed in 16 bits as long as they fit.
-  template <int bits, int groups, int width>
-  [[gnu::always_inline]] static I row_dot(const I* codes, const int8_t* x, I init) {
-    constexpr int kFits = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
-    const I ones = _mm256_set1_epi16(1);
-    constexpr int kSummed = kFits < groups ? kFits : groups;
-    for (int g = 0; g < groups; g += kSummed) {
-      I words = pairs<bits>(codes[g], x + 4 * g * width);
-      for (int i = 1; i < kSummed; ++i) {
-        words = _mm256_add_epi16(words, pairs<bits>(codes[g + i], x + 4 * (g + i) * width));
-      }
-      init = _mm256_add_epi32(init, _mm256_madd_epi16(words, ones));
-    }
-    return init;
-  }
-
   template <int bits>
-  static I pairs(I codes, const int8_t* x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    const I values = _mm256_set1_epi32(four);
+  [[gnu::always_inline]] static I pairs(I codes, I values) {
     if constexpr (bits < 8) return _mm256_maddubs_epi16(codes, values);
     return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(values, codes));
   }

@@ -12,7 +12,7 @@ namespace {
 struct Simd {
   static constexpr int N = 16;
   static constexpr int kCodeOffset8 = 128;  // vpdpbusd wants unsigned codes
-  static constexpr int kRowTile = 16;
+  static constexpr int kRowTile = 4;
   static constexpr int kFloatTile = 8;
   static constexpr int kDenseTile = 4;
   using F = __m512;
@@ -52,6 +52,20 @@ struct Simd {
     return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s));
   }
   static float max_of(F v) { return _mm512_reduce_max_ps(v); }
+  static Quad max4(F a, F b, F c, F d) {
+    const F ab = _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const F cd = _mm512_max_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    F s = _mm512_max_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    s = _mm512_max_ps(s, _mm512_permute_ps(s, 0x4e));
+    s = _mm512_max_ps(s, _mm512_permute_ps(s, 0xb1));
+    const I first = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s));
+  }
+  // The largest of every four neighbours, in all four of their lanes.
+  static F group_max(F v) {
+    v = _mm512_max_ps(v, _mm512_permute_ps(v, 0x4e));
+    return _mm512_max_ps(v, _mm512_permute_ps(v, 0xb1));
+  }
 
   static I iset(int32_t v) { return _mm512_set1_epi32(v); }
   static I iload(const void* p) { return _mm512_loadu_si512(p); }
@@ -72,6 +86,8 @@ struct Simd {
   static I sar(I v) {
     return _mm512_srai_epi32(v, n);
   }
+  static I shl_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<__v16su>(v) << n); }
+  static I shr_by(I v, int n) { return reinterpret_cast<I>(reinterpret_cast<__v16su>(v) >> n); }
   static I bits(F v) { return _mm512_castps_si512(v); }
   static F from_bits(I v) { return _mm512_castsi512_ps(v); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
@@ -104,26 +120,17 @@ struct Simd {
   }
   static I code8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
 
-  // vpdpbusd with its own broadcast of four values from memory, which the compiler does not find.
-  [[gnu::always_inline]] static void add_products(I& sum, I codes, const int8_t* four) {
-    using Four = const int8_t[4];
-    asm("vpdpbusd %2%{1to16%}, %1, %0"
-        : "+v"(sum)
-        : "v"(codes), "m"(*reinterpret_cast<Four*>(four)));
+  // Four values in every lane.
+  [[gnu::always_inline]] static I set_four(const int8_t* four) {
+    int32_t bits;
+    __builtin_memcpy(&bits, four, sizeof bits);
+    return iset(bits);
   }
-
-  // sums[r] += the products of 4 * groups unsigned codes of every lane with as many values of row
-  // r. Rows take turns, since each product waits for the one before it in its sum. x lies as
-  // [groups][width][4].
-  template <int bits, int groups, int rows, int width>
-  [[gnu::always_inline]] static void dot(const I* codes, const int8_t* x, I* sums) {
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; ++g) {
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-        add_products(sums[r], codes[g], x + 4 * (g * width + r));
-      }
-    }
+  // sum += the products of every lane's four unsigned codes with four values: the i-th of `count`
+  // calls that share `words`, in which instruction sets without such products sum for a while.
+  template <int bits>
+  [[gnu::always_inline]] static void add_products(I& sum, I&, I codes, I four, int, int) {
+    sum = _mm512_dpbusd_epi32(sum, codes, four);
   }
 };
 
