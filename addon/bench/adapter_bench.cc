@@ -2,7 +2,7 @@
 // 2/2 active, rank 8) on gate, up and down, and LoRA of rank 16 on seven linears, random weights in
 // bfloat16; one stream, and 16 on one adapter and on 16. Prints the share of the base's speed
 // beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40]
-// [ACTIVATIONS=auto|int8|fp32] [EXPERTS=stored|int8]
+// [ACTIVATIONS=auto|int8|fp32] [EXPERTS=stored|int8] [CASE, as "tree-16-1"; otherwise all]
 
 #include <unistd.h>
 
@@ -39,6 +39,7 @@ struct Options {
   int steps = 40;
   ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;
+  std::string only;  // "tree-16-1"; empty = all cases
 };
 
 double seconds() {
@@ -182,17 +183,21 @@ int run(int argc, char** argv) {
   if (argc > 3) options.steps = std::min(kContext, std::atoi(argv[3]));
   if (argc > 4) options.activations = activation_type(argv[4]);
   if (argc > 5 && std::string(argv[5]) == "int8") options.experts = ExpertType::kInt8;
+  if (argc > 6) options.only = argv[6];
   char name[] = "/tmp/adapter-bench-XXXXXX";
   if (::mkdtemp(name) == nullptr) return 1;
   const std::string folder = name;
   Bench bench(argv[1], options);
   write_tree(folder + "/tree", bench.config());
   write_lora(folder + "/lora", bench.config());
-  for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
-    bench.measure("S'MoRE", folder + "/tree", streams, adapters);
-  }
-  for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
-    bench.measure("LoRA", folder + "/lora", streams, adapters);
+  for (const auto& [kind, files] :
+       {std::pair{"tree", folder + "/tree"}, {"lora", folder + "/lora"}}) {
+    for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
+      const std::string name =
+          kind + ("-" + std::to_string(streams)) + "-" + std::to_string(adapters);
+      if (options.only.empty() || options.only == name)
+        bench.measure(kind, files, streams, adapters);
+    }
   }
   std::filesystem::remove_all(folder);
   return 0;
@@ -203,9 +208,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(
-        stderr,
-        "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|int8|fp32] [stored|int8]\n");
+    std::fprintf(stderr,
+                 "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|int8|fp32] [stored|int8] "
+                 "[CASE]\n");
     return 2;
   }
   try {

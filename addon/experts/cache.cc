@@ -19,7 +19,7 @@ constexpr size_t kLine = 64;
 // From here on what rounding to huge pages adds is small.
 constexpr size_t kHugeBlock = size_t{8} << 20;
 
-// Calls of pin() after which a page's uses count half: some dozens of steps.
+// Calls of pin() and let_go() after which a page's uses count half: some dozens of steps.
 constexpr uint64_t kHalfLife = 4096;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -56,6 +56,7 @@ void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source, const st
                     memory_text(limits_.bytes));
   }
   added->pages = std::vector<Page>(source->pages());
+  added->blocks.resize(source->pages());
   added->source = std::move(source);
   const std::lock_guard lock(mutex_);
   entries_[adapter] = std::move(added);
@@ -256,6 +257,7 @@ void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, const 
   stats_.load_seconds += seconds;
   if (memory != nullptr) {
     loaded.memory = std::move(memory);
+    owner.blocks[page] = loaded.memory.get();
     loaded.state = State::kResident;
     loaded.heat = 1;
     owner.resident_pages += 1;
@@ -278,17 +280,41 @@ bool ExpertCache::pinned(int adapter) const {
          found->second->trunk_state == State::kResident;
 }
 
-ExpertCache::Resident ExpertCache::resident(int adapter) {
-  const std::lock_guard lock(mutex_);
-  const Entry& pinned = entry(adapter);
+ExpertCache::Entry& ExpertCache::acquired_entry(int adapter) {
+  Entry& pinned = entry(adapter);
   SMORE_CHECK(pinned.pins > 0 && pinned.trunk_state == State::kResident,
               "a step uses acquired adapters only");
-  return {pinned.source.get(), pinned.trunk.get()};
+  return pinned;
+}
+
+bool ExpertCache::hold(std::span<const int> adapters, std::span<Resident> residents) {
+  const std::lock_guard lock(mutex_);
+  bool whole = true;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const Entry& held = acquired_entry(adapters[i]);
+    residents[i] = {held.source.get(), held.trunk.get(), held.blocks.data()};
+    whole = whole && held.resident_pages == static_cast<int>(held.pages.size());
+  }
+  if (!whole) return false;
+  for (const int adapter : adapters) entry(adapter).holds += 1;
+  return true;
+}
+
+void ExpertCache::let_go(std::span<const int> adapters, std::span<const PageKey> used) {
+  const std::lock_guard lock(mutex_);
+  count_call();
+  Entry* owner = nullptr;
+  for (const PageKey& key : used) {
+    if (owner == nullptr || owner->adapter != key.adapter) owner = &entry(key.adapter);
+    use(*owner, key.page, true);
+  }
+  for (const int adapter : adapters) entry(adapter).holds -= 1;
+  changed_.notify_all();
 }
 
 size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks) {
   Lock lock(mutex_);
-  if (++pin_calls_ % kHalfLife == 0) cool();
+  count_call();
   size_t count = 0;
   bool waits = false;
   Entry* owner = nullptr;
@@ -302,12 +328,10 @@ size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte
       break;
     }
     const bool resident = page.state == State::kResident;
-    (resident ? stats_.hits : stats_.misses) += 1;
-    (resident ? owner->hits : owner->misses) += 1;
+    use(*owner, keys[count].page, resident);
     waits = waits || !resident;
     blocks[count] = page.memory.get();
     page.users += 1;
-    touch(page);
   }
   for (size_t i = 0; waits && i < count; ++i) {
     Page& page = entry(keys[i].adapter).pages[keys[i].page];
@@ -340,12 +364,15 @@ void ExpertCache::unpin(std::span<const PageKey> keys) {
   changed_.notify_all();
 }
 
-void ExpertCache::touch(Page& page) {
-  page.uses += 1;
-  page.heat += 1;
+void ExpertCache::use(Entry& owner, int page, bool resident) {
+  (resident ? stats_.hits : stats_.misses) += 1;
+  (resident ? owner.hits : owner.misses) += 1;
+  owner.pages[page].uses += 1;
+  owner.pages[page].heat += 1;
 }
 
-void ExpertCache::cool() {
+void ExpertCache::count_call() {
+  if (++calls_ % kHalfLife != 0) return;
   for (Entry* holder : holders_) {
     for (Page& page : holder->pages) page.heat *= 0.5f;
   }
@@ -391,6 +418,7 @@ bool ExpertCache::evict_coldest_pinned() {
   Entry* owner = nullptr;
   int coldest = -1;
   for (Entry* holder : holders_) {
+    if (holder->holds > 0) continue;
     for (int i = 0; i < static_cast<int>(holder->pages.size()); ++i) {
       const Page& page = holder->pages[i];
       if (page.state != State::kResident || page.users > 0) continue;
@@ -408,6 +436,7 @@ void ExpertCache::evict_page(Entry& owner, int page) {
   Page& evicted = owner.pages[page];
   bury_soon();
   dead_.blocks.push_back(std::move(evicted.memory));
+  owner.blocks[page] = nullptr;
   evicted.state = State::kAbsent;
   evicted.heat = 0;
   owner.resident_pages -= 1;

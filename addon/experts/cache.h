@@ -53,9 +53,14 @@ class ExpertCache {
   struct Resident {
     BlockSource* source;
     const std::byte* trunk;
+    const std::byte* const* pages;  // [pages of the adapter], for hold() that returned true
   };
-  // Also of an adapter that was removed but is still pinned.
-  Resident resident(int adapter);
+  // Where the trunks are. True when every page of all these adapters is resident: all of them stay
+  // until let_go(), so that who uses them asks for nothing more. Also of an adapter that was
+  // removed but is still pinned.
+  bool hold(std::span<const int> adapters, std::span<Resident> residents);
+  // Ends what hold() granted for the same adapters; `used` tells which of their pages were.
+  void let_go(std::span<const int> adapters, std::span<const PageKey> used);
 
   // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page,
   // and waits until it is loaded. blocks[i] is null where a page could not be read. Returns its
@@ -75,7 +80,7 @@ class ExpertCache {
   struct Page {
     BlockMemory memory;
     State state = State::kAbsent;
-    int32_t users = 0;  // pins of the step in progress
+    int32_t users = 0;  // pins of the step in progress, beside those of the whole adapter
     float heat = 0;     // uses since it came, halved now and then
     uint64_t uses = 0;  // since registration: the order of prefetch
   };
@@ -94,7 +99,9 @@ class ExpertCache {
     State trunk_state = State::kAbsent;
     std::shared_ptr<TrunkLoad> trunk_load;
     std::vector<Page> pages;
+    std::vector<const std::byte*> blocks;  // of the pages, null = not resident
     int pins = 0;
+    int holds = 0;    // of the step in progress: all pages stay
     int loading = 0;  // blocks on their way
     int resident_pages = 0;
     uint64_t hits = 0;
@@ -116,6 +123,7 @@ class ExpertCache {
   using Lock = std::unique_lock<std::mutex>;
 
   Entry& entry(int adapter);
+  Entry& acquired_entry(int adapter);
   bool admit_trunk(Lock& lock, Entry& entry);
   void load_trunk(Entry& entry);
   void prefetch(Lock& lock, Entry& entry);
@@ -130,8 +138,8 @@ class ExpertCache {
   void evict_page(Entry& entry, int page);
   void evict_trunk(Entry& entry);
   Entry* oldest_idle();
-  void touch(Page& page);
-  void cool();
+  void use(Entry& entry, int page, bool resident);
+  void count_call();
   void forget_if_unused(Entry& entry);
   void bury_soon();
   void bury();
@@ -143,7 +151,7 @@ class ExpertCache {
   std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
   uint64_t releases_ = 0;
-  uint64_t pin_calls_ = 0;
+  uint64_t calls_ = 0;  // of pin() and let_go()
   Graveyard dead_;
   BlockPool pool_;  // of pages
   Loader loader_;   // last: its thread ends before the rest goes

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 
 #include "core/check.h"
 #include "engine/step.h"
@@ -17,7 +18,6 @@ constexpr int kMostRows = 32;
 // Deep trees have many nodes per row: fewer rows at a time bound the scratch memory.
 constexpr int64_t kMostPairs = 4096;
 constexpr int kFinalOutputs = 96;  // whole panels
-constexpr size_t kAhead = 1024;    // bytes of each page
 
 }  // namespace
 
@@ -40,15 +40,20 @@ void ResidualStep::for_each(int64_t count, Fn&& fn) {
 
 std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> outputs,
                                    const AdapterRows& rows, const float* x, int x_width) {
-  begin(layer, outputs, rows, x, x_width);
+  const bool resident = begin(layer, outputs, rows, x, x_width);
   std::vector<int> failed;
-  if (works_.empty()) return failed;
-  route_all();
+  if (resident) {
+    compute_resident();
+    list_experts();
+    cache_.let_go(handles_, keys_);
+  } else {
+    route_all();
+    list_experts();
+    compute_in_waves();
+  }
   for (const RouteProbe& probe : rows.probes) {
     if (has_bit(probe.layers, layer)) fill_probe(probe);
   }
-  list_experts();
-  compute_all();
   for (const Work& work : works_) {
     const int handle = work.adapter->handle();
     if (work.failed && std::find(failed.begin(), failed.end(), handle) == failed.end()) {
@@ -58,37 +63,44 @@ std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> output
   return failed;
 }
 
-void ResidualStep::begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
+// Returns whether everything is resident, and held.
+bool ResidualStep::begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                          const float* x, int x_width) {
   memory_.reset();
   works_.clear();
+  handles_.clear();
   turns_ = 1;
   int64_t total = 0;
   for (const AdapterRows::Group& group : rows.groups) {
     total += static_cast<int64_t>(group.rows.size() * outputs.size());
     turns_ = std::max(turns_, group.turn + 1);
+    if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
   }
-  const auto end = rows.groups.end();
-  for (auto first = rows.groups.begin(), last = first; first != end; first = last) {
-    last =
-        std::find_if(first, end, [&](const auto& group) { return group.handle != first->handle; });
-    const ExpertCache::Resident resident = cache_.resident(first->handle);
+  residents_.resize(handles_.size());
+  const bool resident = cache_.hold(handles_, residents_);
+  auto group = rows.groups.begin();
+  for (const ExpertCache::Resident& place : residents_) {
     Work work;
-    work.adapter = static_cast<Adapter*>(resident.source);
-    work.trunk = resident.trunk;
+    work.adapter = static_cast<Adapter*>(place.source);
+    work.trunk = place.trunk;
     work.x = x;
     work.x_stride = x_width;
+    const int handle = group->handle;
+    const auto end = std::find_if(group, rows.groups.end(),
+                                  [&](const auto& other) { return other.handle != handle; });
     for (const SiteOutput& output : outputs) {
       work.site = work.adapter->plan().find(layer, output.site);
       if (work.site == nullptr) continue;
-      const Mixture& mixture = work.mixture();
-      SMORE_CHECK(mixture.inputs == x_width, "x is as wide as the adapted linear's input");
+      SMORE_CHECK(work.mixture().inputs == x_width, "x is as wide as the adapted linear's input");
       work.output = output;
+      if (resident) work.pages = place.pages + work.site->first_page;
       work.page_keys = memory_.take<int32_t>(work.site->pages);
       std::fill_n(work.page_keys, work.site->pages, -1);
-      for (auto group = first; group != last; ++group) add_group(work, *group, total);
+      for (auto own = group; own != end; ++own) add_group(work, *own, total);
     }
+    group = end;
   }
+  return resident;
 }
 
 void ResidualStep::add_group(const Work& shared, const AdapterRows::Group& group,
@@ -183,64 +195,82 @@ void ResidualStep::list_pages(Work& work) {
   }
 }
 
+// With fewer works than threads the last product, the largest, is cut by outputs instead.
+bool ResidualStep::splits_outputs() const {
+  return static_cast<int>(works_.size()) < threads_.size();
+}
+
+void ResidualStep::compute_resident() {
+  for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+    Work& work = works_[w];
+    if (work.is_tree()) route(kernels_, work, scratch);
+    compute(
+        work, [&](int page) { return std::optional(work.pages[page]); }, scratch);
+    finish(work, scratch);
+  });
+  for (int turn = splits_outputs() ? 0 : 1; turn < turns_; ++turn) add_finals(turn);
+}
+
 // When the budget is short the experts come and go in waves; what they computed stays.
-void ResidualStep::compute_all() {
-  // With fewer works than threads the last product, the largest, is cut by outputs instead.
-  const bool whole = static_cast<int>(works_.size()) >= threads_.size();
+void ResidualStep::compute_in_waves() {
   for (Wave wave{0, 0}; wave.first < keys_.size(); wave.first = wave.end) {
     const std::span<const PageKey> wanted = std::span(keys_).subspan(wave.first);
     const size_t count = cache_.pin(wanted, std::span(blocks_).subspan(wave.first));
     wave.end = wave.first + count;
     for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
-      if (w + threads_.size() < static_cast<int64_t>(works_.size())) {
-        fetch_ahead(works_[w + threads_.size()]);
-      }
-      compute(works_[w], wave, scratch);
-      if (wave.end < keys_.size() || works_[w].failed || !works_[w].is_tree()) return;
-      propagate(kernels_, works_[w], scratch);
-      if (whole && works_[w].turn == 0) {
-        add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);
-      }
+      Work& work = works_[w];
+      const auto find_page = [&](int page) -> std::optional<const std::byte*> {
+        const auto key = static_cast<size_t>(work.page_keys[page]);
+        if (key < wave.first || key >= wave.end) return std::nullopt;
+        return blocks_[key];
+      };
+      compute(work, find_page, scratch);
+      if (wave.end == keys_.size() && !work.failed) finish(work, scratch);
     });
     cache_.unpin(wanted.first(count));
   }
-  for (int turn = whole ? 1 : 0; turn < turns_; ++turn) add_finals(turn);
+  for (int turn = splits_outputs() ? 0 : 1; turn < turns_; ++turn) add_finals(turn);
 }
 
-// Has the start of what a work will read on its way: the processor guesses the rest.
-void ResidualStep::fetch_ahead(const Work& work) const {
-  for (int page = 0; page < work.site->pages; ++page) {
-    const int32_t key = work.page_keys[page];
-    if (key >= 0) prefetch_weights(blocks_[key], kAhead);
-  }
-}
-
-// The part of a work's experts that has come with this wave.
-void ResidualStep::compute(Work& work, Wave wave, Arena& scratch) {
+// The part of a work's experts that find_page(page of the site) knows: where they are, null when
+// they could not be read.
+template <class FindPage>
+void ResidualStep::compute(Work& work, const FindPage& find_page, Arena& scratch) {
+  if (work.failed) return;
   const auto& levels = work.mixture().levels;
   const ExpertInput input = expert_input(kernels_, work, scratch);
   for (int l = 0; l < static_cast<int>(levels.size()); ++l) {
     const int32_t* start = work.levels[l].expert_start;
-    const int32_t* keys =
-        work.page_keys + work.slots().levels[l].first_page - work.site->first_page;
+    const int first = work.slots().levels[l].first_page - work.site->first_page;
     for (int e = 0; e < levels[l].experts; ++e) {
-      const auto key = static_cast<size_t>(keys[e]);
-      if (start[e] == start[e + 1] || key < wave.first || key >= wave.end) continue;
-      if (blocks_[key] == nullptr) work.failed = true;
-      if (work.failed) return;
+      if (start[e] == start[e + 1]) continue;
+      const std::optional<const std::byte*> page = find_page(first + e);
+      if (!page) continue;
+      if (*page == nullptr) {
+        work.failed = true;
+        return;
+      }
       if (work.is_tree()) {
-        compute_own(kernels_, work, input, l, e, blocks_[key], scratch);
+        compute_own(kernels_, work, input, l, e, *page, scratch);
       } else {
-        add_expert(kernels_, work, input, e, blocks_[key], scratch);
+        add_expert(kernels_, work, input, e, *page, scratch);
       }
     }
   }
 }
 
+// What is left once all experts are computed, as far as it waits for no other work.
+void ResidualStep::finish(Work& work, Arena& scratch) {
+  if (!work.is_tree()) return;
+  propagate(kernels_, work, scratch);
+  if (splits_outputs() || work.turn > 0) return;
+  add_final(kernels_, work, 0, work.mixture().outputs, scratch);
+}
+
 // Adds what is ready to y. A row gets the deltas of its adapters in one order whatever else is in
 // the step.
 void ResidualStep::add_finals(int turn) {
-  if (static_cast<int>(works_.size()) >= threads_.size()) {
+  if (!splits_outputs()) {
     for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
       if (works_[w].turn != turn || works_[w].failed) return;
       add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);

@@ -16,9 +16,10 @@
 namespace smore {
 
 // The CPU's way of Adapters::apply(). Rows of one adapter and linear make a work;
-// large ones are cut, so that every thread has some. A work is routed, then, once the experts that
-// any of them chose are in memory, computed from its experts to its outputs by one thread: two
-// fork-joins for everything. Owns the scratch memory; used by the engine's thread alone.
+// large ones are cut, so that every thread has some. Where all experts are in memory, one thread
+// takes a work from its routing to its outputs: one fork-join for everything. Else all works are
+// routed first, and computed once the experts that any of them chose have come: at least two. Owns
+// the scratch memory; used by the engine's thread alone.
 class ResidualStep final : public AdapterStep {
  public:
   ResidualStep(Backend& backend, ExpertCache& cache);
@@ -36,7 +37,7 @@ class ResidualStep final : public AdapterStep {
     size_t end;
   };
 
-  void begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
+  bool begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
              const float* x, int x_width);
   void add_group(const Work& shared, const AdapterRows::Group& group, int64_t rows_of_call);
   int rows_per_work(const Mixture& mixture, int64_t rows) const;
@@ -46,9 +47,12 @@ class ResidualStep final : public AdapterStep {
   void route_all();
   void list_experts();
   void list_pages(Work& work);
-  void compute_all();
-  void fetch_ahead(const Work& work) const;
-  void compute(Work& work, Wave wave, Arena& scratch);
+  void compute_resident();
+  void compute_in_waves();
+  template <class FindPage>
+  void compute(Work& work, const FindPage& find_page, Arena& scratch);
+  void finish(Work& work, Arena& scratch);
+  bool splits_outputs() const;
   void add_finals(int turn);
   void fill_probe(const RouteProbe& probe) const;
 
@@ -60,6 +64,8 @@ class ResidualStep final : public AdapterStep {
   ExpertCache& cache_;
   Arena memory_;                // of the call
   std::vector<Arena> scratch_;  // per thread, of a work
+  std::vector<int> handles_;    // of the call, each once
+  std::vector<ExpertCache::Resident> residents_;
   std::vector<Work> works_;
   int turns_ = 1;  // of the call: most adapters of one row
   std::vector<PageKey> keys_;

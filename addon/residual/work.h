@@ -70,6 +70,7 @@ struct Work {
   Adapter* adapter = nullptr;
   const SitePlan* site = nullptr;
   const std::byte* trunk = nullptr;
+  const std::byte* const* pages = nullptr;  // [pages of the site] where everything is resident
   int32_t* page_keys = nullptr;   // [pages of the site] index into the step's keys, -1 = not used;
                                   // shared by the works of an adapter's linear
   const int32_t* rows = nullptr;  // [count] rows of the step, ascending
