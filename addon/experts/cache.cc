@@ -19,8 +19,8 @@ constexpr size_t kLine = 64;
 // From here on what rounding to huge pages adds is small.
 constexpr size_t kHugeBlock = size_t{8} << 20;
 
-// Calls of pin() and let_go() after which a page's uses count half: some dozens of steps.
-constexpr uint64_t kHalfLife = 4096;
+// Uses of pages after which those before count half: some dozens of steps of few sequences.
+constexpr uint64_t kHalfLife = 1 << 15;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -151,7 +151,9 @@ bool ExpertCache::admit_trunk(Lock& lock, Entry& wanted) {
       load_trunk(wanted);
       return true;
     }
+    waiting_ += 1;
     changed_.wait(lock);  // for pages that are loading or in use by a step
+    waiting_ -= 1;
   }
   return true;
 }
@@ -289,7 +291,7 @@ ExpertCache::Entry& ExpertCache::acquired_entry(int adapter) {
 
 bool ExpertCache::hold(std::span<const int> adapters, std::span<Resident> residents) {
   const std::lock_guard lock(mutex_);
-  bool whole = true;
+  bool whole = waiting_ == 0;
   for (size_t i = 0; i < adapters.size(); ++i) {
     const Entry& held = acquired_entry(adapters[i]);
     residents[i] = {held.source.get(), held.trunk.get(), held.blocks.data()};
@@ -302,7 +304,6 @@ bool ExpertCache::hold(std::span<const int> adapters, std::span<Resident> reside
 
 void ExpertCache::let_go(std::span<const int> adapters, std::span<const PageKey> used) {
   const std::lock_guard lock(mutex_);
-  count_call();
   Entry* owner = nullptr;
   for (const PageKey& key : used) {
     if (owner == nullptr || owner->adapter != key.adapter) owner = &entry(key.adapter);
@@ -314,7 +315,6 @@ void ExpertCache::let_go(std::span<const int> adapters, std::span<const PageKey>
 
 size_t ExpertCache::pin(std::span<const PageKey> keys, std::span<const std::byte*> blocks) {
   Lock lock(mutex_);
-  count_call();
   size_t count = 0;
   bool waits = false;
   Entry* owner = nullptr;
@@ -369,10 +369,10 @@ void ExpertCache::use(Entry& owner, int page, bool resident) {
   (resident ? owner.hits : owner.misses) += 1;
   owner.pages[page].uses += 1;
   owner.pages[page].heat += 1;
+  if (++uses_ % kHalfLife == 0) cool();
 }
 
-void ExpertCache::count_call() {
-  if (++calls_ % kHalfLife != 0) return;
+void ExpertCache::cool() {
   for (Entry* holder : holders_) {
     for (Page& page : holder->pages) page.heat *= 0.5f;
   }

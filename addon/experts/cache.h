@@ -59,7 +59,8 @@ class ExpertCache {
   // until let_go(), so that who uses them asks for nothing more. Also of an adapter that was
   // removed but is still pinned.
   bool hold(std::span<const int> adapters, std::span<Resident> residents);
-  // Ends what hold() granted for the same adapters; `used` tells which of their pages were.
+  // Ends what hold() granted for the same adapters; `used` tells which of their pages were, once
+  // for each call that used them.
   void let_go(std::span<const int> adapters, std::span<const PageKey> used);
 
   // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page,
@@ -139,7 +140,7 @@ class ExpertCache {
   void evict_trunk(Entry& entry);
   Entry* oldest_idle();
   void use(Entry& entry, int page, bool resident);
-  void count_call();
+  void cool();
   void forget_if_unused(Entry& entry);
   void bury_soon();
   void bury();
@@ -150,8 +151,9 @@ class ExpertCache {
   std::unordered_map<int, std::unique_ptr<Entry>> entries_;
   std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
+  int waiting_ = 0;  // threads that wait for room for a trunk
   uint64_t releases_ = 0;
-  uint64_t calls_ = 0;  // of pin() and let_go()
+  uint64_t uses_ = 0;
   Graveyard dead_;
   BlockPool pool_;  // of pages
   Loader loader_;   // last: its thread ends before the rest goes

@@ -16,10 +16,19 @@ class Adapter : public BlockSource {
   Adapter(int handle, AdapterPlan plan)
       : handle_(handle),
         plan_(std::move(plan)),
-        routed_(static_cast<int>(plan_.sites.size()), level_widths(plan_)) {}
+        routed_(static_cast<int>(plan_.sites.size()), level_widths(plan_)) {
+    for (const SitePlan& site : plan_.sites) {
+      for (const Level& level : site.mixture.levels) {
+        most_pairs_ = std::max(most_pairs_, level.pairs);
+      }
+    }
+  }
 
   int handle() const { return handle_; }
   const AdapterPlan& plan() const { return plan_; }
+
+  // Chosen (node, child) pairs of a token, most over levels and linears.
+  int64_t most_pairs() const { return most_pairs_; }
 
   // `site`: of plan(). From the engine's thread.
   void count(const SitePlan& site, int level, int expert, int tokens) {
@@ -50,6 +59,7 @@ class Adapter : public BlockSource {
 
   int handle_;
   AdapterPlan plan_;
+  int64_t most_pairs_ = 1;
   RoutingCounts routed_;
 };
 

@@ -18,8 +18,12 @@ class AdapterStep {
  public:
   virtual ~AdapterStep() = default;
 
-  // Adapters::apply() for groups that are not empty. On the engine's thread; the adapters are
-  // acquired.
+  // A step begins and ends: between the two come the calls of run(), for these groups or some of
+  // their rows. All on the engine's thread; the adapters are acquired, the groups not empty.
+  virtual void begin(const AdapterRows& /*rows*/) {}
+  virtual void end() {}
+
+  // Adapters::apply().
   virtual std::vector<int> run(int layer, std::span<const SiteOutput> outputs,
                                const AdapterRows& rows, const float* x, int x_width) = 0;
 

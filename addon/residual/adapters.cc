@@ -129,6 +129,19 @@ int64_t Adapters::routes(int handle, const uint32_t* layers) const {
   return count;
 }
 
+void Adapters::begin(const AdapterRows& rows) {
+  if (!rows.groups.empty()) impl_->step->begin(rows);
+}
+
+void Adapters::end() { impl_->step->end(); }
+
+std::vector<int> Adapters::apply(int layer, Site site, const AdapterRows& rows, const float* x,
+                                 int x_width, float* y, int64_t y_stride) {
+  const SiteOutput output{site, y, y_stride};
+  const AdapterUse use(*this, rows);
+  return apply(layer, {&output, 1}, rows, x, x_width);
+}
+
 std::vector<int> Adapters::apply(int layer, std::span<const SiteOutput> outputs,
                                  const AdapterRows& rows, const float* x, int x_width) {
   if (rows.groups.empty()) return {};

@@ -130,17 +130,21 @@ class Adapters {
   // Pairs that a probe of these layers is given.
   int64_t routes(int handle, const uint32_t* layers) const;
 
+  // A step begins and ends (AdapterUse). In between, what is resident of its adapters stays where
+  // it is.
+  void begin(const AdapterRows& rows);
+  void end();
+
+  // Within a step, for its groups or some of their rows:
   // y[row, :] += scale * delta of each of the row's adapters, in their turns, at each of these
   // linears of a layer, which all read the same x (q, k and v; gate and up), for every row of every
   // group that adapts it. Fills the probes of this layer. Loads missing pages. x: [T, x_width].
   // Returns handles whose pages could not be read; their rows of y are unspecified.
   std::vector<int> apply(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                          const float* x, int x_width);
+  // As a step of its own.
   std::vector<int> apply(int layer, Site site, const AdapterRows& rows, const float* x, int x_width,
-                         float* y, int64_t y_stride) {
-    const SiteOutput output{site, y, y_stride};
-    return apply(layer, {&output, 1}, rows, x, x_width);
-  }
+                         float* y, int64_t y_stride);
 
   // Where the adapter is and how its pages were used.
   CachePlace place(int handle) const;
@@ -158,6 +162,20 @@ class Adapters {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+};
+
+// The adapters of a step in use, from before its first apply() to after its last.
+class AdapterUse {
+ public:
+  AdapterUse(Adapters& adapters, const AdapterRows& rows) : adapters_(adapters) {
+    adapters_.begin(rows);
+  }
+  ~AdapterUse() { adapters_.end(); }
+  AdapterUse(const AdapterUse&) = delete;
+  AdapterUse& operator=(const AdapterUse&) = delete;
+
+ private:
+  Adapters& adapters_;
 };
 
 }  // namespace smore

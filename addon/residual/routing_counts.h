@@ -31,8 +31,9 @@ class RoutingCounts {
       owned_ = std::make_unique<std::atomic<uint64_t>[]>(linears_ * stride_);
       counts_.store(owned_.get(), std::memory_order_release);
     }
-    owned_[linear * stride_ + offsets_[level] + expert].fetch_add(tokens,
-                                                                  std::memory_order_relaxed);
+    // Nobody else writes: no exchange, which would wait for memory that is far away.
+    std::atomic<uint64_t>& count = owned_[linear * stride_ + offsets_[level] + expert];
+    count.store(count.load(std::memory_order_relaxed) + tokens, std::memory_order_relaxed);
   }
 
   // Any thread.

@@ -19,36 +19,105 @@ constexpr int kMostRows = 32;
 constexpr int64_t kMostPairs = 4096;
 constexpr int kFinalOutputs = 96;  // whole panels
 
+WorkLevel begin_level(const Level& level, int count, Arena& memory) {
+  const int64_t most_pairs = count * std::min<int64_t>(level.pairs, level.experts);
+  WorkLevel result;
+  result.ids = memory.take<int32_t>(count * level.pairs);
+  result.scores = memory.take<float>(count * level.pairs);
+  result.pair_of = memory.take<int32_t>(int64_t{count} * level.experts);
+  result.expert_start = memory.take<int32_t>(level.experts + 1);
+  result.pair_row = memory.take<int32_t>(most_pairs);
+  result.own = memory.take<float>(most_pairs * level.width);
+  return result;
+}
+
+// A sum has no router: every row has every expert.
+WorkLevel all_pairs(int experts, int count, Arena& memory) {
+  WorkLevel result;
+  result.expert_start = memory.take<int32_t>(experts + 1);
+  result.pair_row = memory.take<int32_t>(int64_t{experts} * count);
+  for (int e = 0; e <= experts; ++e) result.expert_start[e] = e * count;
+  for (int pair = 0; pair < experts * count; ++pair) result.pair_row[pair] = pair % count;
+  return result;
+}
+
+// Where a work keeps what it computes until the end of the call.
+void take_room(Work& work, Arena& memory) {
+  const Mixture& mixture = work.mixture();
+  SMORE_CHECK(mixture.inputs == work.x_stride, "x is as wide as the adapted linear's input");
+  work.levels = memory.take<WorkLevel>(static_cast<int64_t>(mixture.levels.size()));
+  for (size_t l = 0; l < mixture.levels.size(); ++l) {
+    work.levels[l] = work.is_tree() ? begin_level(mixture.levels[l], work.count, memory)
+                                    : all_pairs(mixture.levels[l].experts, work.count, memory);
+  }
+  if (work.is_tree()) {
+    work.top = memory.take<float>(int64_t{work.count} * mixture.root().width);
+  } else if (work.turn > 0) {
+    work.sum = memory.take<float>(int64_t{work.count} * mixture.outputs);
+    std::fill_n(work.sum, int64_t{work.count} * mixture.outputs, 0.0f);
+  }
+}
+
+// Calls fn(level, expert, page of the linear, tokens) for what the rows of a work chose.
+template <class Fn>
+void for_each_chosen(const Work& work, Fn&& fn) {
+  const auto& levels = work.mixture().levels;
+  for (int l = 0; l < static_cast<int>(levels.size()); ++l) {
+    const int32_t* start = work.levels[l].expert_start;
+    const int first = work.slots().levels[l].first_page - work.site->first_page;
+    for (int e = 0; e < levels[l].experts; ++e) {
+      if (start[e] < start[e + 1]) fn(l, e, first + e, start[e + 1] - start[e]);
+    }
+  }
+}
+
 }  // namespace
 
 ResidualStep::ResidualStep(Backend& backend, ExpertCache& cache)
     : threads_(backend.threads()),
       kernels_(dense_kernels(backend)),
       cache_(cache),
-      scratch_(backend.threads().size()) {}
+      memory_(backend.threads().size()) {}
 
 template <class Fn>
 void ResidualStep::for_each(int64_t count, Fn&& fn) {
   std::atomic<int64_t> next{0};
   threads_.for_each(std::min<int64_t>(count, threads_.size()), [&](int64_t worker) {
     for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
-      scratch_[worker].reset();
-      fn(i, scratch_[worker]);
+      memory_[worker].work.reset();
+      fn(i, memory_[worker]);
     }
   });
 }
 
+void ResidualStep::begin(const AdapterRows& rows) {
+  handles_.clear();
+  for (const AdapterRows::Group& group : rows.groups) {
+    if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
+  }
+  residents_.resize(handles_.size());
+  resident_ = cache_.hold(handles_, residents_);
+}
+
+void ResidualStep::end() {
+  if (resident_) cache_.let_go(handles_, used_);
+  resident_ = false;
+  handles_.clear();
+  used_.clear();
+}
+
 std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> outputs,
                                    const AdapterRows& rows, const float* x, int x_width) {
-  const bool resident = begin(layer, outputs, rows, x, x_width);
+  list_works(layer, outputs, rows, x, x_width);
   std::vector<int> failed;
-  if (resident) {
+  if (works_.empty()) return failed;
+  if (resident_) {
     compute_resident();
-    list_experts();
-    cache_.let_go(handles_, keys_);
+    count_uses();
   } else {
     route_all();
-    list_experts();
+    count_uses();
+    list_pages();
     compute_in_waves();
   }
   for (const RouteProbe& probe : rows.probes) {
@@ -63,136 +132,105 @@ std::vector<int> ResidualStep::run(int layer, std::span<const SiteOutput> output
   return failed;
 }
 
-// Returns whether everything is resident, and held.
-bool ResidualStep::begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
-                         const float* x, int x_width) {
-  memory_.reset();
+// Looks at nothing of an adapter but which linears it has: the rest comes from memory, for which
+// the threads wait side by side.
+void ResidualStep::list_works(int layer, std::span<const SiteOutput> outputs,
+                              const AdapterRows& rows, const float* x, int x_width) {
+  for (Memory& memory : memory_) memory.call.reset();
   works_.clear();
-  handles_.clear();
   turns_ = 1;
   int64_t total = 0;
   for (const AdapterRows::Group& group : rows.groups) {
     total += static_cast<int64_t>(group.rows.size() * outputs.size());
     turns_ = std::max(turns_, group.turn + 1);
-    if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
   }
-  residents_.resize(handles_.size());
-  const bool resident = cache_.hold(handles_, residents_);
-  auto group = rows.groups.begin();
-  for (const ExpertCache::Resident& place : residents_) {
-    Work work;
+  Work work;
+  work.x = x;
+  work.x_stride = x_width;
+  const auto end = rows.groups.end();
+  for (auto first = rows.groups.begin(), last = first; first != end; first = last) {
+    last =
+        std::find_if(first, end, [&](const auto& group) { return group.handle != first->handle; });
+    while (work.member < handles_.size() && handles_[work.member] != first->handle) {
+      work.member += 1;
+    }
+    SMORE_CHECK(work.member < handles_.size(), "a call's adapters are those of its step");
+    const ExpertCache::Resident& place = residents_[work.member];
     work.adapter = static_cast<Adapter*>(place.source);
     work.trunk = place.trunk;
-    work.x = x;
-    work.x_stride = x_width;
-    const int handle = group->handle;
-    const auto end = std::find_if(group, rows.groups.end(),
-                                  [&](const auto& other) { return other.handle != handle; });
+    work.pages = resident_ ? place.pages : nullptr;
     for (const SiteOutput& output : outputs) {
       work.site = work.adapter->plan().find(layer, output.site);
       if (work.site == nullptr) continue;
-      SMORE_CHECK(work.mixture().inputs == x_width, "x is as wide as the adapted linear's input");
       work.output = output;
-      if (resident) work.pages = place.pages + work.site->first_page;
-      work.page_keys = memory_.take<int32_t>(work.site->pages);
-      std::fill_n(work.page_keys, work.site->pages, -1);
-      for (auto own = group; own != end; ++own) add_group(work, *own, total);
+      for (auto group = first; group != last; ++group) add_group(work, *group, total);
     }
-    group = end;
   }
-  return resident;
 }
 
 void ResidualStep::add_group(const Work& shared, const AdapterRows::Group& group,
                              int64_t rows_of_call) {
-  Work work = shared;
-  work.scale = group.scale;
-  work.turn = group.turn;
-  work.control = group.control;
   const int count = static_cast<int>(group.rows.size());
-  const int most = rows_per_work(work.mixture(), rows_of_call);
+  const int most = rows_per_work(*shared.adapter, rows_of_call);
   for (int row = 0; row < count; row += most) {
-    add_work(work, group.rows.data() + row, std::min(most, count - row));
+    Work& work = works_.emplace_back(shared);
+    work.scale = group.scale;
+    work.turn = group.turn;
+    work.control = group.control;
+    work.rows = group.rows.data() + row;
+    work.count = std::min(most, count - row);
   }
 }
 
-int ResidualStep::rows_per_work(const Mixture& mixture, int64_t rows) const {
+int ResidualStep::rows_per_work(const Adapter& adapter, int64_t rows) const {
   const int64_t unit = int64_t{threads_.size()} * kRowTile;
   const int64_t share = (rows + unit - 1) / unit * kRowTile;
-  const int64_t fitting = kMostPairs / mixture.levels[0].pairs;
+  const int64_t fitting = kMostPairs / adapter.most_pairs();
   return static_cast<int>(std::clamp<int64_t>(std::min(share, fitting), 1, kMostRows));
 }
 
-void ResidualStep::add_work(const Work& shared, const int32_t* rows, int count) {
-  const Mixture& mixture = shared.mixture();
-  Work work = shared;
-  work.rows = rows;
-  work.count = count;
-  work.levels = memory_.take<WorkLevel>(static_cast<int64_t>(mixture.levels.size()));
-  for (size_t l = 0; l < mixture.levels.size(); ++l) {
-    work.levels[l] = work.is_tree() ? begin_level(mixture.levels[l], count)
-                                    : all_pairs(mixture.levels[l].experts, count);
-  }
-  if (work.is_tree()) {
-    work.top = memory_.take<float>(int64_t{count} * mixture.root().width);
-  } else if (work.turn > 0) {
-    work.sum = memory_.take<float>(int64_t{count} * mixture.outputs);
-    std::fill_n(work.sum, int64_t{count} * mixture.outputs, 0.0f);
-  }
-  works_.push_back(work);
-}
-
-WorkLevel ResidualStep::begin_level(const Level& level, int count) {
-  const int64_t most_pairs = count * std::min<int64_t>(level.pairs, level.experts);
-  WorkLevel result;
-  result.ids = memory_.take<int32_t>(count * level.pairs);
-  result.scores = memory_.take<float>(count * level.pairs);
-  result.pair_of = memory_.take<int32_t>(int64_t{count} * level.experts);
-  result.expert_start = memory_.take<int32_t>(level.experts + 1);
-  result.pair_row = memory_.take<int32_t>(most_pairs);
-  result.own = memory_.take<float>(most_pairs * level.width);
-  return result;
-}
-
-// A sum has no router: every row has every expert.
-WorkLevel ResidualStep::all_pairs(int experts, int count) {
-  WorkLevel result;
-  result.expert_start = memory_.take<int32_t>(experts + 1);
-  result.pair_row = memory_.take<int32_t>(int64_t{experts} * count);
-  for (int e = 0; e <= experts; ++e) result.expert_start[e] = e * count;
-  for (int pair = 0; pair < experts * count; ++pair) result.pair_row[pair] = pair % count;
-  return result;
-}
-
 void ResidualStep::route_all() {
-  const bool routed =
-      std::any_of(works_.begin(), works_.end(), [](const Work& work) { return work.is_tree(); });
-  if (!routed) return;
-  for_each(static_cast<int64_t>(works_.size()), [this](int64_t w, Arena& scratch) {
-    if (works_[w].is_tree()) route(kernels_, works_[w], scratch);
+  for_each(static_cast<int64_t>(works_.size()), [this](int64_t w, Memory& memory) {
+    take_room(works_[w], memory.call);
+    if (works_[w].is_tree()) route(kernels_, works_[w], memory.work);
   });
 }
 
-void ResidualStep::list_experts() {
-  keys_.clear();
-  for (Work& work : works_) list_pages(work);
-  blocks_.resize(keys_.size());
+// Counts who was routed where, and the pages of the call. A page of several works counts once.
+void ResidualStep::count_uses() {
+  const SitePlan* site = nullptr;
+  for (const Work& work : works_) {
+    if (work.site != site) {
+      site = work.site;
+      seen_.assign(site->pages, 0);
+    }
+    for_each_chosen(work, [&](int l, int e, int page, int tokens) {
+      work.adapter->count(*site, l, e, tokens);
+      if (!resident_ || seen_[page] != 0) return;
+      seen_[page] = 1;
+      used_.push_back({handles_[work.member], site->first_page + page});
+    });
+  }
 }
 
-void ResidualStep::list_pages(Work& work) {
-  const auto& levels = work.mixture().levels;
-  for (int l = 0; l < static_cast<int>(levels.size()); ++l) {
-    const int32_t* start = work.levels[l].expert_start;
-    const int first_page = work.slots().levels[l].first_page;
-    for (int e = 0; e < levels[l].experts; ++e) {
-      if (start[e] == start[e + 1]) continue;
-      work.adapter->count(*work.site, l, e, start[e + 1] - start[e]);
-      int32_t& key = work.page_keys[first_page + e - work.site->first_page];
-      if (key >= 0) continue;
-      key = static_cast<int32_t>(keys_.size());
-      keys_.push_back({work.adapter->handle(), first_page + e});
+void ResidualStep::list_pages() {
+  keys_.clear();
+  const SitePlan* site = nullptr;
+  int32_t* page_keys = nullptr;
+  for (Work& work : works_) {
+    if (work.site != site) {
+      site = work.site;
+      page_keys = memory_[0].call.take<int32_t>(site->pages);
+      std::fill_n(page_keys, site->pages, -1);
     }
+    work.page_keys = page_keys;
+    for_each_chosen(work, [&](int, int, int page, int) {
+      if (page_keys[page] >= 0) return;
+      page_keys[page] = static_cast<int32_t>(keys_.size());
+      keys_.push_back({work.adapter->handle(), site->first_page + page});
+    });
   }
+  blocks_.resize(keys_.size());
 }
 
 // With fewer works than threads the last product, the largest, is cut by outputs instead.
@@ -201,12 +239,14 @@ bool ResidualStep::splits_outputs() const {
 }
 
 void ResidualStep::compute_resident() {
-  for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+  for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Memory& memory) {
     Work& work = works_[w];
-    if (work.is_tree()) route(kernels_, work, scratch);
+    take_room(work, memory.call);
+    if (work.is_tree()) route(kernels_, work, memory.work);
+    const std::byte* const* pages = work.pages + work.site->first_page;
     compute(
-        work, [&](int page) { return std::optional(work.pages[page]); }, scratch);
-    finish(work, scratch);
+        work, [&](int page) { return std::optional(pages[page]); }, memory.work);
+    finish(work, memory.work);
   });
   for (int turn = splits_outputs() ? 0 : 1; turn < turns_; ++turn) add_finals(turn);
 }
@@ -217,15 +257,15 @@ void ResidualStep::compute_in_waves() {
     const std::span<const PageKey> wanted = std::span(keys_).subspan(wave.first);
     const size_t count = cache_.pin(wanted, std::span(blocks_).subspan(wave.first));
     wave.end = wave.first + count;
-    for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+    for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Memory& memory) {
       Work& work = works_[w];
       const auto find_page = [&](int page) -> std::optional<const std::byte*> {
         const auto key = static_cast<size_t>(work.page_keys[page]);
         if (key < wave.first || key >= wave.end) return std::nullopt;
         return blocks_[key];
       };
-      compute(work, find_page, scratch);
-      if (wave.end == keys_.size() && !work.failed) finish(work, scratch);
+      compute(work, find_page, memory.work);
+      if (wave.end == keys_.size() && !work.failed) finish(work, memory.work);
     });
     cache_.unpin(wanted.first(count));
   }
@@ -237,26 +277,18 @@ void ResidualStep::compute_in_waves() {
 template <class FindPage>
 void ResidualStep::compute(Work& work, const FindPage& find_page, Arena& scratch) {
   if (work.failed) return;
-  const auto& levels = work.mixture().levels;
   const ExpertInput input = expert_input(kernels_, work, scratch);
-  for (int l = 0; l < static_cast<int>(levels.size()); ++l) {
-    const int32_t* start = work.levels[l].expert_start;
-    const int first = work.slots().levels[l].first_page - work.site->first_page;
-    for (int e = 0; e < levels[l].experts; ++e) {
-      if (start[e] == start[e + 1]) continue;
-      const std::optional<const std::byte*> page = find_page(first + e);
-      if (!page) continue;
-      if (*page == nullptr) {
-        work.failed = true;
-        return;
-      }
-      if (work.is_tree()) {
-        compute_own(kernels_, work, input, l, e, *page, scratch);
-      } else {
-        add_expert(kernels_, work, input, e, *page, scratch);
-      }
+  for_each_chosen(work, [&](int l, int e, int page, int) {
+    const std::optional<const std::byte*> found = find_page(page);
+    if (!found || work.failed) return;
+    if (*found == nullptr) {
+      work.failed = true;
+    } else if (work.is_tree()) {
+      compute_own(kernels_, work, input, l, e, *found, scratch);
+    } else {
+      add_expert(kernels_, work, input, e, *found, scratch);
     }
-  }
+  });
 }
 
 // What is left once all experts are computed, as far as it waits for no other work.
@@ -271,18 +303,18 @@ void ResidualStep::finish(Work& work, Arena& scratch) {
 // the step.
 void ResidualStep::add_finals(int turn) {
   if (!splits_outputs()) {
-    for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Arena& scratch) {
+    for_each(static_cast<int64_t>(works_.size()), [&](int64_t w, Memory& memory) {
       if (works_[w].turn != turn || works_[w].failed) return;
-      add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, scratch);
+      add_final(kernels_, works_[w], 0, works_[w].mixture().outputs, memory.work);
     });
     return;
   }
   for (const Work& work : works_) {
     if (work.turn != turn || work.failed) continue;
     const int outputs = work.mixture().outputs;
-    for_each((outputs + kFinalOutputs - 1) / kFinalOutputs, [&](int64_t i, Arena& scratch) {
+    for_each((outputs + kFinalOutputs - 1) / kFinalOutputs, [&](int64_t i, Memory& memory) {
       const int first = static_cast<int>(i) * kFinalOutputs;
-      add_final(kernels_, work, first, std::min(kFinalOutputs, outputs - first), scratch);
+      add_final(kernels_, work, first, std::min(kFinalOutputs, outputs - first), memory.work);
     });
   }
 }

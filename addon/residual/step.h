@@ -15,15 +15,17 @@
 
 namespace smore {
 
-// The CPU's way of Adapters::apply(). Rows of one adapter and linear make a work;
-// large ones are cut, so that every thread has some. Where all experts are in memory, one thread
-// takes a work from its routing to its outputs: one fork-join for everything. Else all works are
-// routed first, and computed once the experts that any of them chose have come: at least two. Owns
-// the scratch memory; used by the engine's thread alone.
+// The CPU's way of Adapters::apply(). Rows of one adapter and linear make a work; large ones are
+// cut, so that every thread has some. Where all experts of the step's adapters are in memory, one
+// thread takes a work from its routing to its outputs: one fork-join for everything. Else all works
+// are routed first, and computed once the experts that any of them chose have come: at least two.
+// Owns the scratch memory; used by the engine's thread alone.
 class ResidualStep final : public AdapterStep {
  public:
   ResidualStep(Backend& backend, ExpertCache& cache);
 
+  void begin(const AdapterRows& rows) override;
+  void end() override;
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                        const float* x, int x_width) override;
   LinearRouting routing_by_linear(const Adapter& adapter) const override {
@@ -36,17 +38,19 @@ class ResidualStep final : public AdapterStep {
     size_t first;
     size_t end;
   };
+  // Of one thread.
+  struct Memory {
+    Arena call;
+    Arena work;
+  };
 
-  bool begin(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
-             const float* x, int x_width);
+  void list_works(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
+                  const float* x, int x_width);
   void add_group(const Work& shared, const AdapterRows::Group& group, int64_t rows_of_call);
-  int rows_per_work(const Mixture& mixture, int64_t rows) const;
-  void add_work(const Work& shared, const int32_t* rows, int count);
-  WorkLevel begin_level(const Level& level, int count);
-  WorkLevel all_pairs(int experts, int count);
+  int rows_per_work(const Adapter& adapter, int64_t rows) const;
   void route_all();
-  void list_experts();
-  void list_pages(Work& work);
+  void count_uses();
+  void list_pages();
   void compute_resident();
   void compute_in_waves();
   template <class FindPage>
@@ -62,12 +66,18 @@ class ResidualStep final : public AdapterStep {
   ThreadPool& threads_;
   const DenseKernels& kernels_;
   ExpertCache& cache_;
-  Arena memory_;                // of the call
-  std::vector<Arena> scratch_;  // per thread, of a work
-  std::vector<int> handles_;    // of the call, each once
+
+  // Of the step.
+  std::vector<int> handles_;  // each once, as the groups come
   std::vector<ExpertCache::Resident> residents_;
+  bool resident_ = false;      // all of them as a whole, and held
+  std::vector<PageKey> used_;  // while held
+
+  // Of the call.
+  std::vector<Memory> memory_;
   std::vector<Work> works_;
-  int turns_ = 1;  // of the call: most adapters of one row
+  int turns_ = 1;              // most adapters of one row
+  std::vector<int32_t> seen_;  // [pages of a linear]
   std::vector<PageKey> keys_;
   std::vector<const std::byte*> blocks_;
 };

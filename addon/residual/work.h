@@ -68,11 +68,12 @@ struct WorkLevel {
 // the routing to the output.
 struct Work {
   Adapter* adapter = nullptr;
+  size_t member = 0;  // which of the step's adapters that is
   const SitePlan* site = nullptr;
   const std::byte* trunk = nullptr;
-  const std::byte* const* pages = nullptr;  // [pages of the site] where everything is resident
-  int32_t* page_keys = nullptr;   // [pages of the site] index into the step's keys, -1 = not used;
-                                  // shared by the works of an adapter's linear
+  const std::byte* const* pages = nullptr;  // [pages of the adapter] where everything is resident
+  int32_t* page_keys = nullptr;   // [pages of the site] where not: index into the call's keys, -1 =
+                                  // not used; shared by the works of an adapter's linear
   const int32_t* rows = nullptr;  // [count] rows of the step, ascending
   int count = 0;
   float scale = 1;                         // of the delta

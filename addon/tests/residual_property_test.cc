@@ -274,7 +274,10 @@ TEST_CASE("linears that share an input give the same bits in one call as in one 
   std::vector<float> together(3 * 2 * kOutputs, 0.0f);
   const SiteOutput outputs[] = {{Site::kGate, together.data(), 2 * kOutputs},
                                 {Site::kUp, together.data() + kOutputs, 2 * kOutputs}};
-  CHECK(adapters.apply(0, outputs, rows, x.data(), kInputs).empty());
+  {
+    const AdapterUse use(adapters, rows);
+    CHECK(adapters.apply(0, outputs, rows, x.data(), kInputs).empty());
+  }
   std::vector<float> alone(3 * 2 * kOutputs, 0.0f);
   CHECK(adapters.apply(0, Site::kUp, rows, x.data(), kInputs, alone.data() + kOutputs, 2 * kOutputs)
             .empty());
