@@ -165,7 +165,10 @@ void panel_tile(const DenseTile& t, int vec, int row) {
     for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
   }
   add_columns<stored, vecs, rows>(t, vec, x, acc);
-  for (int v = 0; v < vecs; ++v) store_sums<rows>(t, (vec + v) * Simd::N, row, acc[v]);
+  float* y[rows];
+  for (int r = 0; r < rows; ++r) y[r] = output_row(t, row + r);
+#pragma GCC unroll 8
+  for (int v = 0; v < vecs; ++v) store_sums<rows>(t, (vec + v) * Simd::N, y, acc[v]);
 }
 
 template <Stored stored>

@@ -19,22 +19,36 @@ inline float* output_row(const DenseTile& t, int i) {
 // Rows of codes outside panels: padded, so that no kernel reads past the last.
 constexpr int64_t code_row_bytes(int columns) { return (int64_t{columns} + 31) / 32 * 32; }
 
-// y (+)= scale * (scales * sums + bias) for the lanes of outputs [out, out + N), of rows [row, row
-// + rows).
-template <int rows>
-[[gnu::always_inline]] inline void store_sums(const DenseTile& t, int out, int row, const F* sums) {
+// y (+)= scale * (scales * sums + bias) for the lanes of outputs [out, out + N), of which `outs`
+// exist, of `rows` rows, whose y are given.
+template <int rows, bool accumulate>
+[[gnu::always_inline]] inline void store_lanes(const DenseTile& t, int out, int outs,
+                                               float* const* y, const F* sums) {
   const F scale = Simd::set(t.scale);
-  const int outs = t.out - out;
   const F bias = t.bias ? load_outputs(t.bias + out, outs) : Simd::zero();
-  const F factors = t.scales ? load_outputs(t.scales + out, outs) : Simd::zero();
+  const F factors = t.scales ? load_outputs(t.scales + out, outs) : Simd::set(1.0f);
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
-    float* y = output_row(t, row + r) + out;
-    const F sum = Simd::add(t.scales ? Simd::mul(sums[r], factors) : sums[r], bias);
-    store_outputs(
-        y, t.accumulate ? Simd::fma(scale, sum, load_outputs(y, outs)) : Simd::mul(scale, sum),
-        outs);
+    float* to = y[r] + out;
+    const F sum = Simd::add(Simd::mul(sums[r], factors), bias);
+    if constexpr (accumulate) {
+      store_outputs(to, Simd::fma(scale, sum, load_outputs(to, outs)), outs);
+    } else {
+      store_outputs(to, Simd::mul(scale, sum), outs);
+    }
   }
+}
+
+template <int rows>
+[[gnu::always_inline]] inline void store_sums(const DenseTile& t, int out, float* const* y,
+                                              const F* sums) {
+  const int outs = t.out - out;
+  if (outs >= Simd::N) {
+    if (t.accumulate) return store_lanes<rows, true>(t, out, Simd::N, y, sums);
+    return store_lanes<rows, false>(t, out, Simd::N, y, sums);
+  }
+  if (t.accumulate) return store_lanes<rows, true>(t, out, outs, y, sums);
+  store_lanes<rows, false>(t, out, outs, y, sums);
 }
 
 // The same for outputs [out, out + outs) of one row.

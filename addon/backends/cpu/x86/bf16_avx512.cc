@@ -183,7 +183,11 @@ void panels_tile(const DenseTile& t, int panel, int row) {
   const uint8_t* w = static_cast<const uint8_t*>(t.w) + panel * panel_bytes;
   const uint8_t* ahead = w + panels * panel_bytes;
   const uint16_t* x[rows];
-  for (int r = 0; r < rows; ++r) x[r] = rounded_row(t, row + r);
+  float* y[rows];
+  for (int r = 0; r < rows; ++r) {
+    x[r] = rounded_row(t, row + r);
+    y[r] = output_row(t, row + r);
+  }
   F acc[panels][rows];
 #pragma GCC unroll 8
   for (int v = 0; v < panels; ++v) {
@@ -207,7 +211,7 @@ void panels_tile(const DenseTile& t, int panel, int row) {
     }
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < panels; ++v) store_sums<rows>(t, (panel + v) * kPanel, row, acc[v]);
+  for (int v = 0; v < panels; ++v) store_sums<rows>(t, (panel + v) * kPanel, y, acc[v]);
 }
 
 // All rows while the panels are near.
