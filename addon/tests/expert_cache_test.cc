@@ -189,6 +189,29 @@ TEST_CASE("adapters that are resident as a whole are held together, and nothing 
   for (int adapter : {1, 2, 3}) cache.release(adapter);
 }
 
+TEST_CASE("who waits for memory gets it from steps that hold their adapters one after the other") {
+  ExpertCache cache({140, 0});
+  add(cache, 1);
+  REQUIRE(cache.acquire(1));
+  const std::vector<int> stepping = {1};
+  std::vector<ExpertCache::Resident> residents(1);
+  REQUIRE(cache.hold(stepping, residents));
+  add(cache, 2, 20, 1);
+  std::atomic<bool> acquired{false};
+  std::thread other([&] {
+    CHECK(cache.acquire(2));
+    acquired = true;
+  });
+  while (!acquired) {
+    cache.let_go(stepping, {});
+    while (!cache.hold(stepping, residents) && !acquired) std::this_thread::yield();
+  }
+  other.join();
+  CHECK(cache.stats().evictions >= 2);
+  cache.release(1);
+  cache.release(2);
+}
+
 TEST_CASE("of the pages of running adapters the least used goes first") {
   ExpertCache cache({130, 0});
   const auto source = add(cache, 1);
@@ -355,7 +378,16 @@ TEST_CASE("steps go on while other threads acquire and release more adapters tha
       }
     });
   }
-  for (int i = 0; i < 300; ++i) use(cache, 8, {i % 4, (i + 1) % 4, 3});
+  const std::vector<int> stepping = {8};
+  std::vector<ExpertCache::Resident> residents(1);
+  for (int i = 0; i < 300; ++i) {
+    use(cache, 8, {i % 4, (i + 1) % 4, 3});
+    if (!cache.hold(stepping, residents)) continue;
+    for (int page = 0; page < 4; ++page) {
+      CHECK(static_cast<int>(residents[0].pages[page][9]) == page);
+    }
+    cache.let_go(stepping, std::vector<PageKey>{{8, i % 4}});
+  }
   stop = true;
   for (std::thread& thread : threads) thread.join();
   cache.release(8);

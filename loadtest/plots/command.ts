@@ -38,6 +38,11 @@ load-streams.svg and load-adapters.svg, with the figures in load.json.
 
 ${optionHelp(OPTIONS)}`;
 
+/** An argument as others would give it: paths of this machine are their last part. */
+export function withoutFolders(argument: string): string {
+  return argument.replace(/(^|=)\/(?:[^/]*\/)*([^/]+)\/*$/, "$1$2");
+}
+
 export async function plots(args: readonly string[]): Promise<number> {
   const given = readArguments(OPTIONS, USAGE, args);
   if (given === null) return 0;
@@ -54,7 +59,7 @@ export async function plots(args: readonly string[]): Promise<number> {
   const bench: Bench = { model, threads, rounds, serveArgs, report: console.error };
 
   const facts = circumstances();
-  const command = ["npm run bench:plots --", ...args].join(" ");
+  const command = ["npm run bench:plots --", ...args.map(withoutFolders)].join(" ");
   const caption = `${command} · ${name}, ${kind} · ${facts.cpu} · ${facts.commit}`;
   const yLabel = "tokens per second";
   const common = { yLabel, caption, xScale: "log2" } as const;

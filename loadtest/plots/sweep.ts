@@ -27,6 +27,7 @@ const STREAMS = 16;
 const REQUESTS_PER_STREAM = 2;
 const LEAST_REQUESTS = 8;
 const REQUESTS_OF_A_MIX = 64; // enough to meet rare adapters too
+const FIXED_MIX = 4;
 
 /** One point of a series, and the load that measures it. */
 interface Point {
@@ -59,7 +60,11 @@ export async function sweepStreams(bench: Bench, adapters: readonly Adapter[]): 
   return seriesOf(await serving(bench, held, (baseUrl) => measure(bench, baseUrl, points)));
 }
 
-/** Tokens per second of 16 streams against the number of adapters that a server has registered. */
+/**
+ * Tokens per second of 16 streams against the number of adapters that a server has registered. A
+ * Zipf(1) mix has the more adapters in a batch the more there are; a mix of a fixed number of them,
+ * far apart, tells what registering alone costs.
+ */
 export async function sweepAdapters(bench: Bench, adapters: readonly Adapter[]): Promise<Series[]> {
   const measured: (readonly [Point, number])[] = [];
   for (const count of ADAPTER_COUNTS) {
@@ -70,10 +75,16 @@ export async function sweepAdapters(bench: Bench, adapters: readonly Adapter[]):
       loraModules: held.map(({ name }) => name),
       loraAssignment: "zipf" as const,
     };
-    const points = [
+    const few = {
+      ...load,
+      loraModules: zipf.loraModules.filter((_, i) => i % (count / FIXED_MIX) === 0),
+      loraAssignment: "round-robin" as const,
+    };
+    const points: Point[] = [
       { series: "base, beside them", x: count, load },
       { series: "Zipf(1) mix of them", x: count, load: zipf },
     ];
+    if (count >= FIXED_MIX) points.push({ series: `${FIXED_MIX} of them`, x: count, load: few });
     measured.push(...(await serving(bench, held, (baseUrl) => measure(bench, baseUrl, points))));
   }
   return seriesOf(measured);
