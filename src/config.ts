@@ -3,6 +3,7 @@ import {
   budget,
   choice,
   decimal,
+  derivedBudget,
   integer,
   label,
   list,
@@ -52,6 +53,7 @@ export const ENGINE_OPTIONS = {
   }),
   kvMemory: budget("10%", "memory for keys and values"),
   adapterMemory: budget("10%", "memory for adapters"),
+  gpuAdapterMemory: derivedBudget("as --adapter-memory", "memory of a GPU for adapters"),
   maxLoadedAdapters: integer({
     initial: 16,
     min: 1,

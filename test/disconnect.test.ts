@@ -25,6 +25,7 @@ async function serveTiny(context: TestContext) {
       maxBatchTokens: 64,
       kvMemory: 16 * MIB,
       adapterMemory: 16 * MIB,
+      gpuAdapterMemory: 16 * MIB,
       maxLoadedAdapters: 1,
       activations: "fp32",
       adapterDtype: "stored",

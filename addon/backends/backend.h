@@ -10,12 +10,14 @@
 #include <string_view>
 
 #include "core/thread_pool.h"
+#include "experts/tier.h"
 #include "model/config.h"
 #include "model/source.h"
 
 namespace smore {
 
 class AdapterStep;
+struct AdapterOptions;
 class ExpertCache;
 
 // A weight matrix in the layout that its backend's kernels read. Made once at load by pack().
@@ -109,8 +111,12 @@ class Backend {
   virtual std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
                                                  int pages) = 0;
 
+  // The kind of host memory that adapters lie in: where a device copies from it, what it copies
+  // from without help.
+  virtual BlockMaker host_blocks() { return {}; }
   // How adapters are computed here, from what `host` holds.
-  virtual std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host) = 0;
+  virtual std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
+                                                         const AdapterOptions& options) = 0;
 
   // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
   virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale,

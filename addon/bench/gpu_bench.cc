@@ -59,6 +59,7 @@ class Bench {
     config.max_batch_tokens = std::max(prompt(), kStreams);
     config.kv_memory = kv_bytes();
     config.adapter_memory = uint64_t{8} << 30;
+    config.gpu_adapter_memory = config.adapter_memory;
     config.max_loaded_adapters = kAdapters;
     engine_ = Engine::load(config, [](uint64_t done, uint64_t total, const std::string&) {
       if (done == total)

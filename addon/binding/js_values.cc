@@ -112,6 +112,7 @@ EngineConfig to_engine_config(Napi::Object object) {
           .max_batch_tokens = small_number(object, "maxBatchTokens"),
           .kv_memory = whole_number(object, "kvMemory"),
           .adapter_memory = whole_number(object, "adapterMemory"),
+          .gpu_adapter_memory = whole_number(object, "gpuAdapterMemory"),
           .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
           .activations = activation_type(text(object, "activations")),
           .experts = experts_of(text(object, "adapterDtype")),

@@ -37,6 +37,10 @@ Napi::Value list_cpu_paths(const Napi::CallbackInfo& call) {
   return names;
 }
 
+Napi::Value count_cuda_devices(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] { return Napi::Number::New(call.Env(), cuda_devices()); });
+}
+
 Napi::Value load_engine(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
     if (!call[0].IsObject() || !call[1].IsFunction()) {
@@ -57,14 +61,17 @@ std::string text_argument(const Napi::CallbackInfo& call, size_t index, const ch
 
 Napi::Value verify_layer_file(const Napi::CallbackInfo& call) {
   return throwing(call.Env(), [&] {
+    const std::string path = text_argument(call, 1, "verifyLayer: the kernel path");
+    const bool gpu = path.starts_with("cuda:");
     const BackendOptions options{
         .threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
         .activations = activation_type(text_argument(call, 2, "verifyLayer: the activations")),
-        .path = text_argument(call, 1, "verifyLayer: the kernel path")};
+        .path = gpu ? "" : path};
     return promise_of(
         call.Env(),
-        [options, file = text_argument(call, 0, "verifyLayer: the file")] {
-          return verify_layer(file, *make_cpu_backend(options));
+        [options, device = gpu ? path : "cpu",
+         file = text_argument(call, 0, "verifyLayer: the file")] {
+          return verify_layer(file, *make_backend(device, options));
         },
         [](Napi::Env env, const VerifyResult& result) { return to_js(env, result); });
   });
@@ -98,6 +105,7 @@ Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   exports.Set("trimHeap", Napi::Function::New<trim>(env, "trimHeap"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
+  exports.Set("cudaDevices", Napi::Function::New<count_cuda_devices>(env, "cudaDevices"));
   exports.Set("verifyLayer", Napi::Function::New<verify_layer_file>(env, "verifyLayer"));
   exports.Set("measurePeaks", Napi::Function::New<measure_machine>(env, "measurePeaks"));
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));

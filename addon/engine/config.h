@@ -21,6 +21,7 @@ struct EngineConfig {
   int max_batch_tokens = 0;  // rows in a step
   uint64_t kv_memory = 0;
   uint64_t adapter_memory = 0;
+  uint64_t gpu_adapter_memory = 0;  // of a device that has memory of its own
   int max_loaded_adapters = 0;
   ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;

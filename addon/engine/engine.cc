@@ -59,13 +59,12 @@ uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
   return backend.make_kv_cache(model.layers, Llama::attention_shape(model, 0), 1)->page_bytes();
 }
 
-// Adapters are in the host's memory, whatever the device.
 void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes,
                     Backend& backend) {
   const std::optional<uint64_t> on_device = backend.free_memory();
   const uint64_t weights = estimate_weight_bytes(source, config.quantize);
   const uint64_t activations = Activations::bytes(source.config, config.max_batch_tokens);
-  const uint64_t adapters = on_device ? 0 : config.adapter_memory;
+  const uint64_t adapters = on_device ? config.gpu_adapter_memory : config.adapter_memory;
   uint64_t needed = 0;
   for (const uint64_t part : {weights, kv_bytes, adapters, activations}) {
     needed += std::min(part, UINT64_MAX - needed);
@@ -73,8 +72,8 @@ void require_memory(const ModelSource& source, const EngineConfig& config, uint6
   const uint64_t available = on_device.value_or(available_memory());
   if (needed <= available) return;
   const std::string where = on_device ? " of " + std::string(backend.device()) : "";
-  const std::string adapters_part =
-      on_device ? "" : ", adapters " + memory_text(adapters) + " (--adapter-memory)";
+  const std::string adapters_part = ", adapters " + memory_text(adapters) +
+                                    (on_device ? " (--gpu-adapter-memory)" : " (--adapter-memory)");
   throw Error(ErrorCode::kOutOfMemory,
               config.model_path + " does not fit in memory" + where + ": weights " +
                   memory_text(weights) + ", KV pages " + memory_text(kv_bytes) + " (--kv-memory)" +
@@ -109,7 +108,8 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   kv_ = backend_->make_kv_cache(model_.layers, Llama::attention_shape(model_, 0), info_.kv_pages);
   const AdapterOptions adapter_options{.memory_budget = config.adapter_memory,
                                        .max_resident = config.max_loaded_adapters,
-                                       .experts = config.experts};
+                                       .experts = config.experts,
+                                       .device_budget = config.gpu_adapter_memory};
   adapters_ = std::make_unique<Adapters>(model_, adapter_options, *backend_);
   if (config.profile) {
     profile_ = std::make_unique<Profile>();

@@ -54,8 +54,9 @@ std::unique_ptr<KvCache> ProfiledBackend::make_kv_cache(int layers, const Attent
   return inner_.make_kv_cache(layers, shape, pages);
 }
 
-std::unique_ptr<AdapterStep> ProfiledBackend::make_adapter_step(ExpertCache& host) {
-  return inner_.make_adapter_step(host);
+std::unique_ptr<AdapterStep> ProfiledBackend::make_adapter_step(ExpertCache& host,
+                                                                const AdapterOptions& options) {
+  return inner_.make_adapter_step(host, options);
 }
 
 void ProfiledBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,

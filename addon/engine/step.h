@@ -147,6 +147,17 @@ enum StatIndex : int {
   kStatAdapterBudgetBytes,
   kStatWeightBytes,  // packed base weights
   kStatKvBytes,      // KV pool
+  // Of the tier of adapters on a device that has memory of its own, as above; else 0.
+  kStatDeviceHits,  // of an adapter whose pages are all there, each page of a linear that is used
+  kStatDeviceMisses,
+  kStatDeviceLoads,
+  kStatDeviceEvictions,
+  kStatDeviceLoadBytes,
+  kStatDeviceLoadSeconds,
+  kStatDeviceBytes,     // now
+  kStatDevicePages,     // now
+  kStatDeviceAdapters,  // now
+  kStatDeviceBudgetBytes,
   kStatCount,
 };
 

@@ -6,9 +6,8 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <utility>
 #include <vector>
-
-#include "core/huge_pages.h"
 
 namespace smore {
 namespace {
@@ -19,7 +18,7 @@ constexpr size_t kRegion = size_t{2} << 20;
 constexpr size_t kLargest = kRegion / 8;
 
 struct Region {
-  std::shared_ptr<uint8_t> memory;
+  BlockMemory memory;
   std::vector<uint32_t> free;  // indices of blocks, the next one last
   uint32_t blocks;
 };
@@ -31,15 +30,16 @@ struct BlockPool::State {
   std::map<size_t, std::list<Region>> regions;  // by size of block; those with free blocks first
 };
 
-BlockPool::BlockPool() : state_(std::make_shared<State>()) {}
+BlockPool::BlockPool(BlockMaker maker)
+    : maker_(std::move(maker)), state_(std::make_shared<State>()) {}
 
 BlockMemory BlockPool::take(size_t bytes) {
-  if (bytes > kLargest) return allocate_block(bytes);
+  if (bytes > kLargest) return maker_.block(bytes);
   const size_t size = (std::max<size_t>(bytes, 1) + kLine - 1) / kLine * kLine;
   std::unique_lock lock(state_->mutex);
   std::list<Region>& regions = state_->regions[size];
   if (regions.empty() || regions.front().free.empty()) {
-    Region added{huge_bytes(kRegion), {}, static_cast<uint32_t>(kRegion / size)};
+    Region added{maker_.region(kRegion), {}, static_cast<uint32_t>(kRegion / size)};
     added.free.resize(added.blocks);
     std::iota(added.free.rbegin(), added.free.rend(), 0u);
     regions.push_front(std::move(added));
@@ -49,7 +49,7 @@ BlockMemory BlockPool::take(size_t bytes) {
   region->free.pop_back();
   if (region->free.empty()) regions.splice(regions.end(), regions, region);
   lock.unlock();
-  auto* data = reinterpret_cast<std::byte*>(region->memory.get() + index * size);
+  std::byte* data = region->memory.get() + index * size;
   return {data, [state = state_, &regions, region, index](std::byte*) {
             const std::lock_guard guard(state->mutex);
             region->free.push_back(index);

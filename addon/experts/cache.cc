@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include "core/check.h"
 #include "core/error.h"
@@ -29,16 +30,19 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 BlockMemory allocate_block(size_t bytes) {
-  if (bytes >= kHugeBlock) {
-    std::shared_ptr<uint8_t> memory = huge_bytes(bytes);
-    return {memory, reinterpret_cast<std::byte*>(memory.get())};
-  }
+  if (bytes >= kHugeBlock) return allocate_region(bytes);
   auto* memory = ::operator new(std::max(bytes, kLine), std::align_val_t{kLine});
   return {static_cast<std::byte*>(memory),
           [](std::byte* block) { ::operator delete(block, std::align_val_t{kLine}); }};
 }
 
-ExpertCache::ExpertCache(CacheLimits limits) : limits_(limits) {}
+BlockMemory allocate_region(size_t bytes) {
+  std::shared_ptr<uint8_t> memory = huge_bytes(bytes);
+  return {memory, reinterpret_cast<std::byte*>(memory.get())};
+}
+
+ExpertCache::ExpertCache(CacheLimits limits, BlockMaker maker)
+    : limits_(std::move(limits)), maker_(maker), pool_(std::move(maker)) {}
 
 ExpertCache::~ExpertCache() = default;
 
@@ -50,10 +54,9 @@ void ExpertCache::add(int adapter, std::shared_ptr<BlockSource> source, const st
   }
   const uint64_t least = source->trunk_bytes() + added->largest_page;
   if (least > limits_.bytes) {
-    throw Error(ErrorCode::kOutOfMemory,
-                name + ": needs " + memory_text(least) +
-                    " for its routers, W and one expert; the memory for adapters is " +
-                    memory_text(limits_.bytes));
+    throw Error(ErrorCode::kOutOfMemory, name + ": needs " + memory_text(least) +
+                                             " for its routers, W and one expert; " +
+                                             limits_.memory + " is " + memory_text(limits_.bytes));
   }
   added->pages = std::vector<Page>(source->pages());
   added->blocks.resize(source->pages());
@@ -184,7 +187,7 @@ void ExpertCache::load_trunk(Entry& wanted) {
     std::string error;
     try {
       bury();
-      memory = allocate_block(bytes);
+      memory = maker_.block(bytes);
       wanted.source->load_trunk(memory.get());
     } catch (const std::exception& fault) {
       error = fault.what();
@@ -263,6 +266,7 @@ void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, const 
     loaded.state = State::kResident;
     loaded.heat = 1;
     owner.resident_pages += 1;
+    owner.arrivals += 1;
     stats_.loads += 1;
     stats_.load_bytes += bytes;
     stats_.resident_pages += 1;
@@ -294,7 +298,7 @@ bool ExpertCache::hold(std::span<const int> adapters, std::span<Resident> reside
   bool whole = waiting_ == 0;
   for (size_t i = 0; i < adapters.size(); ++i) {
     const Entry& held = acquired_entry(adapters[i]);
-    residents[i] = {held.source.get(), held.trunk.get(), held.blocks.data()};
+    residents[i] = {held.source.get(), held.trunk.get(), held.blocks.data(), held.arrivals};
     whole = whole && held.resident_pages == static_cast<int>(held.pages.size());
   }
   if (!whole) return false;

@@ -21,6 +21,7 @@ namespace smore {
 struct CacheLimits {
   uint64_t bytes = 0;  // trunks and pages together
   int trunks = 0;      // adapters whose trunk may be resident at once; 0 = as many as fit
+  std::string memory = "the memory for adapters";  // what the bytes are, for messages
 };
 
 // Where the bytes of adapters are. An adapter is registered (known), its trunk resident from
@@ -31,7 +32,7 @@ struct CacheLimits {
 // turns.
 class ExpertCache {
  public:
-  explicit ExpertCache(CacheLimits limits);
+  explicit ExpertCache(CacheLimits limits, BlockMaker maker = {});
   ~ExpertCache();
 
   // Throws Error(kOutOfMemory) when the trunk and the largest page alone are over the budget.
@@ -54,6 +55,7 @@ class ExpertCache {
     BlockSource* source;
     const std::byte* trunk;
     const std::byte* const* pages;  // [pages of the adapter], for hold() that returned true
+    uint64_t arrivals;              // of pages so far: while it stays, so do whole adapters' pages
   };
   // Where the trunks are. True when every page of all these adapters is resident: all of them stay
   // until let_go(), so that who uses them asks for nothing more. Also of an adapter that was
@@ -102,8 +104,9 @@ class ExpertCache {
     std::vector<Page> pages;
     std::vector<const std::byte*> blocks;  // of the pages, null = not resident
     int pins = 0;
-    int holds = 0;    // of the step in progress: all pages stay
-    int loading = 0;  // blocks on their way
+    int holds = 0;          // of the step in progress: all pages stay
+    int loading = 0;        // blocks on their way
+    uint64_t arrivals = 0;  // pages that came, over all time
     int resident_pages = 0;
     uint64_t hits = 0;
     uint64_t misses = 0;
@@ -155,8 +158,9 @@ class ExpertCache {
   uint64_t releases_ = 0;
   uint64_t uses_ = 0;
   Graveyard dead_;
-  BlockPool pool_;  // of pages
-  Loader loader_;   // last: its thread ends before the rest goes
+  const BlockMaker maker_;  // of trunks
+  BlockPool pool_;          // of pages
+  Loader loader_;           // last: its thread ends before the rest goes
 };
 
 }  // namespace smore

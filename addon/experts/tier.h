@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 namespace smore {
@@ -23,5 +24,12 @@ class BlockSource {
 // them. Throws std::bad_alloc.
 using BlockMemory = std::shared_ptr<std::byte>;
 BlockMemory allocate_block(size_t bytes);
+BlockMemory allocate_region(size_t bytes);  // in huge pages whatever its size
+
+// Memory of the tier's kind: as the above, of the host's where nothing else is said.
+struct BlockMaker {
+  std::function<BlockMemory(size_t bytes)> block = allocate_block;
+  std::function<BlockMemory(size_t bytes)> region = allocate_region;  // what pages share
+};
 
 }  // namespace smore

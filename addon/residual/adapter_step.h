@@ -13,7 +13,7 @@ namespace smore {
 
 // A backend's way of computing adapters, which Adapters owns. Kernels that read the host's memory
 // compute from the host tier and need no more than run(); a device keeps a tier of its own, and is
-// told what happens to adapters, each time after the host tier was.
+// told what happens to adapters: they are in the host tier for as long as in its own.
 class AdapterStep {
  public:
   virtual ~AdapterStep() = default;

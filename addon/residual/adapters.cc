@@ -17,8 +17,9 @@ struct Adapters::Impl {
   Impl(const ModelConfig& base, const AdapterOptions& options, Backend& backend)
       : base(base),
         options(options),
-        cache({options.memory_budget, options.max_resident}),
-        step(backend.make_adapter_step(cache)) {}
+        cache({.bytes = options.memory_budget, .trunks = options.max_resident},
+              backend.host_blocks()),
+        step(backend.make_adapter_step(cache, options)) {}
 
   std::shared_ptr<Adapter> find(int handle) const {
     const std::lock_guard lock(mutex);
@@ -82,8 +83,8 @@ bool Adapters::acquire(int handle) {
 }
 
 void Adapters::release(int handle) {
-  impl_->cache.release(handle);
   impl_->step->release(handle);
+  impl_->cache.release(handle);
 }
 
 bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); }
@@ -91,8 +92,8 @@ bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); 
 void Adapters::remove(int handle) {
   const std::lock_guard lock(impl_->mutex);
   if (impl_->adapters.erase(handle) == 0) return;
-  impl_->cache.remove(handle);
   impl_->step->remove(handle);
+  impl_->cache.remove(handle);
 }
 
 void Adapters::require_usable(int handle, const RouterControl* control) const {

@@ -95,6 +95,7 @@ struct AdapterOptions {
   uint64_t memory_budget = 0;  // bytes for everything resident: routers, W, W_final, expert pages
   int max_resident = 0;        // adapters whose trunk may be resident at once
   ExpertType experts = ExpertType::kStored;
+  uint64_t device_budget = 0;  // likewise on a device that has memory of its own
 };
 
 // All adapters of a server on the CPU tier: registered (open file, validated), resident (trunk in

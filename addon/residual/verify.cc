@@ -45,12 +45,15 @@ class Runner {
     base.layers = 1;
     base.width = golden_.inputs;
     base.ffn_width = golden_.outputs;
-    adapters_.emplace(base, AdapterOptions{.memory_budget = kMemory, .max_resident = 1}, backend);
+    adapters_.emplace(
+        base, AdapterOptions{.memory_budget = kMemory, .max_resident = 1, .device_budget = kMemory},
+        backend);
     handle_ = adapters_->add(open_adapter_golden(file));
     adapters_->acquire(handle_);
     pairs_ = adapters_->routes(handle_, &kFirstLayer);
     check_pairs(file);
     weight_ = backend.pack({&golden_.weight, 1});
+    bias_ = backend.place(golden_.bias);
     seen_.resize(golden_.tokens);
   }
 
@@ -156,15 +159,17 @@ class Runner {
       groups.probes.push_back(
           {i, handle_, &kFirstLayer, experts.data() + i * pairs_, scores.data() + i * pairs_});
     }
-    std::vector<float> y(int64_t{rows} * golden_.outputs);
-    backend_.matmul(*weight_, x.data(), rows, golden_.bias.empty() ? nullptr : golden_.bias.data(),
-                    y.data());
-    const std::vector<int> failed =
-        adapters_->apply(0, Site::kUp, groups, x.data(), golden_.inputs, y.data(), golden_.outputs);
+    const int64_t values = int64_t{rows} * golden_.outputs;
+    const Buffer placed = backend_.place(x);
+    const Buffer y = backend_.take(values);
+    backend_.matmul(*weight_, placed.get(), rows, bias_.get(), y.get());
+    const std::vector<int> failed = adapters_->apply(0, Site::kUp, groups, placed.get(),
+                                                     golden_.inputs, y.get(), golden_.outputs);
+    const float* computed = backend_.to_host(y.get(), values);
     batches_ += 1;
     if (!failed.empty()) return "a page of the adapter could not be read";
     for (int i = 0; i < rows; ++i) {
-      const float* got = y.data() + int64_t{i} * golden_.outputs;
+      const float* got = computed + int64_t{i} * golden_.outputs;
       if (auto fault = check_row(tokens[i], adapted[i], got)) return fault;
     }
     for (const int32_t row : chosen) {
@@ -217,6 +222,7 @@ class Runner {
   int handle_ = 0;
   int64_t pairs_ = 0;  // chosen experts of a token, over all levels
   std::unique_ptr<Matrix> weight_;
+  Buffer bias_;
   std::vector<std::vector<float>> seen_;  // per token, the first result
   float worst_ = 0;
   int batches_ = 0;

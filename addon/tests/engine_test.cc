@@ -91,7 +91,8 @@ TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lo
   c.kv_memory = uint64_t{1} << 60;
   c.max_model_len = 0;
   check_refused(ErrorCode::kOutOfMemory, "in memory of cuda:0: weights ", [&] { load(c); });
-  check_refused(ErrorCode::kOutOfMemory, "(--kv-memory) and activations ", [&] { load(c); });
+  check_refused(ErrorCode::kOutOfMemory, "(--gpu-adapter-memory) and activations ",
+                [&] { load(c); });
   c = config();
   c.device = "cuda:1";
   check_refused(ErrorCode::kDevice, "the GPUs here are cuda:0 to cuda:0", [&] { load(c); });

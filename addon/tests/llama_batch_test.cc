@@ -159,10 +159,8 @@ TEST_CASE("a row's logits are bit-equal whatever the batch, its neighbours and t
   const std::string fixtures = SMORE_FIXTURES;
   kernel_cases::for_each_backend([&](const std::string& path, ActivationType activations) {
     const BackendOptions options{.threads = 2, .activations = activations, .path = path};
-    const bool adapters = path != kernel_cases::kCuda;
     check_invariance(fixtures + "/tiny-llama-smore/tied", options, Quantize::kNone,
-                     adapters ? std::vector<std::string>{"smore-switch", "smore-noisy", "lora"}
-                              : std::vector<std::string>{});
+                     {"smore-switch", "smore-noisy", "lora"});
     check_invariance(fixtures + "/tiny-llama-smore/untied", options, Quantize::kQ4_0, {});
     check_invariance(fixtures + "/families/gemma2", options, Quantize::kQ8_0, {});
     check_invariance(fixtures + "/families/mistral", options, Quantize::kNone, {});

@@ -71,7 +71,6 @@ void check_model(const ModelCase& c, const std::string& path) {
   LlamaHarness model(folder + "/" + c.model,
                      {.threads = 2, .activations = ActivationType::kFloat32, .path = path}, 64, 16);
   for (const std::string& variant : c.variants) {
-    if (path == kernel_cases::kCuda && variant != "base") continue;
     const int adapter = variant == "base" ? 0 : model.adapter(folder + "/adapters/" + variant);
     for (const char* prompt : {"p0", "p1"}) {
       CAPTURE(c.folder);

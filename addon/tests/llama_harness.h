@@ -38,7 +38,9 @@ class LlamaHarness {
     rotary_ = backend_->make_rotary(config_, config_.max_position);
     kv_ = backend_->make_kv_cache(config_.layers, Llama::attention_shape(config_, 0), kv_pages);
     adapters_ = std::make_unique<Adapters>(
-        config_, AdapterOptions{.memory_budget = 64 << 20, .max_resident = 8}, *backend_);
+        config_,
+        AdapterOptions{.memory_budget = 64 << 20, .max_resident = 8, .device_budget = 64 << 20},
+        *backend_);
     llama_ =
         std::make_unique<Llama>(config_, weights_, *backend_, *kv_, *rotary_, *adapters_, max_rows);
   }

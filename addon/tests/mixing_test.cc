@@ -12,6 +12,7 @@
 #include "engine/step_adapters.h"
 #include "residual/adapters.h"
 #include "residual/reference.h"
+#include "tests/adapter_backends.h"
 #include "tests/engine_harness.h"
 #include "tests/random_adapter.h"
 #include "tests/refusal.h"
@@ -92,7 +93,7 @@ class Scene {
   }
 
   // Computes these rows as one step.
-  Result run(Adapters& adapters, const std::vector<Row>& rows) const {
+  Result run(Backend& backend, Adapters& adapters, const std::vector<Row>& rows) const {
     std::vector<Sequence> sequences;
     std::vector<float> x;
     for (const Row& row : rows) {
@@ -111,8 +112,8 @@ class Scene {
     StepAdapters mixed;
     AdapterRows groups;
     mixed.build(step.input(), step.output(), adapters, 1, groups);
-    std::vector<float> y(rows.size() * kOutputs, 0.0f);
-    CHECK(adapters.apply(0, Site::kUp, groups, x.data(), kInputs, y.data(), kOutputs).empty());
+    const std::vector<float> y =
+        adapter_backends::deltas(backend, adapters, 0, Site::kUp, groups, x, kInputs, kOutputs);
     Result result;
     for (size_t i = 0; i < rows.size(); ++i) {
       const auto part = [&](const auto& all, int from, int to) {
@@ -205,14 +206,13 @@ class Scene {
   reference::Tensor lora_a_, lora_b_;
 };
 
-constexpr AdapterOptions kRoomy{.memory_budget = 1 << 24};
+const AdapterOptions kRoomy = adapter_backends::roomy();
 
 }  // namespace
 
 TEST_CASE("deltas of several adapters add up, each with its scale, on every kernel path") {
-  for (const std::string& path : cpu_paths()) {
-    const auto backend =
-        make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = path});
+  for (const std::string& path : adapter_backends::paths()) {
+    const auto backend = adapter_backends::backend(path);
     for (uint32_t seed = 1; seed <= 12; ++seed) {
       CAPTURE(path);
       CAPTURE(seed);
@@ -220,49 +220,59 @@ TEST_CASE("deltas of several adapters add up, each with its scale, on every kern
       Adapters adapters(one_layer(), kRoomy, *backend);
       scene.load(adapters);
       const std::vector<Row> rows = scene.rows(13, false);
-      const Result got = scene.run(adapters, rows);
+      const Result got = scene.run(*backend, adapters, rows);
       for (size_t i = 0; i < rows.size(); ++i) scene.check_against_reference(rows[i], got, i);
     }
   }
 }
 
 TEST_CASE("temperature and banned experts do what masked gates do, and routing is read out") {
-  const auto backend =
-      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
-  int banned = 0;
-  for (uint32_t seed = 200; seed < 230; ++seed) {
-    CAPTURE(seed);
-    Scene scene(seed);
-    Adapters adapters(one_layer(), kRoomy, *backend);
-    scene.load(adapters);
-    const std::vector<Row> rows = scene.rows(9, true);
-    const Result got = scene.run(adapters, rows);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      scene.check_against_reference(rows[i], got, i);
-      for (const Member& member : rows[i].members) banned += static_cast<int>(member.bans.size());
+  for (const std::string& path : adapter_backends::paths()) {
+    CAPTURE(path);
+    const auto backend = adapter_backends::backend(path);
+    int banned = 0;
+    for (uint32_t seed = 200; seed < 230; ++seed) {
+      CAPTURE(seed);
+      Scene scene(seed);
+      Adapters adapters(one_layer(), kRoomy, *backend);
+      scene.load(adapters);
+      const std::vector<Row> rows = scene.rows(9, true);
+      const Result got = scene.run(*backend, adapters, rows);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        scene.check_against_reference(rows[i], got, i);
+        for (const Member& member : rows[i].members) banned += static_cast<int>(member.bans.size());
+      }
     }
+    CHECK(banned > 50);
   }
-  CHECK(banned > 50);
 }
 
 TEST_CASE("a mixed row has the same bits in every batch, on any number of threads, in any memory") {
-  for (const std::string& path : cpu_paths()) {
+  for (const std::string& path : adapter_backends::paths()) {
     for (uint32_t seed = 300; seed < 306; ++seed) {
       CAPTURE(path);
       CAPTURE(seed);
       const ActivationType activations =
           seed % 2 == 0 ? ActivationType::kFloat32 : ActivationType::kDigits;
-      const auto one = make_cpu_backend({.threads = 1, .activations = activations, .path = path});
-      const auto three = make_cpu_backend({.threads = 3, .activations = activations, .path = path});
+      const auto one = adapter_backends::backend(path, 1, activations);
+      const auto three = adapter_backends::backend(path, 3, activations);
       Scene scene(seed, DType::kBF16);
       Adapters whole(one_layer(), kRoomy, *one);
       scene.load(whole);
       const std::vector<Row> rows = scene.rows(40, true);
-      const Result want = scene.run(whole, rows);
+      const Result want = scene.run(*one, whole, rows);
       // As little memory as holds the trunks and one page: experts come in waves.
       uint64_t least = 0;
-      for (int handle = 1; handle <= kLora; ++handle) least += whole.info(handle).trunk_bytes;
-      Adapters parts(one_layer(), {.memory_budget = least + 4096}, *three);
+      uint64_t pages = 0;
+      for (int handle = 1; handle <= kLora; ++handle) {
+        const AdapterInfo info = whole.info(handle);
+        least += info.trunk_bytes;
+        pages += info.bytes - info.trunk_bytes;
+      }
+      const auto on_device = static_cast<uint64_t>(adapter_backends::stat(whole, kStatDeviceBytes));
+      const AdapterOptions tight{.memory_budget = least + 4096,
+                                 .device_budget = on_device - std::min(on_device, pages) + 4096};
+      Adapters parts(one_layer(), tight, *three);
       scene.load(parts);
       std::vector<size_t> order(rows.size());
       std::iota(order.begin(), order.end(), size_t{0});
@@ -273,7 +283,7 @@ TEST_CASE("a mixed row has the same bits in every batch, on any number of thread
         const size_t count = scene.maker().between(1, left);
         std::vector<Row> some;
         for (size_t i = first; i < first + count; ++i) some.push_back(rows[order[i]]);
-        const Result got = scene.run(parts, some);
+        const Result got = scene.run(*three, parts, some);
         for (size_t i = 0; i < count; ++i) {
           CHECK(std::memcmp(got.y[i].data(), want.y[order[first + i]].data(),
                             kOutputs * sizeof(float)) == 0);
@@ -300,9 +310,9 @@ TEST_CASE("scale 1 of one adapter and nothing else is what it was without scales
     plain.groups.push_back({handle, {handle - 1}});
   }
   rows.resize(kLora);
-  std::vector<float> y(kLora * kOutputs, 0.0f);
-  CHECK(adapters.apply(0, Site::kUp, plain, x.data(), kInputs, y.data(), kOutputs).empty());
-  const Result got = scene.run(adapters, rows);
+  const std::vector<float> y =
+      adapter_backends::deltas(*backend, adapters, 0, Site::kUp, plain, x, kInputs, kOutputs);
+  const Result got = scene.run(*backend, adapters, rows);
   for (int i = 0; i < kLora; ++i) {
     CHECK(std::memcmp(got.y[i].data(), y.data() + i * kOutputs, kOutputs * sizeof(float)) == 0);
   }

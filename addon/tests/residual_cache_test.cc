@@ -7,75 +7,16 @@
 #include <thread>
 #include <vector>
 
-#include "engine/step.h"
-#include "residual/adapters.h"
 #include "residual/weights.h"
-#include "tests/random_adapter.h"
+#include "tests/adapter_backends.h"
+#include "tests/layered_adapter.h"
 #include "tests/refusal.h"
 
 namespace smore {
 namespace {
 
-constexpr int kInputs = 24;
-constexpr int kOutputs = 40;
-constexpr int kLayers = 3;
-
-ModelConfig base_config() {
-  ModelConfig base;
-  base.layers = kLayers;
-  base.width = kInputs;
-  base.ffn_width = kOutputs;
-  base.heads = 1;
-  base.kv_heads = 1;
-  base.head_dim = 8;
-  return base;
-}
-
-std::string up(int layer) { return "model.layers." + std::to_string(layer) + ".mlp.up_proj"; }
-
-// Writes an adapter with a tree on up_proj of every layer, all of one configuration.
-void write_many(const std::string& folder, uint32_t seed) {
-  TreeMaker maker(seed);
-  RandomTree tree = maker.tree(kInputs, kOutputs);
-  while (tree.shared || tree.levels() < 2) tree = maker.tree(kInputs, kOutputs);
-  std::map<std::string, reference::Tensor> tensors;
-  for (int layer = 0; layer < kLayers; ++layer) {
-    for (const auto& [name, tensor] : tree.tensors) {
-      const bool slope = name.starts_with("moe_expert_act_param") || name.ends_with("mlp.1.weight");
-      tensors["base_model.model." + up(layer) + "." + name] =
-          slope ? tensor : maker.tensor(tensor.shape, 0.4);
-    }
-  }
-  write_adapter(folder, config_text(tree), tensors, DType::kF32);
-}
-
-// One row per adapter through all layers.
-std::vector<float> run(Adapters& adapters, const std::vector<int>& handles,
-                       std::vector<int>* failed = nullptr) {
-  TreeMaker maker(9);
-  std::vector<float> x;
-  AdapterRows rows;
-  for (size_t i = 0; i < handles.size(); ++i) {
-    rows.groups.push_back({handles[i], {static_cast<int32_t>(i)}});
-    for (int j = 0; j < kInputs; ++j) x.push_back(static_cast<float>(maker.number(1)));
-  }
-  std::vector<float> all;
-  for (int layer = 0; layer < kLayers; ++layer) {
-    std::vector<float> y(handles.size() * kOutputs, 0.0f);
-    for (int handle :
-         adapters.apply(layer, Site::kUp, rows, x.data(), kInputs, y.data(), kOutputs)) {
-      if (failed != nullptr) failed->push_back(handle);
-    }
-    all.insert(all.end(), y.begin(), y.end());
-  }
-  return all;
-}
-
-double stat(const Adapters& adapters, StatIndex index) {
-  double stats[kStatCount] = {};
-  adapters.stats(stats);
-  return stats[index];
-}
+using namespace layered;
+using adapter_backends::stat;
 
 }  // namespace
 
@@ -89,7 +30,7 @@ TEST_CASE("with memory for routers and few experts the bits are those of everyth
     Adapters roomy(base_config(), {.memory_budget = 1 << 24}, *backend);
     const int whole = roomy.add(folder / "a");
     REQUIRE(roomy.acquire(whole));
-    const std::vector<float> want = run(roomy, {whole});
+    const std::vector<float> want = run(*backend, roomy, {whole});
 
     const AdapterInfo info = roomy.info(whole);
     const AdapterPlan plan =
@@ -103,7 +44,7 @@ TEST_CASE("with memory for routers and few experts the bits are those of everyth
     const int handle = tight.add(folder / "a");
     REQUIRE(tight.acquire(handle));
     for (int step = 0; step < 3; ++step) {
-      CHECK(run(tight, {handle}) == want);
+      CHECK(run(*backend, tight, {handle}) == want);
       CHECK(stat(tight, kStatResidentBytes) <= static_cast<double>(budget));
     }
     CHECK(stat(tight, kStatExpertEvictions) > 0);
@@ -130,14 +71,14 @@ TEST_CASE("more adapters than fit give the same bits, one after the other") {
     handles.push_back(roomy.add(folder / std::to_string(i)));
     REQUIRE(roomy.acquire(handles.back()));
     largest = std::max(largest, roomy.info(handles.back()).bytes);
-    want.push_back(run(roomy, {handles.back()}));
+    want.push_back(run(*backend, roomy, {handles.back()}));
   }
   Adapters tight(base_config(), {.memory_budget = 2 * largest, .max_resident = 3}, *backend);
   for (uint32_t i = 0; i < 8; ++i) CHECK(tight.add(folder / std::to_string(i)) == handles[i]);
   for (int round = 0; round < 3; ++round) {
     for (int i : {0, 5, 2, 7, 1, 6, 3, 4}) {
       REQUIRE(tight.acquire(handles[i]));
-      CHECK(run(tight, {handles[i]}) == want[i]);
+      CHECK(run(*backend, tight, {handles[i]}) == want[i]);
       tight.release(handles[i]);
       CHECK(stat(tight, kStatResidentAdapters) <= 3);
     }
@@ -154,11 +95,11 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
   const int good = adapters.add(folder / "good");
   const int bad = adapters.add(folder / "bad");
   REQUIRE(adapters.acquire(good));
-  const std::vector<float> want = run(adapters, {good});
+  const std::vector<float> want = run(*backend, adapters, {good});
   std::filesystem::resize_file(folder / "bad/adapter_model.safetensors", 64);
   check_refused(ErrorCode::kIo, "has changed since the adapter was loaded",
                 [&] { adapters.acquire(bad); });
-  CHECK(run(adapters, {good}) == want);
+  CHECK(run(*backend, adapters, {good}) == want);
 
   // A budget without room for every page, so that pages are read again during steps.
   const AdapterPlan plan =
@@ -171,7 +112,7 @@ TEST_CASE("a file that shrinks after registration fails its own rows and no othe
   REQUIRE(tight.acquire(other));
   std::filesystem::resize_file(folder / "good/adapter_model.safetensors", 64);
   std::vector<int> failed;
-  const std::vector<float> got = run(tight, {copy, other}, &failed);
+  const std::vector<float> got = run(*backend, tight, {copy, other}, &failed);
   CHECK(!failed.empty());
   for (int handle : failed) CHECK(handle == other);
   for (int layer = 0; layer < kLayers; ++layer) {
@@ -221,7 +162,7 @@ TEST_CASE("steps run while other threads load, acquire and remove adapters") {
   Adapters adapters(base_config(), {.memory_budget = 200000, .max_resident = 3}, *backend);
   const int mine = adapters.add(folder / "0");
   REQUIRE(adapters.acquire(mine));
-  const std::vector<float> want = run(adapters, {mine});
+  const std::vector<float> want = run(*backend, adapters, {mine});
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int i = 1; i < 4; ++i) {
@@ -236,9 +177,9 @@ TEST_CASE("steps run while other threads load, acquire and remove adapters") {
       }
     });
   }
-  for (int step = 0; step < 50; ++step) CHECK(run(adapters, {mine}) == want);
+  for (int step = 0; step < 50; ++step) CHECK(run(*backend, adapters, {mine}) == want);
   adapters.remove(mine);
-  CHECK(run(adapters, {mine}) == want);
+  CHECK(run(*backend, adapters, {mine}) == want);
   stop = true;
   for (std::thread& thread : threads) thread.join();
   adapters.release(mine);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "residual/verify.h"
+#include "tests/adapter_backends.h"
 
 namespace smore {
 namespace {
@@ -21,12 +22,12 @@ std::vector<std::string> golden_files() {
 
 }  // namespace
 
-TEST_CASE("every kernel path computes every single-layer golden, in batches of every shape") {
+TEST_CASE(
+    "every kernel path and device computes every single-layer golden, in batches of every shape") {
   const std::vector<std::string> files = golden_files();
   CHECK(files.size() == 60);
-  for (const std::string& path : cpu_paths()) {
-    const auto backend =
-        make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = path});
+  for (const std::string& path : adapter_backends::paths()) {
+    const auto backend = adapter_backends::backend(path);
     for (const std::string& file : files) {
       const VerifyResult result = verify_layer(file, *backend);
       CAPTURE(path);

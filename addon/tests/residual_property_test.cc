@@ -10,6 +10,7 @@
 
 #include "residual/adapters.h"
 #include "residual/reference.h"
+#include "tests/adapter_backends.h"
 #include "tests/random_adapter.h"
 
 namespace smore {
@@ -57,7 +58,7 @@ class Scene {
   const std::vector<std::string>& folders() const { return folders_; }
 
   // Deltas of the given rows computed as one step.
-  std::vector<float> run(Adapters& adapters, const std::vector<int>& handles,
+  std::vector<float> run(Backend& backend, Adapters& adapters, const std::vector<int>& handles,
                          const std::vector<int>& rows) const {
     AdapterRows groups;
     std::vector<float> x;
@@ -71,11 +72,7 @@ class Scene {
     for (int row : rows) {
       x.insert(x.end(), x_.begin() + row * kInputs, x_.begin() + (row + 1) * kInputs);
     }
-    std::vector<float> y(rows.size() * kOutputs, 0.0f);
-    const std::vector<int> failed =
-        adapters.apply(0, Site::kUp, groups, x.data(), kInputs, y.data(), kOutputs);
-    CHECK(failed.empty());
-    return y;
+    return adapter_backends::deltas(backend, adapters, 0, Site::kUp, groups, x, kInputs, kOutputs);
   }
 
   // The largest error of a row may be `tolerance` of its largest value.
@@ -124,82 +121,7 @@ std::vector<int> all_rows(const Scene& scene) {
   return rows;
 }
 
-}  // namespace
-
-TEST_CASE("random trees of every kind agree with the formulas on every kernel path") {
-  for (const std::string& path : cpu_paths()) {
-    const auto backend =
-        make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = path});
-    for (uint32_t seed = 1; seed <= 20; ++seed) {
-      CAPTURE(path);
-      CAPTURE(seed);
-      const DType dtype = std::vector{DType::kF32, DType::kBF16, DType::kF16}[seed % 3];
-      const bool as_bf16 = seed % 4 == 0;
-      const Scene scene(seed, 3, 17, dtype, as_bf16);
-      const ExpertType experts = as_bf16 ? ExpertType::kBf16 : ExpertType::kStored;
-      Adapters adapters(one_layer(), {.memory_budget = 1 << 24, .experts = experts}, *backend);
-      const std::vector<int> handles = load_all(adapters, scene.folders());
-      scene.check_against_reference(scene.run(adapters, handles, all_rows(scene)));
-    }
-  }
-}
-
-TEST_CASE("rounded activations cost less than 3% of a row's largest value, int8 weights than 8%") {
-  for (const std::string& path : cpu_paths()) {
-    const auto backend =
-        make_cpu_backend({.threads = 2, .activations = ActivationType::kDigits, .path = path});
-    for (uint32_t seed = 1; seed <= 30; ++seed) {
-      CAPTURE(path);
-      CAPTURE(seed);
-      const Scene scene(seed, 3, 17, DType::kBF16, false);
-      for (const auto& [experts, tolerance] :
-           {std::pair{ExpertType::kStored, 0.03}, {ExpertType::kInt8, 0.08}}) {
-        Adapters adapters(one_layer(), {.memory_budget = 1 << 24, .experts = experts}, *backend);
-        const std::vector<int> handles = load_all(adapters, scene.folders());
-        scene.check_against_reference(scene.run(adapters, handles, all_rows(scene)), tolerance);
-      }
-    }
-  }
-}
-
-TEST_CASE("a row's delta has the same bits in every batch, on any number of threads") {
-  for (const std::string& path : cpu_paths()) {
-    for (uint32_t seed = 100; seed < 108; ++seed) {
-      const ActivationType activations = kActivationTypes[seed % 3];
-      const ExpertType experts = seed % 4 < 2 ? ExpertType::kStored : ExpertType::kInt8;
-      const auto one = make_cpu_backend({.threads = 1, .activations = activations, .path = path});
-      const auto three = make_cpu_backend({.threads = 3, .activations = activations, .path = path});
-      CAPTURE(path);
-      CAPTURE(seed);
-      const Scene scene(seed, 3, 70, DType::kBF16, false);
-      Adapters whole(one_layer(), {.memory_budget = 1 << 24, .experts = experts}, *one);
-      Adapters parts(one_layer(), {.memory_budget = 1 << 24, .experts = experts}, *three);
-      const std::vector<float> want =
-          scene.run(whole, load_all(whole, scene.folders()), all_rows(scene));
-      const std::vector<int> handles = load_all(parts, scene.folders());
-      TreeMaker random(seed);
-      std::vector<int> order = all_rows(scene);
-      for (size_t first = 0; first < order.size();) {
-        std::rotate(
-            order.begin() + first,
-            order.begin() + first + random.between(0, static_cast<int>(order.size() - first) - 1),
-            order.end());
-        const size_t count = random.between(1, static_cast<int>(order.size() - first));
-        const std::vector<int> rows(order.begin() + first, order.begin() + first + count);
-        const std::vector<float> got = scene.run(parts, handles, rows);
-        for (size_t i = 0; i < rows.size(); ++i) {
-          CHECK(std::memcmp(got.data() + i * kOutputs, want.data() + rows[i] * kOutputs,
-                            kOutputs * sizeof(float)) == 0);
-        }
-        first += count;
-      }
-    }
-  }
-}
-
-TEST_CASE("LoRA of every setting agrees with the formula beside trees in one batch") {
-  const auto backend =
-      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
+void check_lora(Backend& backend) {
   for (uint32_t seed = 1; seed <= 8; ++seed) {
     CAPTURE(seed);
     TreeMaker maker(seed);
@@ -225,13 +147,13 @@ TEST_CASE("LoRA of every setting agrees with the formula beside trees in one bat
     RandomTree tree = maker.tree(kInputs, kOutputs);
     write_tree(folder / "tree", kUp, tree, DType::kF32);
 
-    Adapters adapters(one_layer(), {.memory_budget = 1 << 24}, *backend);
+    Adapters adapters(one_layer(), adapter_backends::roomy(), backend);
     const std::vector<int> handles = load_all(adapters, {folder / "lora", folder / "tree"});
     std::vector<float> x;
     for (int i = 0; i < 4 * kInputs; ++i) x.push_back(static_cast<float>(maker.number(1)));
-    std::vector<float> y(4 * kOutputs, 1.0f);
     const AdapterRows rows{{{handles[0], {1, 3}}, {handles[1], {2}}}};
-    CHECK(adapters.apply(0, Site::kUp, rows, x.data(), kInputs, y.data(), kOutputs).empty());
+    const std::vector<float> y =
+        adapter_backends::deltas(backend, adapters, 0, Site::kUp, rows, x, kInputs, kOutputs);
 
     const double scale = 7.0 / (stabilized ? std::sqrt(rank) : rank);
     for (int row : {0, 1, 2, 3}) {
@@ -244,15 +166,13 @@ TEST_CASE("LoRA of every setting agrees with the formula beside trees in one bat
         want = reference::tree_delta(tree.config, tree.tensors, input).delta;
       }
       for (int i = 0; i < kOutputs; ++i) {
-        CHECK(y[row * kOutputs + i] == doctest::Approx(1.0 + want[i]).epsilon(1e-4));
+        CHECK(y[row * kOutputs + i] == doctest::Approx(want[i]).epsilon(1e-4));
       }
     }
   }
 }
 
-TEST_CASE("linears that share an input give the same bits in one call as in one call each") {
-  const auto backend =
-      make_cpu_backend({.threads = 2, .activations = ActivationType::kFloat32, .path = ""});
+void check_together(Backend& backend) {
   ScratchFolder folder;
   TreeMaker maker(5);
   RandomTree up = maker.tree(kInputs, kOutputs);
@@ -266,34 +186,37 @@ TEST_CASE("linears that share an input give the same bits in one call as in one 
     for (double& value : tensor.values) value += 0.5;
   }
   write_adapter(folder / "a", config_text(up), tensors, DType::kF32);
-  Adapters adapters(one_layer(), {.memory_budget = 1 << 24}, *backend);
+  Adapters adapters(one_layer(), adapter_backends::roomy(), backend);
   const std::vector<int> handles = load_all(adapters, {folder / "a"});
   std::vector<float> x;
   for (int i = 0; i < 3 * kInputs; ++i) x.push_back(static_cast<float>(maker.number(1)));
   const AdapterRows rows{{{handles[0], {0, 2}}}};
-  std::vector<float> together(3 * 2 * kOutputs, 0.0f);
-  const SiteOutput outputs[] = {{Site::kGate, together.data(), 2 * kOutputs},
-                                {Site::kUp, together.data() + kOutputs, 2 * kOutputs}};
-  {
-    const AdapterUse use(adapters, rows);
-    CHECK(adapters.apply(0, outputs, rows, x.data(), kInputs).empty());
-  }
-  std::vector<float> alone(3 * 2 * kOutputs, 0.0f);
-  CHECK(adapters.apply(0, Site::kUp, rows, x.data(), kInputs, alone.data() + kOutputs, 2 * kOutputs)
-            .empty());
-  CHECK(
-      adapters.apply(0, Site::kGate, rows, x.data(), kInputs, alone.data(), 2 * kOutputs).empty());
-  CHECK(together == alone);
+  const Buffer placed = backend.place(x);
+  const std::vector<float> zeros(3 * 2 * kOutputs);
+  const auto run = [&](bool one_call) {
+    return kernel_cases::changed(backend, zeros, [&](float* y) {
+      const SiteOutput outputs[] = {{Site::kGate, y, 2 * kOutputs},
+                                    {Site::kUp, y + kOutputs, 2 * kOutputs}};
+      const std::span<const SiteOutput> all = outputs;
+      const AdapterUse use(adapters, rows);
+      if (one_call) {
+        CHECK(adapters.apply(0, all, rows, placed.get(), kInputs).empty());
+        return;
+      }
+      CHECK(adapters.apply(0, all.last(1), rows, placed.get(), kInputs).empty());
+      CHECK(adapters.apply(0, all.first(1), rows, placed.get(), kInputs).empty());
+    });
+  };
+  const std::vector<float> together = run(true);
+  CHECK(together == run(false));
   CHECK(together[0] != together[kOutputs]);
 }
 
-TEST_CASE("tokens are counted for each expert that they were routed to") {
-  const auto backend =
-      make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = ""});
+void check_counts(Backend& backend) {
   const Scene scene(3, 1, 40, DType::kF32, false);
-  Adapters adapters(one_layer(), {.memory_budget = 1 << 24}, *backend);
+  Adapters adapters(one_layer(), adapter_backends::roomy(), backend);
   const int handle = load_all(adapters, scene.folders())[0];
-  scene.run(adapters, {handle}, all_rows(scene));
+  scene.run(backend, adapters, {handle}, all_rows(scene));
   const int idle = load_all(adapters, scene.folders())[0];
   const auto routing = adapters.routing(handle);
   REQUIRE(!routing.empty());
@@ -312,6 +235,99 @@ TEST_CASE("tokens are counted for each expert that they were routed to") {
     const uint64_t sum = std::accumulate(level.begin(), level.end(), uint64_t{0});
     CHECK(sum > 0);
     for (uint64_t tokens : level) CHECK(tokens <= 40);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("random trees of every kind agree with the formulas on every kernel path") {
+  for (const std::string& path : adapter_backends::paths()) {
+    const auto backend = adapter_backends::backend(path);
+    for (uint32_t seed = 1; seed <= 20; ++seed) {
+      CAPTURE(path);
+      CAPTURE(seed);
+      const DType dtype = std::vector{DType::kF32, DType::kBF16, DType::kF16}[seed % 3];
+      const bool as_bf16 = seed % 4 == 0;
+      const Scene scene(seed, 3, 17, dtype, as_bf16);
+      const ExpertType experts = as_bf16 ? ExpertType::kBf16 : ExpertType::kStored;
+      Adapters adapters(one_layer(), adapter_backends::roomy(experts), *backend);
+      const std::vector<int> handles = load_all(adapters, scene.folders());
+      scene.check_against_reference(scene.run(*backend, adapters, handles, all_rows(scene)));
+    }
+  }
+}
+
+TEST_CASE("rounded activations cost less than 3% of a row's largest value, int8 weights than 8%") {
+  for (const std::string& path : adapter_backends::paths()) {
+    const auto backend = adapter_backends::backend(path, 2, ActivationType::kDigits);
+    for (uint32_t seed = 1; seed <= 30; ++seed) {
+      CAPTURE(path);
+      CAPTURE(seed);
+      const Scene scene(seed, 3, 17, DType::kBF16, false);
+      for (const auto& [experts, tolerance] :
+           {std::pair{ExpertType::kStored, 0.03}, {ExpertType::kInt8, 0.08}}) {
+        Adapters adapters(one_layer(), adapter_backends::roomy(experts), *backend);
+        const std::vector<int> handles = load_all(adapters, scene.folders());
+        scene.check_against_reference(scene.run(*backend, adapters, handles, all_rows(scene)),
+                                      tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("a row's delta has the same bits in every batch, on any number of threads") {
+  for (const std::string& path : adapter_backends::paths()) {
+    for (uint32_t seed = 100; seed < 108; ++seed) {
+      const ActivationType activations = kActivationTypes[seed % 3];
+      const ExpertType experts = seed % 4 < 2 ? ExpertType::kStored : ExpertType::kInt8;
+      const auto one = adapter_backends::backend(path, 1, activations);
+      const auto three = adapter_backends::backend(path, 3, activations);
+      CAPTURE(path);
+      CAPTURE(seed);
+      const Scene scene(seed, 3, 70, DType::kBF16, false);
+      Adapters whole(one_layer(), adapter_backends::roomy(experts), *one);
+      Adapters parts(one_layer(), adapter_backends::roomy(experts), *three);
+      const std::vector<float> want =
+          scene.run(*one, whole, load_all(whole, scene.folders()), all_rows(scene));
+      const std::vector<int> handles = load_all(parts, scene.folders());
+      TreeMaker random(seed);
+      std::vector<int> order = all_rows(scene);
+      for (size_t first = 0; first < order.size();) {
+        std::rotate(
+            order.begin() + first,
+            order.begin() + first + random.between(0, static_cast<int>(order.size() - first) - 1),
+            order.end());
+        const size_t count = random.between(1, static_cast<int>(order.size() - first));
+        const std::vector<int> rows(order.begin() + first, order.begin() + first + count);
+        const std::vector<float> got = scene.run(*three, parts, handles, rows);
+        for (size_t i = 0; i < rows.size(); ++i) {
+          CHECK(std::memcmp(got.data() + i * kOutputs, want.data() + rows[i] * kOutputs,
+                            kOutputs * sizeof(float)) == 0);
+        }
+        first += count;
+      }
+    }
+  }
+}
+
+TEST_CASE("LoRA of every setting agrees with the formula beside trees in one batch") {
+  for (const std::string& path : adapter_backends::paths()) {
+    CAPTURE(path);
+    check_lora(*adapter_backends::backend(path));
+  }
+}
+
+TEST_CASE("linears that share an input give the same bits in one call as in one call each") {
+  for (const std::string& path : adapter_backends::paths()) {
+    CAPTURE(path);
+    check_together(*adapter_backends::backend(path));
+  }
+}
+
+TEST_CASE("tokens are counted for each expert that they were routed to") {
+  for (const std::string& path : adapter_backends::paths()) {
+    CAPTURE(path);
+    check_counts(*adapter_backends::backend(path));
   }
 }
 

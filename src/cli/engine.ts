@@ -58,6 +58,7 @@ function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean)
     maxBatchTokens: config.maxBatchTokens,
     kvMemory: config.kvMemory,
     adapterMemory: config.adapterMemory,
+    gpuAdapterMemory: config.gpuAdapterMemory ?? config.adapterMemory,
     maxLoadedAdapters: config.maxLoadedAdapters,
     activations: config.activations,
     adapterDtype: config.adapterDtype,

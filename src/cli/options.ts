@@ -165,6 +165,11 @@ export function budget(share: string, help: string): Option<number> {
   };
 }
 
+/** A budget that another option gives where it is not named; `shown` says which. */
+export function derivedBudget(shown: string, help: string): Option<number | null> {
+  return { placeholder: "SIZE", help, initial: null, shown, parse: parseBytes };
+}
+
 /** Bytes, as a budget has them; `initial` is not a share. */
 export function size(initial: string, help: string): Option<number> {
   return { ...budget(initial, help), shown: initial };

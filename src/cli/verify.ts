@@ -9,7 +9,7 @@ const OPTIONS = {
   backend: text({
     initial: null,
     placeholder: "NAME",
-    help: "kernel path, as --kernel-path of serve; all = every one of this machine in turn",
+    help: "kernel path, as --kernel-path of serve, or a GPU such as cuda:0; all = every one of this machine in turn",
     shown: "the machine's best",
   }),
   activations: choice(ACTIVATIONS, {
@@ -58,7 +58,8 @@ export const command: Command = {
 };
 
 function backends(wanted: string | null): readonly string[] {
-  const known = native().cpuPaths();
+  const gpus = Array.from({ length: native().cudaDevices() }, (_, i) => `cuda:${i}`);
+  const known = [...native().cpuPaths(), ...gpus];
   if (wanted === "all") return known;
   if (wanted === null) return known.slice(0, 1);
   if (known.includes(wanted)) return [wanted];

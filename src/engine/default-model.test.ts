@@ -59,6 +59,7 @@ const load = (activations: Activations, kernelPath = "") =>
       maxBatchTokens: 1024,
       kvMemory: 512 * 2 ** 20,
       adapterMemory: 64 * 2 ** 20,
+      gpuAdapterMemory: 64 * 2 ** 20,
       maxLoadedAdapters: 1,
       activations,
       adapterDtype: "stored",

@@ -31,6 +31,7 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     maxBatchTokens: 128,
     kvMemory: 16 * MIB,
     adapterMemory: 16 * MIB,
+    gpuAdapterMemory: 16 * MIB,
     maxLoadedAdapters: 8,
     activations: "fp32",
     adapterDtype: "stored",

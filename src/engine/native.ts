@@ -55,6 +55,16 @@ export const STATS = [
   "adapterBudgetBytes",
   "weightBytes",
   "kvBytes",
+  "deviceHits",
+  "deviceMisses",
+  "deviceLoads",
+  "deviceEvictions",
+  "deviceLoadBytes",
+  "deviceLoadSeconds",
+  "deviceBytes",
+  "devicePages",
+  "deviceAdapters",
+  "deviceBudgetBytes",
 ] as const;
 export type StatName = (typeof STATS)[number];
 
@@ -114,6 +124,7 @@ export interface NativeConfig {
   readonly maxBatchTokens: number; // rows in a step
   readonly kvMemory: number;
   readonly adapterMemory: number;
+  readonly gpuAdapterMemory: number; // of a device that has memory of its own
   readonly maxLoadedAdapters: number;
   readonly activations: Activations;
   readonly adapterDtype: "stored" | "bf16" | "int8"; // of experts
@@ -269,6 +280,8 @@ export interface NativeModule {
   abiVersion(): number;
   /** Kernel paths this machine can run, best first. */
   cpuPaths(): string[];
+  /** [sync] GPUs that this build can use here: cuda:0, cuda:1 and so on. */
+  cudaDevices(): number;
   /** [async] `onProgress(done, total, what)`: bytes packed so far. */
   loadEngine(
     config: NativeConfig,

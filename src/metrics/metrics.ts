@@ -35,8 +35,9 @@ export interface RequestRecord {
   readonly decode: number;
 }
 
-/** The tier of experts in host memory. */
+/** The tiers of experts: in host memory, and in that of a device which has its own. */
 const HOST = { tier: "host" };
+const DEVICE = { tier: "gpu" };
 
 /** All metrics of one server. Building the text takes under a millisecond, so a scrape is never stale. */
 export class Metrics {
@@ -198,8 +199,23 @@ export class Metrics {
     server.residentPages.set(HOST, value("residentPages"));
     server.residentAdapters.set(HOST, value("residentAdapters"));
     server.adapterBudget.set(HOST, value("adapterBudgetBytes"));
+    if (value("deviceBudgetBytes") > 0) this.#readDeviceTier(value);
     server.weightBytes.set(value("weightBytes"));
     server.kvBytes.set(value("kvBytes"));
+  }
+
+  #readDeviceTier(value: (name: StatName) => number): void {
+    const server = this.#server;
+    showTotal(server.expertHits, value("deviceHits"), DEVICE);
+    showTotal(server.expertMisses, value("deviceMisses"), DEVICE);
+    showTotal(server.expertLoads, value("deviceLoads"), DEVICE);
+    showTotal(server.expertEvictions, value("deviceEvictions"), DEVICE);
+    showTotal(server.expertLoadBytes, value("deviceLoadBytes"), DEVICE);
+    showTotal(server.expertLoadSeconds, value("deviceLoadSeconds"), DEVICE);
+    server.residentBytes.set(DEVICE, value("deviceBytes"));
+    server.residentPages.set(DEVICE, value("devicePages"));
+    server.residentAdapters.set(DEVICE, value("deviceAdapters"));
+    server.adapterBudget.set(DEVICE, value("deviceBudgetBytes"));
   }
 
   #readAdapters(

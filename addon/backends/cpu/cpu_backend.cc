@@ -97,7 +97,8 @@ std::unique_ptr<RotaryTable> CpuBackend::make_rotary(const ModelConfig& config, 
   return std::make_unique<CpuRotaryTable>(config, positions);
 }
 
-std::unique_ptr<AdapterStep> CpuBackend::make_adapter_step(ExpertCache& host) {
+std::unique_ptr<AdapterStep> CpuBackend::make_adapter_step(ExpertCache& host,
+                                                           const AdapterOptions& /*options*/) {
   return std::make_unique<ResidualStep>(*this, host);
 }
 

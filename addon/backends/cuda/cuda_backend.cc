@@ -6,9 +6,9 @@
 #include "backends/cuda/attention.h"
 #include "backends/cuda/elementwise.h"
 #include "backends/cuda/products.h"
+#include "backends/cuda/trees_step.h"
 #include "core/check.h"
 #include "core/error.h"
-#include "residual/adapter_step.h"
 
 namespace smore::cuda {
 namespace {
@@ -26,19 +26,6 @@ const PlacedStep& placed(const AttentionStep& step) {
   SMORE_CHECK(step.placed != nullptr, "a step's arrays were not placed");
   return *static_cast<const PlacedStep*>(step.placed);
 }
-
-// Adapters are the CPU's so far.
-class NoAdapters final : public AdapterStep {
- public:
-  void add(const std::shared_ptr<Adapter>& /*adapter*/, const std::string& name) override {
-    throw Error(ErrorCode::kUnsupported, name + ": adapters are served with --device cpu only");
-  }
-  std::vector<int> run(int, std::span<const SiteOutput>, const AdapterRows&, const float*,
-                       int) override {
-    SMORE_CHECK(false, "an adapter where there is none");
-    return {};
-  }
-};
 
 }  // namespace
 
@@ -120,8 +107,11 @@ void CudaBackend::begin(std::span<AttentionStep* const> steps) {
   }
 }
 
-std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& /*host*/) {
-  return std::make_unique<NoAdapters>();
+BlockMaker CudaBackend::host_blocks() { return pinned_blocks(device_); }
+
+std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& host,
+                                                            const AdapterOptions& options) {
+  return std::make_unique<TreesStep>(device_, stream_, host, options.device_budget);
 }
 
 std::unique_ptr<Matrix> CudaBackend::pack(std::span<const MatrixSource> parts) {

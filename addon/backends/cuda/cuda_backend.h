@@ -32,7 +32,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<RotaryTable> make_rotary(const ModelConfig& config, int positions) override;
   std::unique_ptr<KvCache> make_kv_cache(int layers, const AttentionShape& shape,
                                          int pages) override;
-  std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host) override;
+  BlockMaker host_blocks() override;
+  std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
+                                                 const AdapterOptions& options) override;
   void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override;
   void gather(const float* x, std::span<const int32_t> rows, int64_t width, float* y) override;
   void rms_norm(const float* x, const float* weight, int rows, int width, float eps,

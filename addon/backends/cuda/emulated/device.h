@@ -65,6 +65,7 @@ inline int2 make_int2(int x, int y) { return {x, y}; }
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             const Stream& stream, Arguments&&... arguments) {
+  emulated::launched += 1;
   emulated::enqueue(
       stream, [=, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] {
         emulated::run_blocks(grid, block, shared_bytes, [&] { std::apply(kernel, values); });

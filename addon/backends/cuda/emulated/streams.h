@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 
 #include "backends/cuda/runtime.h"
@@ -8,5 +10,8 @@ namespace smore::cuda::emulated {
 
 // Puts work on a stream, which does it when somebody waits: what forgets to wait sees nothing done.
 void enqueue(const Stream& stream, std::function<void()> work);
+
+// Kernels that were put on streams so far.
+inline std::atomic<uint64_t> launched{0};
 
 }  // namespace smore::cuda::emulated

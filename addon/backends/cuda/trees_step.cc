@@ -1,0 +1,352 @@
+#include "backends/cuda/trees_step.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+#include "core/error.h"
+#include "engine/step.h"
+
+namespace smore::cuda {
+namespace {
+
+// Floats of scratch memory of works that are computed together, unless one row needs more.
+constexpr int64_t kMostScratch = int64_t{64} << 20;
+
+template <class Memory>
+BlockMemory take_block(int device, size_t bytes) {
+  use_device(device);
+  auto memory = std::make_shared<Memory>(std::max<size_t>(bytes, 1));
+  return {memory, memory->data()};
+}
+
+template <class Memory>
+BlockMaker maker_of(int device) {
+  const auto take = [device](size_t bytes) { return take_block<Memory>(device, bytes); };
+  return {take, take};
+}
+
+}  // namespace
+
+BlockMaker pinned_blocks(int device) { return maker_of<PinnedMemory>(device); }
+
+TreesStep::TreesStep(int device, const Stream& stream, ExpertCache& host, uint64_t budget)
+    : device_(device),
+      stream_(stream),
+      host_(host),
+      copies_(device, host),
+      tier_({.bytes = budget, .memory = "the device's memory for adapters (--gpu-adapter-memory)"},
+            maker_of<DeviceMemory>(device)) {}
+
+void TreesStep::add(const std::shared_ptr<Adapter>& adapter, const std::string& name) {
+  auto added = std::make_shared<DeviceAdapter>(adapter, host_, copies_);
+  tier_.add(adapter->handle(), added, name);
+  const std::lock_guard lock(mutex_);
+  adapters_[adapter->handle()] = std::move(added);
+}
+
+bool TreesStep::acquire(int handle) {
+  bool acquired = false;
+  try {
+    acquired = tier_.acquire(handle);
+  } catch (...) {
+    copies_.settle();
+    throw;
+  }
+  copies_.settle();
+  return acquired;
+}
+
+void TreesStep::release(int handle) { tier_.release(handle); }
+
+void TreesStep::remove(int handle) {
+  tier_.remove(handle);
+  const std::lock_guard lock(mutex_);
+  adapters_.erase(handle);
+}
+
+void TreesStep::stats(double* stats) const {
+  const CacheStats tier = tier_.stats();
+  stats[kStatDeviceHits] += static_cast<double>(tier.hits + found_);
+  stats[kStatDeviceMisses] += static_cast<double>(tier.misses);
+  stats[kStatDeviceLoads] += static_cast<double>(tier.loads);
+  stats[kStatDeviceEvictions] += static_cast<double>(tier.evictions);
+  stats[kStatDeviceLoadBytes] += static_cast<double>(tier.load_bytes);
+  stats[kStatDeviceLoadSeconds] += tier.load_seconds;
+  stats[kStatDeviceBytes] += static_cast<double>(tier.resident_bytes);
+  stats[kStatDevicePages] += static_cast<double>(tier.resident_pages);
+  stats[kStatDeviceAdapters] += static_cast<double>(tier.resident_trunks);
+  stats[kStatDeviceBudgetBytes] += static_cast<double>(tier_.budget());
+}
+
+std::vector<std::vector<uint64_t>> TreesStep::routing(const Adapter& adapter) const {
+  const LinearRouting linears = routing_by_linear(adapter);
+  std::vector<std::vector<uint64_t>> sums = linears.front();
+  for (size_t linear = 1; linear < linears.size(); ++linear) {
+    for (size_t l = 0; l < sums.size(); ++l) {
+      for (size_t e = 0; e < sums[l].size(); ++e) sums[l][e] += linears[linear][l][e];
+    }
+  }
+  return sums;
+}
+
+LinearRouting TreesStep::routing_by_linear(const Adapter& adapter) const {
+  std::shared_ptr<DeviceAdapter> found;
+  {
+    const std::lock_guard lock(mutex_);
+    found = adapters_.at(adapter.handle());
+  }
+  use_device(device_);
+  return found->read_counters(reader_);
+}
+
+void TreesStep::begin(const AdapterRows& rows) {
+  use_device(device_);
+  for (const AdapterRows::Group& group : rows.groups) {
+    if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
+  }
+  residents_.resize(handles_.size());
+  whole_ = tier_.hold(handles_, residents_);
+  copies_.begin_use(stream_);
+  if (!whole_) return;
+  for (const ExpertCache::Resident& resident : residents_) place_pages(resident);
+}
+
+void TreesStep::end() {
+  if (whole_) tier_.let_go(handles_, {});
+  whole_ = false;
+  handles_.clear();
+}
+
+std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
+                                const AdapterRows& rows, const float* x, int x_width) {
+  const Call call{layer, outputs, rows, x, x_width};
+  list_works(call);
+  for (size_t first = 0; first < works_.size();) {
+    const size_t end = end_of_batch(first);
+    const std::span<HostWork> works = std::span(works_).subspan(first, end - first);
+    route_batch(call, works);
+    if (whole_) {
+      compute_resident(works);
+    } else {
+      compute_in_waves(works);
+    }
+    first = end;
+  }
+  copies_.end_use(stream_);
+  if (!whole_) copies_.settle();
+  return std::exchange(failed_, {});
+}
+
+// Works in the order of their turns, so that a row gets the deltas of its adapters in one order
+// whatever else is in the step.
+void TreesStep::list_works(const Call& call) {
+  works_.clear();
+  int turns = 1;
+  for (const AdapterRows::Group& group : call.rows.groups) turns = std::max(turns, group.turn + 1);
+  for (int turn = 0; turn < turns; ++turn) {
+    size_t adapter = 0;
+    for (const AdapterRows::Group& group : call.rows.groups) {
+      while (handles_[adapter] != group.handle) ++adapter;
+      if (group.turn == turn) add_group(call, group, residents_[adapter]);
+    }
+  }
+}
+
+// Sees to it that the table in an adapter's trunk is true.
+void TreesStep::place_pages(const ExpertCache::Resident& resident) {
+  auto& adapter = *static_cast<DeviceAdapter*>(resident.source);
+  DeviceAdapter::Placed& placed = adapter.placed;
+  if (placed.trunk == resident.trunk && placed.arrivals == resident.arrivals) return;
+  placed = {resident.trunk, resident.arrivals};
+  const size_t bytes = adapter.pages() * sizeof(const std::byte*);
+  placed_upload_.begin(bytes, stream_);
+  std::memcpy(placed_upload_.on_host(0), resident.pages, bytes);
+  placed_upload_.send_to(adapter.pages_on_device(resident.trunk), stream_);
+}
+
+void TreesStep::add_group(const Call& call, const AdapterRows::Group& group,
+                          const ExpertCache::Resident& resident) {
+  HostWork work;
+  work.adapter = static_cast<const DeviceAdapter*>(resident.source);
+  work.group = &group;
+  work.device.trunk = resident.trunk;
+  work.device.counters = work.adapter->counters();
+  work.device.scale = group.scale;
+  if (group.control != nullptr) work.device.temperature = group.control->temperature;
+  work.device.x = call.x;
+  work.device.x_stride = call.x_width;
+  const AdapterPlan& plan = work.adapter->adapter().plan();
+  for (const SiteOutput& output : call.outputs) {
+    work.site = plan.find(call.layer, output.site);
+    if (work.site == nullptr) continue;
+    SMORE_CHECK(work.site->mixture.inputs == call.x_width,
+                "x is as wide as the adapted linear's input");
+    const int site = static_cast<int>(work.site - plan.sites.data());
+    work.linear = &work.adapter->linear(site);
+    work.device.linear = work.adapter->linear_on_device(resident.trunk, site);
+    if (whole_) {
+      work.device.pages = work.adapter->pages_on_device(resident.trunk) + work.site->first_page;
+      found_ += work.site->pages;
+    }
+    work.device.y = output.y;
+    work.device.y_stride = output.stride;
+    add_works(work);
+  }
+}
+
+void TreesStep::add_works(const HostWork& shared) {
+  const auto size_of = [&](int rows, HostWork& work) {
+    Room room;
+    Room starts;
+    lay_out(*shared.linear, rows, room, starts, work.device, measured_.data());
+    work.floats = static_cast<int64_t>(room.next() / sizeof(float));
+    work.starts = static_cast<int64_t>(starts.next() / sizeof(int32_t));
+  };
+  measured_.resize(shared.linear->level_count);
+  HostWork work = shared;
+  size_of(1, work);
+  const auto most = static_cast<int>(std::clamp<int64_t>(kMostScratch / work.floats, 1, kMostRows));
+  const int count = static_cast<int>(shared.group->rows.size());
+  for (int row = 0; row < count; row += most) {
+    work.first_row = row;
+    size_of(std::min(most, count - row), work);
+    works_.push_back(work);
+  }
+}
+
+// Works are computed together as far as the scratch memory goes; in waves those of one turn, as
+// sums add to y in each wave.
+size_t TreesStep::end_of_batch(size_t first) const {
+  int64_t floats = works_[first].floats;
+  size_t end = first + 1;
+  for (; end < works_.size(); ++end) {
+    floats += works_[end].floats;
+    if (floats > kMostScratch) break;
+    if (!whole_ && works_[end].group->turn != works_[first].group->turn) break;
+  }
+  return end;
+}
+
+void TreesStep::route_batch(const Call& call, std::span<HostWork> works) {
+  if (!whole_) lay_out_table(works);
+  batch_.begin(works, stream_);
+  project(batch_.list(), stream_);
+  route(batch_.list(), stream_);
+  gather_pairs(batch_.list(), stream_);
+  for (const RouteProbe& probe : call.rows.probes) {
+    if (has_bit(probe.layers, call.layer)) read_probe(probe, works);
+  }
+}
+
+void TreesStep::compute_resident(std::span<HostWork> works) {
+  compress(batch_.list(), stream_);
+  expand(batch_.list(), stream_);
+  propagate(batch_.list(), stream_);
+  for (size_t first = 0; first < works.size();) {
+    size_t end = first + 1;
+    while (end < works.size() && works[end].group->turn == works[first].group->turn) ++end;
+    finish(batch_.part(first, end), Finish::kBoth, stream_);
+    first = end;
+  }
+}
+
+// Gives every linear of the works places in the table of pages.
+void TreesStep::lay_out_table(std::span<HostWork> works) {
+  table_places_ = 0;
+  for (size_t i = 0; i < works.size(); ++i) {
+    const auto same = std::find_if(works.begin(), works.begin() + i, [&](const HostWork& other) {
+      return other.site == works[i].site;
+    });
+    works[i].table = same == works.begin() + i ? table_places_ : same->table;
+    if (works[i].table == table_places_) table_places_ += works[i].site->pages;
+  }
+  const size_t bytes = table_places_ * sizeof(const std::byte*);
+  if (table_.bytes() < bytes) table_ = DeviceMemory(2 * bytes);
+  for (HostWork& work : works) work.device.pages = table_.as<const std::byte*>() + work.table;
+}
+
+// What they computed stays when experts go.
+void TreesStep::compute_in_waves(std::span<HostWork> works) {
+  list_pages(works);
+  blocks_.resize(keys_.size());
+  for (size_t first = 0; first < keys_.size();) {
+    const std::span<const PageKey> wanted = std::span(keys_).subspan(first);
+    const size_t count = tier_.pin(wanted, std::span(blocks_).subspan(first));
+    bring_pages(first, std::span(blocks_).subspan(first, count));
+    compress(batch_.list(), stream_);
+    expand(batch_.list(), stream_);
+    finish(batch_.list(), Finish::kSums, stream_);
+    copies_.end_use(stream_);
+    tier_.unpin(wanted.first(count));
+    first += count;
+  }
+  propagate(batch_.list(), stream_);
+  finish(batch_.list(), Finish::kTrees, stream_);
+}
+
+// The chosen experts, each once.
+void TreesStep::list_pages(std::span<HostWork> works) {
+  keys_.clear();
+  places_.clear();
+  std::vector<bool> listed(table_places_);
+  const int32_t* start = batch_.read_starts(stream_).data();
+  for (const HostWork& work : works) {
+    for (int l = 0; l < work.linear->level_count; ++l) {
+      const LevelPlan& level = work.linear->levels[l];
+      for (int e = 0; e < level.experts; ++e) {
+        const int page = level.first_page + e;
+        if (start[e] == start[e + 1] || listed[work.table + page]) continue;
+        listed[work.table + page] = true;
+        keys_.push_back({work.adapter->handle(), work.site->first_page + page});
+        places_.push_back(work.table + page);
+      }
+      start += level.experts + 1;
+    }
+  }
+}
+
+// Lets the kernels find the pages of keys [first, first + blocks) and no others.
+void TreesStep::bring_pages(size_t first, std::span<const std::byte* const> blocks) {
+  copies_.begin_use(stream_);
+  const size_t bytes = table_places_ * sizeof(const std::byte*);
+  table_upload_.begin(bytes, stream_);
+  auto** table = reinterpret_cast<const std::byte**>(table_upload_.on_host(0));
+  std::fill_n(table, table_places_, nullptr);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    table[places_[first + i]] = blocks[i];
+    const int handle = keys_[first + i].adapter;
+    if (blocks[i] != nullptr ||
+        std::find(failed_.begin(), failed_.end(), handle) != failed_.end()) {
+      continue;
+    }
+    failed_.push_back(handle);
+  }
+  table_upload_.send_to(table_.data(), stream_);
+}
+
+void TreesStep::read_probe(const RouteProbe& probe, std::span<const HostWork> works) {
+  for (size_t i = 0; i < works.size(); ++i) {
+    const HostWork& work = works[i];
+    if (work.adapter->handle() != probe.handle || work.linear->combine == Combine::kSum) continue;
+    const int32_t* rows = work.group->rows.data() + work.first_row;
+    const int32_t* row = std::lower_bound(rows, rows + work.device.count, probe.row);
+    if (row == rows + work.device.count || *row != probe.row) continue;
+    int64_t at = 0;  // behind the linears before this one
+    for (const SitePlan& site : work.adapter->adapter().plan().sites) {
+      if (&site == work.site) break;
+      if (has_bit(probe.layers, site.layer)) at += site.mixture.routes();
+    }
+    for (int l = 0; l < work.linear->level_count; ++l) {
+      const int64_t pairs = work.linear->levels[l].pairs;
+      const int64_t from = (row - rows) * pairs;
+      const WorkLevelSlots& level = batch_.level(i, l);
+      copy_to_host(probe.experts + at, level.ids + from, pairs * sizeof(int32_t), stream_);
+      copy_to_host(probe.scores + at, level.scores + from, pairs * sizeof(float), stream_);
+      at += pairs;
+    }
+  }
+}
+
+}  // namespace smore::cuda

@@ -1,0 +1,187 @@
+#include "backends/cuda/trees_works.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace smore::cuda {
+namespace {
+
+constexpr size_t kAlignment = 64;
+// Buffers grow by more than is asked for, so that they soon do no more.
+constexpr size_t kLeastBuffer = size_t{64} << 10;
+
+size_t round_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+size_t grown(size_t bytes) { return std::max(kLeastBuffer, bytes + bytes / 2); }
+
+void lay_out_level(const LinearPlan& linear, int l, int count, Room& room, Room& starts,
+                   WorkLevelSlots& to) {
+  const LevelPlan& level = linear.levels[l];
+  const bool sum = linear.combine == Combine::kSum;
+  const int64_t n = count;
+  const int64_t pairs = n * (sum ? level.experts : std::min(level.pairs, level.experts));
+  to.expert_start = starts.take<int32_t>(level.experts + 1);
+  to.pair_row = room.take<int32_t>(pairs);
+  to.compressed = room.take<float>(pairs * level.rank);
+  if (sum) return;
+  const int64_t nodes = level.pairs / level.chosen;
+  to.ids = room.take<int32_t>(n * level.pairs);
+  to.scores = room.take<float>(n * level.pairs);
+  to.pair_of = room.take<int32_t>(n * level.experts);
+  to.own = room.take<float>(pairs * level.width);
+  to.result = room.take<float>(n * nodes * level.width);
+  if (l > 0 && linear.combine != Combine::kTreeAll) {
+    to.sums = room.take<float>(n * nodes * linear.levels[l - 1].width);
+  }
+}
+
+}  // namespace
+
+void lay_out(const LinearPlan& linear, int count, Room& room, Room& starts, Work& work,
+             WorkLevelSlots* levels) {
+  work.count = count;
+  if (linear.combine != Combine::kSum) {
+    int64_t widest = 0;
+    for (int l = 0; l < linear.level_count; ++l) {
+      const LevelPlan& level = linear.levels[l];
+      widest = std::max(widest, node_floats(level.router, level.experts));
+    }
+    work.node_width = static_cast<int>(widest);
+    work.token = room.take<float>(int64_t{count} * linear.projection);
+    work.from_token = room.take<float>(int64_t{count} * linear.router_rows);
+    work.node = room.take<float>(int64_t{count} * kWarps * widest);
+  }
+  for (int l = 0; l < linear.level_count; ++l) {
+    lay_out_level(linear, l, count, room, starts, levels[l]);
+  }
+}
+
+void Upload::begin(size_t bytes, const Stream& stream) {
+  next_ = (next_ + 1) % kTurns;
+  bytes_ = bytes;
+  Turn& turn = turns_[next_];
+  turn.sent.synchronize();
+  if (turn.host.bytes() >= bytes) return;
+  stream.synchronize();
+  turn.host = PinnedMemory(grown(bytes));
+  turn.device = DeviceMemory(turn.host.bytes());
+}
+
+void Upload::send(const Stream& stream) { send_to(turns_[next_].device.data(), stream); }
+
+void Upload::send_to(void* to, const Stream& stream) {
+  Turn& turn = turns_[next_];
+  copy_to_device(to, turn.host.data(), bytes_, stream);
+  turn.sent.record(stream);
+}
+
+void WorkBatch::begin(std::span<HostWork> works, const Stream& stream) {
+  int64_t floats = 0;
+  int64_t starts = 0;
+  size_t levels = 0;
+  size_t rows = 0;
+  size_t bans = 0;
+  for (const HostWork& work : works) {
+    floats += work.floats;
+    starts += work.starts;
+    levels += work.linear->level_count;
+    rows += work.device.count;
+    if (work.group->control == nullptr) continue;
+    bans += work.linear->level_count + 1;
+    for (const auto& banned : work.group->control->banned) bans += banned.size();
+  }
+  if (scratch_.bytes() < floats * sizeof(float) || starts_.bytes() < starts * sizeof(int32_t)) {
+    stream.synchronize();
+    reserve(floats, starts);
+  }
+  start_count_ = starts;
+  describe(works);
+
+  const size_t levels_at = round_up(works.size() * sizeof(Work));
+  const size_t rows_at = round_up(levels_at + levels * sizeof(WorkLevelSlots));
+  const size_t bans_at = round_up(rows_at + rows * sizeof(int32_t));
+  upload_.begin(bans_at + bans * sizeof(int32_t), stream);
+  auto* row = reinterpret_cast<int32_t*>(upload_.on_host(rows_at));
+  auto* ban = reinterpret_cast<int32_t*>(upload_.on_host(bans_at));
+  const auto on_device = [&](const int32_t* written, size_t at) {
+    const auto* start = reinterpret_cast<const int32_t*>(upload_.on_host(at));
+    return reinterpret_cast<const int32_t*>(upload_.on_device(at)) + (written - start);
+  };
+  for (size_t i = 0; i < works.size(); ++i) {
+    Work& work = works_[i];
+    work.levels =
+        reinterpret_cast<const WorkLevelSlots*>(upload_.on_device(levels_at)) + first_level_[i];
+    work.rows = on_device(row, rows_at);
+    row = std::copy_n(works[i].group->rows.data() + works[i].first_row, work.count, row);
+    const RouterControl* control = works[i].group->control;
+    if (control == nullptr) continue;
+    work.bans = on_device(ban, bans_at);
+    const int level_count = works[i].linear->level_count;
+    int32_t* start = ban;
+    ban += level_count + 1;
+    for (int l = 0; l < level_count; ++l) {
+      start[l] = static_cast<int32_t>(ban - start);
+      if (l >= static_cast<int>(control->banned.size())) continue;
+      ban = std::copy(control->banned[l].begin(), control->banned[l].end(), ban);
+    }
+    start[level_count] = static_cast<int32_t>(ban - start);
+  }
+  std::memcpy(upload_.on_host(0), works_.data(), works_.size() * sizeof(Work));
+  std::memcpy(upload_.on_host(levels_at), levels_.data(), levels * sizeof(WorkLevelSlots));
+  upload_.send(stream);
+  list_.works = reinterpret_cast<const Work*>(upload_.on_device(0));
+}
+
+void WorkBatch::reserve(size_t floats, size_t starts) {
+  if (scratch_.bytes() < floats * sizeof(float)) {
+    scratch_ = {};  // first, as the two may not fit beside each other
+    scratch_ = DeviceMemory(grown(floats * sizeof(float)));
+  }
+  if (starts_.bytes() < starts * sizeof(int32_t)) {
+    starts_ = DeviceMemory(grown(starts * sizeof(int32_t)));
+  }
+}
+
+void WorkBatch::describe(std::span<HostWork> works) {
+  levels_.clear();
+  first_level_.clear();
+  works_.clear();
+  Room room(scratch_.data());
+  Room starts(starts_.data());
+  std::fill_n(ends_, kStages, 0);
+  for (HostWork& work : works) {
+    first_level_.push_back(levels_.size());
+    levels_.resize(levels_.size() + work.linear->level_count);
+    lay_out(*work.linear, work.device.count, room, starts, work.device,
+            levels_.data() + first_level_.back());
+    for (int stage = 0; stage < kStages; ++stage) {
+      work.device.first_block[stage] = ends_[stage];
+      ends_[stage] +=
+          static_cast<int>(blocks_of(*work.linear, work.device.count, static_cast<Stage>(stage)));
+    }
+    works_.push_back(work.device);
+  }
+  list_.count = static_cast<int>(works.size());
+  std::copy_n(ends_, kStages, list_.blocks);
+}
+
+WorkList WorkBatch::part(size_t first, size_t end) const {
+  WorkList part;
+  part.works = list_.works + first;
+  part.count = static_cast<int>(end - first);
+  for (int stage = 0; stage < kStages; ++stage) {
+    const int last = end < works_.size() ? works_[end].first_block[stage] : ends_[stage];
+    part.blocks[stage] = last - works_[first].first_block[stage];
+  }
+  return part;
+}
+
+std::span<const int32_t> WorkBatch::read_starts(const Stream& stream) {
+  const size_t bytes = start_count_ * sizeof(int32_t);
+  if (host_starts_.bytes() < bytes) host_starts_ = PinnedMemory(grown(bytes));
+  copy_to_host(host_starts_.data(), starts_.data(), bytes, stream);
+  stream.synchronize();
+  return {host_starts_.as<int32_t>(), start_count_};
+}
+
+}  // namespace smore::cuda
