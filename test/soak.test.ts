@@ -18,7 +18,7 @@ function soak(args: readonly string[]): Promise<{ code: number; output: string }
 
 test("after half a minute of every kind of client, memory and answers are those of the start", async (t) => {
   const model = ["--model", join(TINY, "model"), "--adapters", join(TINY, "adapters")];
-  const { code, output } = await soak([...model, "--seconds", "30", "--warmup", "15"]);
+  const { code, output } = await soak([...model, "--seconds", "30", "--warmup", "60"]);
   t.diagnostic(output.trim().split("\n").slice(-2).join("; "));
   assert.equal(code, 0, output);
   for (const what of ["streamed", "answered", "left", "talked over a socket", "loads", "unloads"]) {

@@ -55,9 +55,8 @@ once it is quiet, is within --growth percent of what it was after the warm-up. E
 
 ${optionHelp(OPTIONS)}`;
 
-/** Garbage is no memory that is kept: a small young generation, and an old one that is not filled before it is first swept. */
-const SMALL_HEAP = ["--max-semi-space-size=1", "--initial-old-space-size=16"];
-const SERVER: Program = [SMORE[0], ...SMALL_HEAP, ...SMORE.slice(1)];
+const COLLECT = new URL("./collect.js", import.meta.url).href;
+const SERVER: Program = [SMORE[0], "--expose-gc", "--import", COLLECT, ...SMORE.slice(1)];
 
 /** So small that they are full after the warm-up: what the server may use is no growth. */
 const BUDGETS = ["--kv-memory", "32MiB", "--adapter-memory", "64MiB"];
