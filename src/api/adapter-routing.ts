@@ -1,5 +1,6 @@
 import { ApiError } from "../errors.js";
 import {
+  type Consistency,
   cacheSizes,
   consistencyOf,
   enoughOf,
@@ -7,6 +8,7 @@ import {
   SEGMENT,
   sumOf,
 } from "../metrics/routing-figures.js";
+import type { SampledRouting } from "../metrics/routing-sample.js";
 import { spread } from "../turns.js";
 import type { ApiContext, ServedAdapter } from "./context.js";
 
@@ -20,8 +22,8 @@ type Counts = readonly number[];
 
 export async function adapterRouting(name: string, context: ApiContext) {
   const adapter = servedAdapter(name, context);
+  const { total, linears } = context.adapters.routing(adapter); // first: it may be unloaded while others take their turns
   const consistency = await sampled(adapter, context);
-  const { total, linears } = context.adapters.routing(adapter);
   const { tree } = adapter.info;
   const layers = [...new Set(adapter.info.linears.map(({ layer }) => layer))];
   return {
@@ -45,7 +47,7 @@ async function sampled({ adapter, info }: ServedAdapter, context: ApiContext) {
   const levels: object[] = [];
   for (const [level, { experts }] of info.tree.entries()) {
     const sizes = cacheSizes(experts, MOST_SIZES);
-    const { srp, rates } = await spread(consistencyOf(sample.traces(level), experts, sizes));
+    const { srp, rates } = await spread(levelConsistency(sample, level, experts, sizes));
     levels.push({
       srp: srp.sizeRatio === null ? null : rounded(srp.srp),
       experts_per_use: srp.sizeRatio === null ? null : rounded(srp.sizeRatio),
@@ -57,6 +59,15 @@ async function sampled({ adapter, info }: ServedAdapter, context: ApiContext) {
   }
   const { generations, tokens, layers } = sample;
   return { generations, tokens, layers, segment: SEGMENT, levels };
+}
+
+function* levelConsistency(
+  sample: SampledRouting,
+  level: number,
+  experts: number,
+  sizes: readonly number[],
+): Generator<void, Consistency> {
+  return yield* consistencyOf(yield* sample.traces(level), experts, sizes);
 }
 
 function rounded(value: number): number {

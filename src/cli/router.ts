@@ -18,7 +18,7 @@ export async function createRouter(
 ): Promise<Router | null> {
   if (noRouter) return null;
   const router = new Router({
-    start: () => EncoderThread.start(routerEncoder ?? OWN_ENCODER, threads),
+    start: (onFault) => EncoderThread.start(routerEncoder ?? OWN_ENCODER, threads, onFault),
     threshold: routerThreshold,
     fallback: routerFallback,
     onChoice,

@@ -254,7 +254,9 @@ export class Service {
     const { encoder: path } = this.#config;
     if (path === null) return null;
     this.#progress(0, `encoder ${path}`);
-    const encoder = await EncoderThread.start(path, ENCODER_THREADS);
+    const onFault = ({ message }: Error) =>
+      this.#log.error(`--encoder ${path} has stopped, restart the server: ${message}`);
+    const encoder = await EncoderThread.start(path, ENCODER_THREADS, onFault);
     if (encoder.name !== baseName && encoder.name !== AUTO_MODEL) return encoder;
     throw new CommandError(
       `--encoder ${path}: the name ${encoder.name} is taken; rename its folder`,

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import type { Worker } from "node:worker_threads";
 import { EncoderThread } from "./encoder.js";
 import { findEncoder } from "./files.js";
 
@@ -75,6 +76,48 @@ test("an input that the model cannot take fails alone", async (t) => {
     /maximum context length is 12 tokens/,
   );
   assert.equal(good.status, "fulfilled");
+});
+
+test("an input that the tokenizer cannot take fails alone, and the thread goes on", async (t) => {
+  const path = mkdtempSync(join(tmpdir(), "smore-encoder-"));
+  t.after(() => rmSync(path, { recursive: true }));
+  cpSync(FIXTURE, path, { recursive: true });
+  const file = join(path, "tokenizer.json");
+  const fixture = JSON.parse(readFileSync(file, "utf8"));
+  fixture.model.unk_token = "[NONE]"; // a word that is not in the vocabulary is an error now
+  fixture.model.vocab.width = 9; // the word that the thread tries itself
+  writeFileSync(file, JSON.stringify(fixture));
+  const encoder = await EncoderThread.start(path, 1);
+  t.after(() => encoder.close());
+  const [unknown, good] = await Promise.allSettled([
+    encoder.encode(["zebra"]),
+    encoder.encode(["cat"]),
+  ]);
+  assert.match(
+    String((unknown as PromiseRejectedResult).reason),
+    /The encoder failed: WordLevel error/,
+  );
+  assert.equal(good.status, "fulfilled");
+  assert.equal((await encoder.encode(["cat"])).tokens, 3);
+});
+
+test("a thread that ends by itself is told of, and what waits or comes later is refused", async (t) => {
+  let thread: Worker | undefined;
+  const onWorker = (worker: Worker) => {
+    thread = worker;
+  };
+  process.once("worker", onWorker);
+  const faults: string[] = [];
+  const encoder = await EncoderThread.start(FIXTURE, 1, ({ message }) => faults.push(message));
+  t.after(() => encoder.close());
+  const waiting = encoder.encode(["cat"]);
+  thread!.emit("error", new Error("out of memory"));
+  await assert.rejects(waiting, { code: "engine_failed" });
+  assert.deepEqual(faults, ["out of memory"]);
+  await assert.rejects(encoder.encode(["cat"]), {
+    code: "engine_stopped",
+    message: /The encoder has stopped/,
+  });
 });
 
 test("what is no encoder is refused with what is missing", async (t) => {

@@ -60,8 +60,12 @@ export class EncoderThread implements SentenceEncoder {
     this.#worker = worker;
   }
 
-  /** Throws ModelError when there is no encoder at `path`. */
-  static async start(path: string, threads: number): Promise<EncoderThread> {
+  /** Throws ModelError when there is no encoder at `path`. `onFault` hears when its thread ends by itself later. */
+  static async start(
+    path: string,
+    threads: number,
+    onFault: (error: Error) => void = () => {},
+  ): Promise<EncoderThread> {
     const files = findEncoder(path);
     const workerData: EncoderSettings = { files, threads };
     const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
@@ -71,6 +75,7 @@ export class EncoderThread implements SentenceEncoder {
         if (answer.kind === "ready") {
           encoder.#width = answer.width;
           encoder.#vocab = answer.vocab;
+          worker.on("error", onFault);
           resolve();
         } else {
           encoder.#onAnswer(answer);
@@ -86,7 +91,10 @@ export class EncoderThread implements SentenceEncoder {
 
   encode(inputs: readonly EncoderInput[], { cut = false }: EncodeOptions = {}): Promise<Encoded> {
     return new Promise((resolve, reject) => {
-      if (this.#fault !== null) throw new ApiError("engine_stopped", { cause: this.#fault });
+      if (this.#fault !== null) {
+        const message = "The encoder has stopped; restart the server.";
+        throw new ApiError("engine_stopped", { message, cause: this.#fault });
+      }
       if (this.#inputs + inputs.length > MAX_WAITING) throw new ApiError("overloaded");
       const id = this.#orders++;
       this.#inputs += inputs.length;
@@ -109,7 +117,8 @@ export class EncoderThread implements SentenceEncoder {
   }
 
   #onAnswer(answer: Exclude<EncoderAnswer, { kind: "ready" }>): void {
-    const waiting = this.#waiting.get(answer.id)!;
+    const waiting = this.#waiting.get(answer.id);
+    if (waiting === undefined) return; // refused when the thread ended
     this.#waiting.delete(answer.id);
     this.#inputs -= waiting.inputs;
     if (answer.kind === "failed") {

@@ -43,6 +43,21 @@ function shortened({ ids, types }: EncoderTokens, most: number): EncoderTokens {
 
 /** Null when the order was answered with what is wrong. */
 async function accept(native: Tokenizer, order: EncodeOrder): Promise<TokenizedOrder | null> {
+  try {
+    return await checked(native, order);
+  } catch (error) {
+    fail(order, error as Error);
+    return null;
+  }
+}
+
+function fail({ id }: Pick<EncodeOrder, "id">, error: Error): void {
+  const message = `The encoder failed: ${error.message}`;
+  answer({ kind: "failed", id, code: "engine_failed", message });
+}
+
+/** Null when the order was answered: it has an input that is too long. */
+async function checked(native: Tokenizer, order: EncodeOrder): Promise<TokenizedOrder | null> {
   const whole = await Promise.all(order.inputs.map((input) => tokenize(native, input)));
   const inputs = order.cut ? whole.map((tokens) => shortened(tokens, files.maxTokens)) : whole;
   const { id } = order;
@@ -91,9 +106,7 @@ async function serve(): Promise<void> {
       try {
         await encode(model, tokenized);
       } catch (error) {
-        const message = `The encoder failed: ${(error as Error).message}`;
-        for (const { id } of tokenized)
-          answer({ kind: "failed", id, code: "engine_failed", message });
+        for (const order of tokenized) fail(order, error as Error);
       }
     }
     running = false;

@@ -6,6 +6,7 @@ import type { NativeAdapterInfo } from "../engine/native.js";
 import { NO_CARD } from "../models/card.js";
 import { type Mix, mixOf } from "../scheduler/mix.js";
 import { type GenerateRequest, type GenerationEvent, GREEDY } from "../scheduler/request.js";
+import { finished } from "../turns.js";
 import { RoutingSample } from "./routing-sample.js";
 
 const LINEARS = [0, 1, 1].map((layer, i) => ({
@@ -66,8 +67,30 @@ test("traces are by level and linear, an expert once for each token", async () =
   await run(mixOf(1));
   // The fake model's routes count up: leaves 0 1, root 2 of the first linear, then 3 4 and 5, then 6 7 and 8.
   const each = (experts: readonly number[]) => [Array.from({ length: 4 }, () => experts)];
-  assert.deepEqual(sample.of(1)!.traces(0), [each([0, 1]), each([3, 4]), each([6, 7])]);
-  assert.deepEqual(sample.of(1)!.traces(1), [each([2]), each([5]), each([8])]);
+  const traces = (level: number) => finished(sample.of(1)!.traces(level));
+  assert.deepEqual(traces(0), [each([0, 1]), each([3, 4]), each([6, 7])]);
+  assert.deepEqual(traces(1), [each([2]), each([5]), each([8])]);
+});
+
+test("traces are made in steps, of the generations that were there before the first", async () => {
+  const { sample, run } = create();
+  for (let i = 0; i < 17; i++) await run(mixOf(1));
+  const work = sample.of(1)!.traces(0);
+  let steps = 0;
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) {
+      assert.deepEqual(
+        step.value.map((traces) => traces.length),
+        [2, 2, 2],
+      );
+      break;
+    }
+    steps += 1;
+    for (let i = 0; i < 16; i++) await run(mixOf(1));
+  }
+  assert.equal(steps, 3 * 2);
+  assert.equal(sample.of(1)!.generations, 2 + steps);
 });
 
 test("nothing is looked at where there are no routers, or where they do not do as they were trained", async () => {

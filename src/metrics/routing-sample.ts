@@ -2,7 +2,11 @@ import type { ServedAdapter } from "../api/context.js";
 import type { NativeAdapterInfo } from "../engine/native.js";
 import type { AdapterFollower } from "../models/adapters.js";
 import type { Routes, RouteWish } from "../scheduler/mix.js";
-import type { GenerateRequest, Generation, Generator } from "../scheduler/request.js";
+import type {
+  GenerateRequest,
+  Generation,
+  Generator as TokenGenerator,
+} from "../scheduler/request.js";
 import type { Trace } from "./consistency.js";
 
 /**
@@ -44,8 +48,8 @@ export interface SampledRouting {
   readonly generations: number;
   readonly tokens: number;
   readonly layers: readonly number[];
-  /** Of one level, by linear: a trace for each generation. */
-  traces(level: number): readonly (readonly Trace[])[];
+  /** Of one level, by linear: a trace for each generation. A step of work at each pause. */
+  traces(level: number): Generator<void, readonly (readonly Trace[])[]>;
 }
 
 export class RoutingSample implements AdapterFollower {
@@ -58,7 +62,7 @@ export class RoutingSample implements AdapterFollower {
   }
 
   /** The same, some of whose generations are looked at. */
-  follow(generator: Generator): Generator {
+  follow(generator: TokenGenerator): TokenGenerator {
     return {
       reserve: (...needs) => generator.reserve(...needs),
       submit: (request) => this.#submit(request, generator),
@@ -69,7 +73,8 @@ export class RoutingSample implements AdapterFollower {
   of(handle: number): SampledRouting | null {
     const kept = this.#kept.get(handle);
     if (kept === undefined || kept.generations.length === 0) return null;
-    const { shape, generations } = kept;
+    const { shape } = kept;
+    const generations = [...kept.generations]; // while traces are made, others come and go
     return {
       generations: generations.length,
       tokens: generations.reduce((sum, tokens) => sum + tokens.length, 0),
@@ -84,7 +89,7 @@ export class RoutingSample implements AdapterFollower {
     this.#kept.delete(adapter);
   }
 
-  #submit(request: GenerateRequest, generator: Generator): Generation {
+  #submit(request: GenerateRequest, generator: TokenGenerator): Generation {
     const kept = this.#turnOf(request);
     if (kept === null) return generator.submit(request);
     const tokens: Chosen[] = [];
@@ -169,14 +174,25 @@ function keep(kept: Kept, tokens: readonly Chosen[]): void {
   while (kept.generations.length > 1 && bytes() > MOST_BYTES) kept.generations.shift();
 }
 
-function tracesOf(level: number, shape: Shape, generations: Kept["generations"]): Trace[][] {
+function* tracesOf(
+  level: number,
+  shape: Shape,
+  generations: Kept["generations"],
+): Generator<void, Trace[][]> {
   const perLinear = shape.pairs.reduce((sum, count) => sum + count, 0);
   const before = shape.pairs.slice(0, level).reduce((sum, count) => sum + count, 0);
-  return Array.from({ length: shape.linears }, (_, linear) => {
+  const linears: Trace[][] = [];
+  for (let linear = 0; linear < shape.linears; linear++) {
     const from = linear * perLinear + before;
     const chosen = (token: Chosen) => [
       ...new Set(token.subarray(from, from + shape.pairs[level]!)),
     ];
-    return generations.map((tokens) => tokens.map(chosen));
-  });
+    const traces: Trace[] = [];
+    for (const tokens of generations) {
+      traces.push(tokens.map(chosen));
+      yield;
+    }
+    linears.push(traces);
+  }
+  return linears;
 }

@@ -131,3 +131,20 @@ test("an encoder that cannot be loaded is told of once, and nothing is offered",
   router.served(adapter(3, "sky", ["sky"]));
   assert.equal(router.ready, false);
 });
+
+test("an encoder that stops by itself is told of once, and nothing is offered any more", async (t) => {
+  let stop: (error: Error) => void = assert.fail;
+  const { router, faults } = create(t, {
+    start: (onFault) => {
+      stop = onFault;
+      return EncoderThread.start(ENCODER, 1, onFault);
+    },
+  });
+  router.served(adapter(1, "pets", ["cat"]));
+  assert.equal((await choose(router, ["cat"])).name, "pets");
+  stop(new Error("out of memory"));
+  assert.equal(router.ready, false);
+  router.served(adapter(2, "colours", ["red"]));
+  assert.equal(router.ready, false);
+  assert.deepEqual(faults, ["out of memory"]);
+});

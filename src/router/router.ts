@@ -13,8 +13,8 @@ export interface RouterEncoder extends SentenceEncoder {
 }
 
 export interface RouterOptions {
-  /** Loads the encoder. Called once, when there is an adapter to choose. */
-  readonly start: () => Promise<RouterEncoder>;
+  /** Loads the encoder. Called once, when there is an adapter to choose. `onFault` is to hear when it stops by itself. */
+  readonly start: (onFault: (error: Error) => void) => Promise<RouterEncoder>;
   /** What a score must reach; null = what the encoder says itself. */
   readonly threshold: number | null;
   /** Of the model that answers what no adapter is near to; null = the base's. */
@@ -56,14 +56,17 @@ export class Router implements AdapterRouter, AdapterFollower {
 
   /** Loads the encoder now. Rejects with ModelError. */
   start(): Promise<RouterEncoder> {
-    this.#encoder ??= this.#options.start().then(
+    const onFault = (error: Error) => {
+      this.#broken = true;
+      this.#options.onFault(error);
+    };
+    this.#encoder ??= this.#options.start(onFault).then(
       (encoder) => {
         this.root = encoder.root;
         return encoder;
       },
       (error: Error) => {
-        this.#broken = true;
-        this.#options.onFault(error);
+        onFault(error);
         throw error;
       },
     );
