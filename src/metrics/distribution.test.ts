@@ -30,3 +30,18 @@ test("a distribution writes what prom-client's histogram does", async () => {
   });
   await fc.assert(property);
 });
+
+test("what is not a finite number is refused as prom-client does, and leaves nothing behind", async () => {
+  const registry = new Registry();
+  const row = { name: "a_seconds", help: "How long a thing took.", buckets: BUCKETS };
+  const distribution = new Distribution({ ...row, labels: ["callback"] }, registry);
+  distribution.observe(2, "plan");
+  const before = await registry.metrics();
+  const histogram = new Histogram({ ...row, labelNames: ["callback"], registers: [] });
+  for (const value of [Number.NaN, Infinity, -Infinity]) {
+    const refusal = { name: "TypeError", message: `Value is not a valid number: ${value}` };
+    assert.throws(() => histogram.observe({ callback: "emit" }, value), refusal);
+    assert.throws(() => distribution.observe(value, "emit"), refusal);
+  }
+  assert.equal(await registry.metrics(), before);
+});

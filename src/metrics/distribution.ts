@@ -32,8 +32,9 @@ export class Distribution {
     registry.registerMetric(this as unknown as Metric);
   }
 
-  /** `label`: the value of its label, where it has one. */
+  /** `label`: the value of its label, where it has one. Throws TypeError when `value` is not finite: its sum would stay so. */
   observe(value: number, label = ""): void {
+    if (!Number.isFinite(value)) throw new TypeError(`Value is not a valid number: ${value}`);
     const series = this.#of(label);
     const bounds = this.#bounds;
     let bucket = 0;
