@@ -239,7 +239,7 @@ export class Service {
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({
       engine,
-      generator: sample.follow(loop),
+      generator: sample.follow(loop, engine.info.device),
       sample,
       models,
       text,
@@ -278,8 +278,8 @@ export class Service {
   async #loadAdapters(registry: AdapterRegistry): Promise<readonly AdapterFolder[]> {
     const onLoaded = ({ name, info: { linears: _, ...info } }: ServedAdapter) =>
       this.#log.info({ adapter: name, ...info }, "adapter loaded");
-    const onFault = (name: string, { message }: Error) =>
-      this.#log.warn(`adapter "${name}" is not served: ${message}`);
+    const onFault = (folder: string, { message }: Error) =>
+      this.#log.warn(`the folder ${folder} is not served: ${message}`);
     const onUnloaded = (name: string) => this.#log.info({ adapter: name }, "adapter unloaded");
 
     for (const { name, path } of this.#config.adapters) {

@@ -28,7 +28,7 @@ function infoOf(handle: number): NativeAdapterInfo | undefined {
 function create() {
   const engine = new FakeGenerator({ reply: () => "abcd" });
   const sample = new RoutingSample(infoOf);
-  const generator = sample.follow(engine);
+  const generator = sample.follow(engine, "cpu");
   const run = (mix: Mix, more: Partial<GenerateRequest> = {}) =>
     new Promise<GenerationEvent[]>((resolve) => {
       const events: GenerationEvent[] = [];
@@ -129,6 +129,22 @@ test("what was computed before a client left is kept, and an adapter that is gon
   assert.equal(sample.of(1), null);
 });
 
+test("of more adapters than are kept, one generation in sixteen of each is looked at all the same", async () => {
+  const { engine, run } = create();
+  for (let round = 0; round < 17; round++) {
+    for (let handle = 10; handle < 30; handle++) await run(mixOf(handle));
+  }
+  const looked = engine.requests.flatMap(({ routes }, i) =>
+    routes === null ? [] : [(i / 20) | 0],
+  );
+  assert.deepEqual(looked, [...Array(20).fill(0), ...Array(20).fill(16)]);
+});
+
+test("nothing is looked at on a device that would wait for it", () => {
+  const { engine, sample } = create();
+  assert.equal(sample.follow(engine, "cuda:0"), engine);
+});
+
 test("memory is bounded: old generations leave, then adapters, and of a large one some layers are looked at", async () => {
   const { sample, run } = create();
   for (let handle = 10; handle < 27; handle++) await run(mixOf(handle));
@@ -141,7 +157,7 @@ test("memory is bounded: old generations leave, then adapters, and of a large on
     linears: many,
   }));
   const engine = new FakeGenerator();
-  wide.follow(engine).submit({
+  wide.follow(engine, "cpu").submit({
     ...{ prompt: [1], mix: mixOf(1), priority: 0, sampling: GREEDY, maxTokens: 1 },
     ...{ stopTokens: new Set(), ignoreEos: true, logprobs: null, promptLogprobs: null },
     ...{ pooled: false, mask: null, routes: null, onEvent: () => {} },

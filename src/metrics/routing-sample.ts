@@ -31,8 +31,6 @@ type Chosen = Int16Array;
 interface Kept {
   readonly shape: Shape;
   generations: (readonly Chosen[])[];
-  /** Of this adapter. */
-  seen: number;
 }
 
 /** What is looked at of an adapter. */
@@ -54,6 +52,8 @@ export interface SampledRouting {
 
 export class RoutingSample implements AdapterFollower {
   readonly #kept = new Map<number, Kept>(); // by handle, the one not looked at for longest first
+  /** Generations through each adapter, also through those that are not kept. */
+  readonly #seen = new Map<number, number>();
   readonly #infoOf: (handle: number) => NativeAdapterInfo | undefined;
   #running = 0;
 
@@ -61,8 +61,12 @@ export class RoutingSample implements AdapterFollower {
     this.#infoOf = infoOf;
   }
 
-  /** The same, some of whose generations are looked at. */
-  follow(generator: TokenGenerator): TokenGenerator {
+  /**
+   * The same, some of whose generations are looked at; of a `device` with memory of its own none, as each of their
+   * tokens would keep it waiting.
+   */
+  follow(generator: TokenGenerator, device: string): TokenGenerator {
+    if (device !== "cpu") return generator;
     return {
       reserve: (...needs) => generator.reserve(...needs),
       submit: (request) => this.#submit(request, generator),
@@ -87,6 +91,7 @@ export class RoutingSample implements AdapterFollower {
 
   retired({ adapter }: ServedAdapter): void {
     this.#kept.delete(adapter);
+    this.#seen.delete(adapter);
   }
 
   #submit(request: GenerateRequest, generator: TokenGenerator): Generation {
@@ -134,19 +139,13 @@ export class RoutingSample implements AdapterFollower {
     }
     const { handle, bans, temperature } = adapter;
     if (bans.length > 0 || temperature !== 1) return null;
-    const kept = this.#kept.get(handle) ?? this.#begin(handle);
-    if (kept === null) return null;
-    const turn = kept.seen++ % ONE_IN === 0;
-    if (!turn || this.#running >= MOST_RUNNING) return null;
-    this.#kept.delete(handle);
-    this.#kept.set(handle, kept);
-    return kept;
-  }
-
-  #begin(handle: number): Kept | null {
     const info = this.#infoOf(handle);
     if (info === undefined || info.tree.length === 0) return null;
-    const kept = { shape: shapeOf(info), generations: [], seen: 0 };
+    const seen = this.#seen.get(handle) ?? 0;
+    this.#seen.set(handle, seen + 1);
+    if (seen % ONE_IN !== 0 || this.#running >= MOST_RUNNING) return null;
+    const kept = this.#kept.get(handle) ?? { shape: shapeOf(info), generations: [] };
+    this.#kept.delete(handle);
     this.#kept.set(handle, kept);
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > MOST_ADAPTERS) this.#kept.delete(oldest!);

@@ -21,7 +21,8 @@ export interface FolderOptions {
   readonly registry: AdapterControl & { find(name: string): { readonly root: string } | undefined };
   readonly onLoaded: (adapter: ServedAdapter) => void;
   readonly onUnloaded: (name: string) => void;
-  readonly onFault: (name: string, error: Error) => void;
+  /** Hears why a folder is not served; another, or its older content, may be served under its name. */
+  readonly onFault: (folder: string, error: Error) => void;
 }
 
 /**
@@ -89,10 +90,10 @@ export class AdapterFolder {
     seen.loaded = seen.print;
     try {
       const other = registry.find(name)?.root ?? path;
-      if (other !== path) throw new ModelError(`${path}: the name belongs to ${other} already`);
+      if (other !== path) throw new ModelError(`the name belongs to ${other} already`);
       onLoaded(await registry.load({ name, path, pin: false, inPlace: true }));
     } catch (error) {
-      onFault(name, error as Error);
+      onFault(path, error as Error);
     }
   }
 
@@ -134,7 +135,7 @@ export class AdapterFolder {
     const key = JSON.stringify([name, fault.message]);
     if (this.#told.has(key)) return;
     this.#told.add(key);
-    this.#options.onFault(name, fault);
+    this.#options.onFault(join(this.#path, name), fault);
   }
 }
 
