@@ -313,7 +313,11 @@ void ExpertCache::let_go(std::span<const int> adapters, std::span<const PageKey>
     if (owner == nullptr || owner->adapter != key.adapter) owner = &entry(key.adapter);
     use(*owner, key.page, true);
   }
-  for (const int adapter : adapters) entry(adapter).holds -= 1;
+  for (const int adapter : adapters) {
+    Entry& held = entry(adapter);
+    held.holds -= 1;
+    forget_if_unused(held);
+  }
   changed_.notify_all();
 }
 
@@ -394,7 +398,7 @@ bool ExpertCache::make_room(uint64_t bytes, bool from_pinned) {
 ExpertCache::Entry* ExpertCache::oldest_idle() {
   Entry* oldest = nullptr;
   for (Entry* holder : holders_) {
-    if (holder->pins > 0 || holder->loading > 0) continue;
+    if (holder->pins > 0 || holder->holds > 0 || holder->loading > 0) continue;
     if (oldest == nullptr || holder->last_used < oldest->last_used) oldest = holder;
   }
   return oldest;
@@ -461,7 +465,7 @@ void ExpertCache::evict_trunk(Entry& owner) {
 }
 
 void ExpertCache::forget_if_unused(Entry& gone) {
-  if (!gone.removed || gone.pins > 0 || gone.loading > 0) return;
+  if (!gone.removed || gone.pins > 0 || gone.holds > 0 || gone.loading > 0) return;
   for (int page = 0; page < static_cast<int>(gone.pages.size()); ++page) {
     if (gone.pages[page].state == State::kResident) evict_page(gone, page);
   }

@@ -49,7 +49,8 @@ class ExpertCache {
   // Whether it is acquired now.
   bool pinned(int adapter) const;
 
-  // The rest is for the engine's thread and adapters that are acquired.
+  // The rest is for adapters that are acquired. Any thread: the engine's for its steps, and a
+  // device's tier for what it copies from here.
 
   struct Resident {
     BlockSource* source;
@@ -62,7 +63,7 @@ class ExpertCache {
   // removed but is still pinned.
   bool hold(std::span<const int> adapters, std::span<Resident> residents);
   // Ends what hold() granted for the same adapters; `used` tells which of their pages were, once
-  // for each call that used them.
+  // for each call that used them. An adapter that is held may be released and removed before.
   void let_go(std::span<const int> adapters, std::span<const PageKey> used);
 
   // Pins the longest prefix of `keys` that fits the budget beside the trunks, at least one page,
@@ -83,7 +84,7 @@ class ExpertCache {
   struct Page {
     BlockMemory memory;
     State state = State::kAbsent;
-    int32_t users = 0;  // pins of the step in progress, beside those of the whole adapter
+    int32_t users = 0;  // pins, beside the holds of the whole adapter
     float heat = 0;     // uses since it came, halved now and then
     uint64_t uses = 0;  // since registration: the order of prefetch
   };
@@ -104,7 +105,7 @@ class ExpertCache {
     std::vector<Page> pages;
     std::vector<const std::byte*> blocks;  // of the pages, null = not resident
     int pins = 0;
-    int holds = 0;          // of the step in progress: all pages stay
+    int holds = 0;          // of hold(): all pages stay, and the trunk
     int loading = 0;        // blocks on their way
     uint64_t arrivals = 0;  // pages that came, over all time
     int resident_pages = 0;
@@ -161,6 +162,19 @@ class ExpertCache {
   const BlockMaker maker_;  // of trunks
   BlockPool pool_;          // of pages
   Loader loader_;           // last: its thread ends before the rest goes
+};
+
+// Pages that pin() gave, until the end of the scope.
+class PinnedPages {
+ public:
+  PinnedPages(ExpertCache& cache, std::span<const PageKey> keys) : cache_(cache), keys_(keys) {}
+  ~PinnedPages() { cache_.unpin(keys_); }
+  PinnedPages(const PinnedPages&) = delete;
+  PinnedPages& operator=(const PinnedPages&) = delete;
+
+ private:
+  ExpertCache& cache_;
+  const std::span<const PageKey> keys_;
 };
 
 }  // namespace smore

@@ -44,9 +44,9 @@ std::vector<int> Llama::forward(ModelStep& step) {
   for (int layer = 0; layer < config_.layers; ++layer) {
     store_keys(layer, step);
     const bool whole = all_kept_ || layer + 1 < config_.layers;
-    if (!whole) keep_needed();
     const ModelStep& rest = whole ? step : kept_.step;
     if (rest.attention.rows == 0) break;
+    if (!whole) keep_needed();
     attend(layer, rest);
     ffn_block(layer, rest);
   }

@@ -169,7 +169,12 @@ class Adapters {
 class AdapterUse {
  public:
   AdapterUse(Adapters& adapters, const AdapterRows& rows) : adapters_(adapters) {
-    adapters_.begin(rows);
+    try {
+      adapters_.begin(rows);
+    } catch (...) {
+      adapters_.end();
+      throw;
+    }
   }
   ~AdapterUse() { adapters_.end(); }
   AdapterUse(const AdapterUse&) = delete;

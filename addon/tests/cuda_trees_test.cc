@@ -7,7 +7,9 @@
 #include <thread>
 #include <vector>
 
+#include "backends/cuda/emulated/faults.h"
 #include "backends/cuda/emulated/streams.h"
+#include "backends/cuda/staging.h"
 #include "residual/weights.h"
 #include "tests/adapter_backends.h"
 #include "tests/layered_adapter.h"
@@ -176,6 +178,71 @@ TEST_CASE("an expert that cannot be read any more fails its own rows and no othe
                       kOutputs * sizeof(float)) == 0);
   }
   CHECK(tight.place(second).fault.find("has changed since") != std::string::npos);
+}
+
+TEST_CASE("whatever memory a step is refused, the steps after it have their bits, or their room") {
+  ScratchFolder folder;
+  write_many(folder / "a", 3);
+  write_many(folder / "b", 4);
+  const auto first = device();
+  const Sizes a = sizes_on_device(*first, folder / "a");
+  const Sizes b = sizes_on_device(*first, folder / "b");
+  Adapters roomy(base_config(), adapter_backends::roomy(), *first);
+  const std::vector<int> handles{roomy.add(folder / "a"), roomy.add(folder / "b")};
+  for (int handle : handles) REQUIRE(roomy.acquire(handle));
+  const std::vector<float> want = run(*first, roomy, handles);
+  const uint64_t tight = a.trunk + b.trunk + std::max(a.page, b.page);
+  for (const uint64_t room : {kRoom, tight}) {
+    for (const bool go_on : {true, false}) {
+      CAPTURE(room);
+      CAPTURE(go_on);
+      bool refused = true;
+      int granted = 0;
+      for (; refused; granted += 1 + granted / 4) {
+        CAPTURE(granted);
+        const auto backend = device();
+        Adapters adapters(base_config(), {.memory_budget = kRoom, .device_budget = room}, *backend);
+        CHECK(adapters.add(folder / "a") == handles[0]);
+        CHECK(adapters.add(folder / "b") == handles[1]);
+        for (int handle : handles) REQUIRE(adapters.acquire(handle));
+        {
+          const cuda::emulated::RefusedAllocation refusal(granted);
+          std::vector<int> failed;
+          try {
+            run(*backend, adapters, handles, &failed);
+          } catch (const Error& error) {
+            CHECK(error.code() == ErrorCode::kOutOfMemory);
+          }
+          refused = refusal.happened();
+        }
+        if (go_on) CHECK(run(*backend, adapters, handles) == want);
+        for (int handle : handles) adapters.release(handle);
+        for (int handle : handles) adapters.remove(handle);
+        CHECK(stat(adapters, kStatResidentBytes) == 0);
+        CHECK(stat(adapters, kStatDeviceBytes) == 0);
+      }
+      CHECK(granted > 5);
+    }
+  }
+}
+
+TEST_CASE("an upload that is refused memory leaves nothing half grown") {
+  const cuda::Stream stream;
+  cuda::Staging staging(stream);
+  std::vector<int32_t> values(1000);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int32_t>(i);
+  {
+    const cuda::emulated::RefusedAllocation refusal(0);
+    check_refused(ErrorCode::kOutOfMemory, "the device has no",
+                  [&] { staging.upload(std::span<const int32_t>(values)); });
+  }
+  for (int turn = 0; turn < 16; ++turn) {
+    const int32_t* placed = staging.upload(std::span<const int32_t>(values));
+    std::vector<int32_t> read(values.size());
+    cuda::copy_to_host(read.data(), placed, read.size() * sizeof(int32_t), stream);
+    stream.synchronize();
+    CHECK(read == values);
+  }
 }
 
 TEST_CASE("a step launches as many kernels for eight adapters as for one") {

@@ -81,6 +81,23 @@ TEST_CASE("log probabilities of a prompt are those of its logits, row by row, on
   }
 }
 
+TEST_CASE("a step that samples nothing fills the pages that the next one reads, on every device") {
+  for (const std::string& device : devices()) {
+    CAPTURE(device);
+    EngineConfig c = config();
+    c.device = device;
+    const std::unique_ptr<Engine> engine = load(c);
+    const int32_t want = run(*engine, {{.tokens = kPrompt}}).sampled[0];
+    const std::vector<int32_t> head(kPrompt.begin(), kPrompt.end() - 1);
+    const HandMadeStep first = run(*engine, {{.tokens = head, .flags = 0, .first_page = 5}});
+    CHECK(first.sampled[0] == -1);
+    const HandMadeStep last = run(*engine, {{.tokens = {kPrompt.back()},
+                                             .context = static_cast<int32_t>(head.size()),
+                                             .first_page = 5}});
+    CHECK(last.sampled[0] == want);
+  }
+}
+
 TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lower") {
   if (cuda_devices() == 0) return;
   EngineConfig c = config();

@@ -105,6 +105,25 @@ TEST_CASE("an adapter that fits is resident as a whole once it is acquired") {
   cache.release(1);
 }
 
+TEST_CASE("an adapter that is held outlasts its release and its removal, until it is let go") {
+  ExpertCache cache({1000, 1});
+  add(cache, 1);
+  add(cache, 2);
+  REQUIRE(cache.acquire(1));
+  const int held = 1;
+  ExpertCache::Resident resident;
+  REQUIRE(cache.hold({&held, 1}, {&resident, 1}));
+  cache.release(1);
+  CHECK(!cache.acquire(2));  // one trunk is allowed, and it does not give way
+  cache.remove(1);
+  CHECK(cache.stats().resident_bytes == 140);
+  for (int page = 0; page < 4; ++page) CHECK(static_cast<int>(resident.pages[page][9]) == page);
+  cache.let_go({&held, 1}, {});
+  CHECK(cache.stats().resident_bytes == 0);
+  REQUIRE(cache.acquire(2));
+  cache.release(2);
+}
+
 TEST_CASE("whoever releases or removes an adapter does not wait until its memory is given back") {
   std::promise<std::thread::id> gone;
   ExpertCache cache({1000, 0});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace smore::cuda {
 
@@ -13,8 +14,9 @@ const int32_t* Staging::upload(std::span<const std::span<const int32_t>> arrays)
   turn.copied.synchronize();
   if (bytes > turn.host.bytes()) {
     const size_t room = std::bit_ceil(bytes);
-    turn.host = PinnedMemory(room);
+    PinnedMemory host(room);  // both halves grow, or none
     turn.device = DeviceMemory(room);
+    turn.host = std::move(host);
   }
   auto* to = turn.host.as<int32_t>();
   for (const auto& array : arrays) to = std::copy(array.begin(), array.end(), to);

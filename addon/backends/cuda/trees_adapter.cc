@@ -73,6 +73,28 @@ LevelPlan plan_level(const Level& level, const LevelSlots& slots, int first_page
           .first_counter = first_counter};
 }
 
+// A whole adapter of the host tier: let go at the end, unless it is kept for a copy under way.
+class Held {
+ public:
+  Held(ExpertCache& host, int adapter)
+      : host_(host), adapter_(adapter), whole_(host.hold({&adapter_, 1}, {&resident_, 1})) {}
+  ~Held() {
+    if (whole_) host_.let_go({&adapter_, 1}, {});
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+  bool whole() const { return whole_; }
+  const ExpertCache::Resident& resident() const { return resident_; }
+  void keep() { whole_ = false; }
+
+ private:
+  ExpertCache& host_;
+  const int adapter_;
+  ExpertCache::Resident resident_;
+  bool whole_;
+};
+
 }  // namespace
 
 Copies::Copies(int device, ExpertCache& host) : device_(device), host_(host) {}
@@ -86,22 +108,23 @@ void Copies::order_after_use() {
 
 void Copies::copy_page(PageKey key, std::byte* to, size_t bytes) {
   order_after_use();
-  ExpertCache::Resident resident;
-  if (host_.hold({&key.adapter, 1}, {&resident, 1})) {
-    copy_to_device(to, resident.pages[key.page], bytes, stream_);
+  Held held(host_, key.adapter);
+  if (held.whole()) {
+    copy_to_device(to, held.resident().pages[key.page], bytes, stream_);
     copied_.record(stream_);
     copies_ += 1;
     const std::lock_guard lock(mutex_);
     held_.push_back(key.adapter);  // last: who takes it from here waits for the copy
+    held.keep();
     return;
   }
   // The host tier may need what is being copied to make room.
   settle();
   const std::byte* from = nullptr;
   host_.pin({&key, 1}, {&from, 1});
-  if (from != nullptr) copy_now(to, from, bytes);
-  host_.unpin({&key, 1});
+  const PinnedPages pinned(host_, {&key, 1});
   if (from == nullptr) throw Error(ErrorCode::kIo, host_.place(key.adapter).fault);
+  copy_now(to, from, bytes);
 }
 
 void Copies::copy_now(std::byte* to, const std::byte* from, size_t bytes) {
@@ -118,8 +141,13 @@ void Copies::settle() {
     held.swap(held_);
   }
   if (held.empty()) return;
-  use_device(device_);
-  stream_.synchronize();
+  try {
+    use_device(device_);
+    stream_.synchronize();
+  } catch (...) {
+    host_.let_go(held, {});  // a device that fails reads no more
+    throw;
+  }
   host_.let_go(held, {});
 }
 
@@ -224,13 +252,10 @@ void DeviceAdapter::load_trunk(std::byte* block) const {
   put(linears_at_, linears);
   put(levels_at_, levels);
   put(tables_at_, tables_);
-  const int handle = adapter_->handle();
-  ExpertCache::Resident resident;
-  const bool held = host_.hold({&handle, 1}, {&resident, 1});
+  const Held held(host_, adapter_->handle());
   const size_t bytes = adapter_->trunk_bytes();
-  if (bytes > 0) copies_.copy_now(block, resident.trunk, bytes);
+  if (bytes > 0) copies_.copy_now(block, held.resident().trunk, bytes);
   copies_.copy_now(block + linears_at_, plans.data(), plans.size());
-  if (held) host_.let_go({&handle, 1}, {});
 }
 
 void DeviceAdapter::load_page(int page, std::byte* block) const {

@@ -103,6 +103,7 @@ LinearRouting TreesStep::routing_by_linear(const Adapter& adapter) const {
 
 void TreesStep::begin(const AdapterRows& rows) {
   use_device(device_);
+  handles_.clear();
   for (const AdapterRows::Group& group : rows.groups) {
     if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
   }
@@ -121,7 +122,19 @@ void TreesStep::end() {
 
 std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
                                 const AdapterRows& rows, const float* x, int x_width) {
-  const Call call{layer, outputs, rows, x, x_width};
+  failed_.clear();
+  try {
+    compute({layer, outputs, rows, x, x_width});
+    copies_.end_use(stream_);
+  } catch (...) {
+    copies_.settle();
+    throw;
+  }
+  if (!whole_) copies_.settle();
+  return std::exchange(failed_, {});
+}
+
+void TreesStep::compute(const Call& call) {
   list_works(call);
   for (size_t first = 0; first < works_.size();) {
     const size_t end = end_of_batch(first);
@@ -134,9 +147,6 @@ std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
     }
     first = end;
   }
-  copies_.end_use(stream_);
-  if (!whole_) copies_.settle();
-  return std::exchange(failed_, {});
 }
 
 // Works in the order of their turns, so that a row gets the deltas of its adapters in one order
@@ -159,11 +169,11 @@ void TreesStep::place_pages(const ExpertCache::Resident& resident) {
   auto& adapter = *static_cast<DeviceAdapter*>(resident.source);
   DeviceAdapter::Placed& placed = adapter.placed;
   if (placed.trunk == resident.trunk && placed.arrivals == resident.arrivals) return;
-  placed = {resident.trunk, resident.arrivals};
   const size_t bytes = adapter.pages() * sizeof(const std::byte*);
   placed_upload_.begin(bytes, stream_);
   std::memcpy(placed_upload_.on_host(0), resident.pages, bytes);
   placed_upload_.send_to(adapter.pages_on_device(resident.trunk), stream_);
+  placed = {resident.trunk, resident.arrivals};
 }
 
 void TreesStep::add_group(const Call& call, const AdapterRows::Group& group,
@@ -274,12 +284,12 @@ void TreesStep::compute_in_waves(std::span<HostWork> works) {
   for (size_t first = 0; first < keys_.size();) {
     const std::span<const PageKey> wanted = std::span(keys_).subspan(first);
     const size_t count = tier_.pin(wanted, std::span(blocks_).subspan(first));
+    const PinnedPages pinned(tier_, wanted.first(count));
     bring_pages(first, std::span(blocks_).subspan(first, count));
     compress(batch_.list(), stream_);
     expand(batch_.list(), stream_);
     finish(batch_.list(), Finish::kSums, stream_);
     copies_.end_use(stream_);
-    tier_.unpin(wanted.first(count));
     first += count;
   }
   propagate(batch_.list(), stream_);

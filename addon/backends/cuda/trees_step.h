@@ -49,6 +49,7 @@ class TreesStep final : public AdapterStep {
     int x_width;
   };
 
+  void compute(const Call& call);
   void list_works(const Call& call);
   void place_pages(const ExpertCache::Resident& resident);
   void add_group(const Call& call, const AdapterRows::Group& group,

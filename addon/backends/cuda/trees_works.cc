@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace smore::cuda {
 namespace {
@@ -63,8 +64,9 @@ void Upload::begin(size_t bytes, const Stream& stream) {
   turn.sent.synchronize();
   if (turn.host.bytes() >= bytes) return;
   stream.synchronize();
-  turn.host = PinnedMemory(grown(bytes));
-  turn.device = DeviceMemory(turn.host.bytes());
+  PinnedMemory host(grown(bytes));  // both halves grow, or none
+  turn.device = DeviceMemory(host.bytes());
+  turn.host = std::move(host);
 }
 
 void Upload::send(const Stream& stream) { send_to(turns_[next_].device.data(), stream); }

@@ -3,10 +3,12 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <map>
 
+#include "backends/cuda/emulated/faults.h"
 #include "core/check.h"
 
 namespace smore::cuda::emulated {
@@ -54,9 +56,23 @@ bool overlaps(const void* data, size_t bytes) {
   return begin + bytes > memory().base && begin < memory().base + kMemoryBytes;
 }
 
+// Allocations until one is refused, which makes it kRefused; no count below it refuses any.
+constexpr int kRefused = -1;
+constexpr int kNeverRefuses = -2;
+std::atomic<int> granted_before_refusal{kNeverRefuses};
+
+bool refuses() { return granted_before_refusal >= 0 && granted_before_refusal-- == 0; }
+
 }  // namespace
 
+RefusedAllocation::RefusedAllocation(int granted) { granted_before_refusal = granted; }
+
+RefusedAllocation::~RefusedAllocation() { granted_before_refusal = kNeverRefuses; }
+
+bool RefusedAllocation::happened() const { return granted_before_refusal == kRefused; }
+
 std::byte* allocate(size_t bytes) {
+  if (refuses()) return nullptr;
   Memory& m = memory();
   size_t at = 0;
   for (const auto& [offset, size] : m.blocks) {
