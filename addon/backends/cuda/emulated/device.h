@@ -50,17 +50,10 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
-struct alignas(8) int2 {
-  int x, y;
-};
-struct alignas(16) int4 {
-  int x, y, z, w;
-};
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-inline int2 make_int2(int x, int y) { return {x, y}; }
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
@@ -103,20 +96,6 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = emulated::kWarp)
   return exchanged<T>(values, source / width == lane / width ? source : lane);
 }
 
-template <class T>
-T __shfl_down_sync(unsigned mask, T value, int by, int width = emulated::kWarp) {
-  const int lane = emulated::running->lane;
-  const auto values = emulated::exchange(mask, &value, sizeof value);
-  return exchanged<T>(values, lane % width + by < width ? lane + by : lane);
-}
-
-template <class T>
-T __shfl_up_sync(unsigned mask, T value, int by, int width = emulated::kWarp) {
-  const int lane = emulated::running->lane;
-  const auto values = emulated::exchange(mask, &value, sizeof value);
-  return exchanged<T>(values, lane % width >= by ? lane - by : lane);
-}
-
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
   const auto values = emulated::exchange(mask, &predicate, sizeof predicate);
   unsigned votes = 0;
@@ -126,11 +105,6 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
   return votes;
 }
 
-inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
-inline int __all_sync(unsigned mask, int predicate) {
-  return __ballot_sync(mask, predicate) == mask;
-}
-
 template <class T>
 T atomicAdd(T* at, T value) {
   const T old = *at;
@@ -138,46 +112,13 @@ T atomicAdd(T* at, T value) {
   return old;
 }
 
-template <class T>
-T atomicMax(T* at, T value) {
-  const T old = *at;
-  *at = std::max(old, value);
-  return old;
-}
-
-template <class T>
-T atomicMin(T* at, T value) {
-  const T old = *at;
-  *at = std::min(old, value);
-  return old;
-}
-
-inline unsigned atomicOr(unsigned* at, unsigned value) {
-  const unsigned old = *at;
-  *at = old | value;
-  return old;
-}
-
-template <class T>
-T atomicCAS(T* at, T expected, T value) {
-  const T old = *at;
-  if (old == expected) *at = value;
-  return old;
-}
-
 inline void __threadfence() {}
-
-template <class T>
-T __ldg(const T* at) {
-  return *at;
-}
 
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __ffs(int bits) {
   return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
 }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
-inline float __fdividef(float x, float y) { return x / y; }
 inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
