@@ -73,7 +73,7 @@ test("a card that cannot be read is refused by what is wrong", (t) => {
   const wrong: readonly (readonly [text: string, message: RegExp])[] = [
     ["---\ntask: one\n", /README\.md: its front matter has no end within 16384 bytes/],
     [`---\ntask: ${"x".repeat(20_000)}\n---\n`, /has no end within 16384 bytes/],
-    ["---\ntask: [one\n---\n", /README\.md: front matter: .* at line 2/],
+    ["---\ntask: [one\n---\n", /README\.md: front matter: .* in line 2/],
     ["---\n- task\n---\n", /front matter must hold fields and their values/],
     ["---\nauto: sometimes\n---\n", /auto must be true or false/],
     ["---\na: &a [x, x]\nb: [*a, *a]\n---\n", /front matter: aliases are not read/],
@@ -82,6 +82,14 @@ test("a card that cannot be read is refused by what is wrong", (t) => {
   for (const [text, message] of wrong) {
     assert.throws(() => read(t, text), { name: ModelError.name, message });
   }
+});
+
+test("a card that is nested very deep is refused before the parser's stack is used up", (t) => {
+  for (const deep of ["[", "a: [", "{a: ", "- ", "? "]) {
+    const text = `---\na: 1\nb: ${deep.repeat(3000)}\n---\n`;
+    assert.throws(() => read(t, text), { name: ModelError.name, message: /nested deeper than 64/ });
+  }
+  assert.equal(read(t, `---\ntask: "${"[]".repeat(500)}"\n---\n`).task, "[]".repeat(500));
 });
 
 test("a pipe in the place of a card holds nobody up", (t) => {

@@ -44,6 +44,8 @@ export const NO_CARD: AdapterCard = {
 
 /** Front matter is read in one go, which takes some milliseconds at this size. */
 const MOST_BYTES = 16 << 10;
+/** The parser calls itself for each level: thousands would use up the stack, which may end the process. */
+const MOST_LEVELS = 64;
 const MOST_EXAMPLES = 64;
 const MOST_SCORES = 32;
 const MOST_CHARACTERS = 4000; // of a text in it
@@ -99,10 +101,14 @@ function beginning(file: string): string | null {
 }
 
 function parsed(text: string, file: string): Json {
-  const document = parseDocument(text, { prettyErrors: true, logLevel: "silent" });
+  if (levelsAtMost(text) > MOST_LEVELS) {
+    throw new ModelError(`${file}: front matter is nested deeper than ${MOST_LEVELS} levels`);
+  }
+  const document = parseDocument(text, { prettyErrors: false, logLevel: "silent" });
   const [error] = document.errors;
   if (error !== undefined) {
-    throw new ModelError(`${file}: front matter: ${error.message.split("\n")[0]}`);
+    const line = text.slice(0, error.pos[0]).split("\n").length;
+    throw new ModelError(`${file}: front matter: ${error.message} in line ${line}`);
   }
   visit(document, (_, node) => {
     // One that stands for a list of others, and so on, is small in the file and huge in memory.
@@ -111,6 +117,20 @@ function parsed(text: string, file: string): Json {
   const value: unknown = document.toJS();
   if (isObject(value)) return value;
   throw new ModelError(`${file}: front matter must hold fields and their values`);
+}
+
+/** Brackets that are open at once, wherever they stand, or marks of lists and keys in a row; indented levels are few in so few bytes. */
+function levelsAtMost(text: string): number {
+  let most = 0;
+  let open = 0;
+  for (const character of text) {
+    if (character === "[" || character === "{") most = Math.max(most, ++open);
+    else if (character === "]" || character === "}") open = Math.max(0, open - 1);
+  }
+  for (const [marks] of text.matchAll(/(?:[-?:][ \t]+)+/g)) {
+    most = Math.max(most, marks.split(/[ \t]+/).length - 1);
+  }
+  return most;
 }
 
 function isObject(value: unknown): value is Json {
@@ -131,7 +151,7 @@ function scoresOf(index: unknown): CardScore[] {
     objectsOf(results).flatMap(({ dataset, metrics }) =>
       objectsOf(metrics).flatMap(({ name, type, value }): CardScore[] => {
         const called = textOf(name) ?? textOf(type);
-        if (called === null || typeof value !== "number") return [];
+        if (called === null || typeof value !== "number" || !Number.isFinite(value)) return [];
         return [{ dataset: isObject(dataset) ? textOf(dataset.name) : null, name: called, value }];
       }),
     ),

@@ -97,6 +97,17 @@ test("an adapter that is replaced or gone is chosen no more", async (t) => {
   assert.equal((await choose(router, ["dog"])).nearest, null);
 });
 
+test("an adapter that is replaced is found all the while", async (t) => {
+  const { router } = create(t);
+  router.served(adapter(0, "pets", ["cat"]));
+  for (let handle = 1; handle <= 20; handle++) {
+    const asked = choose(router, ["cat"]);
+    router.served(adapter(handle, "pets", ["cat"]));
+    router.retired(adapter(handle - 1, "pets", ["cat"]));
+    assert.deepEqual([(await asked).name, (await choose(router, ["cat"])).name], ["pets", "pets"]);
+  }
+});
+
 test("a text that is longer than the encoder reads is cut", async (t) => {
   const { router } = create(t);
   router.served(adapter(1, "pets", ["cat ".repeat(40)]));

@@ -41,7 +41,7 @@ export class Router implements AdapterRouter, AdapterFollower {
   /** Handles that can be chosen, or can be when their examples are vectors. */
   readonly #offered = new Set<number>();
   /** One adapter after the other: the encoder takes so many texts at a time. */
-  #turn: Promise<void> = Promise.resolve();
+  #turn: Promise<unknown> = Promise.resolve();
   #encoder: Promise<RouterEncoder> | null = null;
   #broken = false;
   root = "";
@@ -88,9 +88,10 @@ export class Router implements AdapterRouter, AdapterFollower {
     });
   }
 
+  /** One that is replaced stays to be found until the examples of its successor are. */
   retired({ adapter }: ServedAdapter): void {
     this.#offered.delete(adapter);
-    this.#index.delete(adapter);
+    this.#turn = this.#turn.then(() => this.#index.delete(adapter));
   }
 
   async choose(texts: readonly string[], models: ModelRegistry): Promise<RouterChoice> {
