@@ -79,8 +79,7 @@ export class Router implements AdapterRouter, AdapterFollower {
     const texts = card.examples.flatMap((messages) => tellings(messages).slice(-1));
     this.#turn = this.#turn.then(async () => {
       try {
-        const vectors = await this.#encode(texts);
-        if (this.#offered.has(adapter)) this.#index.set(adapter, name, vectors);
+        this.#index.set(adapter, name, await this.#encode(texts));
       } catch (error) {
         this.#offered.delete(adapter);
         if (!this.#broken) this.#options.onFault(error as Error);
