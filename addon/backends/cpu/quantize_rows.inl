@@ -178,6 +178,14 @@ void spoil(const float* x, BlockScale& scale) {
   }
 }
 
+// -8 times sums of codes. Sums of values that are not finite wrap around; spoil() makes their block
+// NaN.
+[[gnu::always_inline]] inline IntQuad corrections(Quad sums) {
+  using Wrapping = unsigned __attribute__((vector_size(sizeof(IntQuad))));
+  return reinterpret_cast<IntQuad>(
+      -8u * reinterpret_cast<Wrapping>(__builtin_convertvector(sums, IntQuad)));
+}
+
 // Rounds a block of `rows` rows, whose largest magnitudes are found, and makes their scales.
 template <int rows>
 [[gnu::always_inline]] inline void round_rows(const float* const* x, int column,
@@ -198,8 +206,7 @@ template <int rows>
   const Quad sum = first_half + Simd::sum4(second[0], second[1], second[2], second[3]);
   const Quad scale = to.most * (1.0f / 127);
   IntQuad columns[4] = {reinterpret_cast<IntQuad>(scale), reinterpret_cast<IntQuad>(scale * sum),
-                        -8 * __builtin_convertvector(sum, IntQuad),
-                        -8 * __builtin_convertvector(first_half, IntQuad)};
+                        corrections(sum), corrections(first_half)};
   static_assert(sizeof(BlockScale) == sizeof(IntQuad));
   transpose(columns);
 #pragma GCC unroll 4
