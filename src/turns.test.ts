@@ -80,7 +80,7 @@ test("every slice is told, and work that fails fails its own promise alone", asy
   let now = 0;
   context.mock.method(performance, "now", () => now);
   const heard: number[] = [];
-  onSlice((seconds) => heard.push(seconds));
+  onSlice(({ seconds }) => heard.push(seconds));
   const failing = spread(
     steps(4, (step) => {
       now += 1;

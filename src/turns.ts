@@ -1,3 +1,5 @@
+import { type Hold, HoldTimer } from "./hold.js";
+
 /**
  * The event loop's turns. Long work is a generator that yields wherever it may pause; all such work of
  * the process shares one slice per turn, so that however much of it there is, everything else goes on.
@@ -31,10 +33,10 @@ function beginTurn(): void {
   if (waiting.length > 0) endTurn();
 }
 
-let heard: (seconds: number) => void = () => {};
+let heard: (hold: Hold) => void = () => {};
 
 /** `listener` hears how long each slice held the event loop. */
-export function onSlice(listener: (seconds: number) => void): void {
+export function onSlice(listener: (hold: Hold) => void): void {
   heard = listener;
 }
 
@@ -63,6 +65,7 @@ export function finished<Result>(work: Generator<unknown, Result>): Result {
 export function runSlice<Result>(
   work: Generator<unknown, Result>,
 ): IteratorResult<unknown, Result> {
+  const timer = new HoldTimer();
   const began = performance.now();
   const left = SLICE_MS - spentMs;
   try {
@@ -71,10 +74,10 @@ export function runSlice<Result>(
       if (step.done === true || performance.now() - began >= left) return step;
     }
   } finally {
-    const ms = performance.now() - began;
-    spentMs += ms;
+    const hold = timer.read();
+    spentMs += 1000 * hold.seconds;
     endTurn();
-    heard(ms / 1000);
+    heard(hold);
   }
 }
 

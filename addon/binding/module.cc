@@ -9,6 +9,7 @@
 #include "binding/js_values.h"
 #include "binding/promise.h"
 #include "core/error.h"
+#include "core/thread_cpu_time.h"
 #include "core/trim_heap.h"
 #include "engine/step.h"
 #include "model/inspect.h"
@@ -28,6 +29,10 @@ Napi::Value trim(const Napi::CallbackInfo& call) {
     return promise_of(call.Env(), trim_heap,
                       [](Napi::Env env, bool trimmed) { return Napi::Boolean::New(env, trimmed); });
   });
+}
+
+Napi::Value read_thread_cpu_seconds(const Napi::CallbackInfo& call) {
+  return Napi::Number::New(call.Env(), thread_cpu_seconds());
 }
 
 Napi::Value list_cpu_paths(const Napi::CallbackInfo& call) {
@@ -103,6 +108,8 @@ Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   EngineWrap::define(env);
   exports.Set("abiVersion", Napi::Function::New<abi_version>(env, "abiVersion"));
   exports.Set("trimHeap", Napi::Function::New<trim>(env, "trimHeap"));
+  exports.Set("threadCpuSeconds",
+              Napi::Function::New<read_thread_cpu_seconds>(env, "threadCpuSeconds"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
   exports.Set("cudaDevices", Napi::Function::New<count_cuda_devices>(env, "cudaDevices"));

@@ -1,3 +1,4 @@
+import { type Hold, HoldTimer } from "../hold.js";
 import type { Reservation } from "../scheduler/request.js";
 import { chosenModel } from "./auto.js";
 import type { ApiContext } from "./context.js";
@@ -34,7 +35,7 @@ export interface Client {
   /** Fields that it sent and that nothing reads. */
   unknownFields(names: readonly string[]): void;
   /** How long its request, once parsed, kept the event loop from everything else. */
-  held(callback: "submit", seconds: number): void;
+  held(callback: "submit", hold: Hold): void;
 }
 
 /** Parse, submit, encode. Throws ApiError before anything was sent; null when the client left meanwhile. */
@@ -53,7 +54,7 @@ export async function generate(
   const admit: Admit = (...needs) => rooms.push(context.generator.reserve(...needs));
   try {
     const job = await endpoint.parse(fields, context, client.whole === null, admit);
-    const resumed = performance.now();
+    const timer = new HoldTimer();
     try {
       client.unknownFields(fields.unread());
       if (client.gone) return null;
@@ -61,7 +62,7 @@ export async function generate(
       if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
       return run;
     } finally {
-      client.held("submit", (performance.now() - resumed) / 1000);
+      client.held("submit", timer.read());
     }
   } finally {
     for (const room of rooms) room.release();

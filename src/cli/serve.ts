@@ -7,6 +7,7 @@ import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
 import { GrammarService } from "../grammar/service.js";
 import { sharedVocabulary } from "../grammar/vocabulary.js";
+import { useCpuClock } from "../hold.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
@@ -116,7 +117,7 @@ export class Service {
         requestMs: 1000 * config.requestTimeout || null,
       },
       lifecycle: () => this.#lifecycle,
-      held: (callback, seconds) => this.#metrics?.held(callback, seconds),
+      held: (callback, hold) => this.#metrics?.held(callback, hold),
       refused: (code) => this.#metrics?.refused(code),
       metricsText: () => this.#metrics?.text() ?? "",
       tracing: () => this.#tracing,
@@ -234,7 +235,8 @@ export class Service {
     });
     this.#metrics = metrics;
     if (this.#certificate !== null) metrics.certificate(this.#certificate);
-    onSlice((seconds) => metrics.held("slice", seconds));
+    useCpuClock(native().threadCpuSeconds);
+    onSlice((hold) => metrics.held("slice", hold));
     this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({

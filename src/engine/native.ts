@@ -293,6 +293,8 @@ export interface NativeModule {
   verifyLayer(file: string, kernelPath: string, activations: Activations): Promise<VerifyResult>;
   /** [async] What a model file, model folder or adapter folder holds, as JSON text. */
   inspect(path: string): Promise<string>;
+  /** [sync] CPU time of the calling thread. */
+  threadCpuSeconds(): number;
   /** [async] Gives free pages of the C library's heap back to the system. Whether there were any. */
   trimHeap(): Promise<boolean>;
 }

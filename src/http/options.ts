@@ -1,8 +1,8 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ErrorCode } from "../errors.js";
+import type { Held } from "../hold.js";
 import type { Tracing } from "../telemetry/tracing.js";
 import type { ApiKey } from "./auth.js";
-import type { Held } from "./hold.js";
 import type { PageFiles } from "./page-files.js";
 import type { BodyLimits } from "./request.js";
 import type { TlsFiles } from "./tls.js";
@@ -43,7 +43,7 @@ export interface ServerOptions {
   readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
-  readonly held: Held;
+  readonly held: Held<"request" | "submit">;
   /** Hears of every request or generation that an error answered. */
   readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;

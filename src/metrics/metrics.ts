@@ -1,6 +1,7 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
+import { type Hold, HoldTimer } from "../hold.js";
 import type { CertificateFacts } from "../http/tls.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
@@ -72,19 +73,20 @@ export class Metrics {
 
   /** What /metrics answers, in Prometheus' text format. */
   async text(): Promise<string> {
-    const started = performance.now();
+    const timer = new HoldTimer();
     this.#readProcess();
     if (this.#source !== null) this.#read(this.#source);
     const texts = await Promise.all([
       this.#modelRegistry.metrics(),
       this.#serverRegistry.metrics(),
     ]);
-    this.held("metrics", (performance.now() - started) / 1000);
+    this.held("metrics", timer.read());
     return texts.join("\n");
   }
 
-  held(callback: string, seconds: number): void {
+  held(callback: string, { seconds, cpuSeconds }: Hold): void {
     this.#server.hold.observe(seconds, callback);
+    this.#server.holdCpu.observe(cpuSeconds, callback);
   }
 
   refused(code: ErrorCode): void {

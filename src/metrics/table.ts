@@ -232,4 +232,10 @@ export const SERVER_METRICS = {
     HOLD,
     ["callback"],
   ),
+  holdCpu: histogram(
+    "smore_event_loop_hold_cpu_seconds",
+    "What the event loop's thread computed of that; the rest it waited for a core.",
+    HOLD,
+    ["callback"],
+  ),
 } as const satisfies Record<string, MetricRow>;

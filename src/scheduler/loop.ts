@@ -1,6 +1,7 @@
 import type { NativeEngine, StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import { ApiError } from "../errors.js";
+import { HoldTimer } from "../hold.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
@@ -42,10 +43,10 @@ interface Flight {
 const MOST_ACQUIRED_AT_ONCE = 2;
 
 /**
- * After so many milliseconds of event callbacks, the commit before them included, the event loop looks at everything
- * else. Short beside the 5 ms that are allowed: whoever has to wait for a processor meanwhile waits for a tick, 4 ms.
+ * After so many seconds of event callbacks, the commit before them included, the event loop looks at everything
+ * else. Short beside the 5 ms that are allowed: whoever has to wait for a core meanwhile waits for a tick, 4 ms.
  */
-const HOLD_MS = 1;
+const HOLD_SECONDS = 0.001;
 
 /** Masks are waited for so long before a step is planned without them. */
 const MASK_MS = 2;
@@ -213,11 +214,12 @@ export class EngineLoop implements Generator {
 
   /** Plans a step and hands it to the engine; null when there is nothing to compute. */
   #launch(): Flight | null {
+    const timer = new HoldTimer();
     const launched = performance.now();
     const batch = this.#batches[this.#nextBatch]!;
     const step = this.#plan(batch.arrays);
     this.#unloadRetired();
-    this.#metrics.held("plan", (performance.now() - launched) / 1000);
+    this.#metrics.held("plan", timer.read());
     if (step === null) return null;
 
     this.#nextBatch = 1 - this.#nextBatch;
@@ -245,6 +247,7 @@ export class EngineLoop implements Generator {
   async #land({ step, launched, outcome }: Flight): Promise<void> {
     const done = await outcome;
     const error = done instanceof Error ? done : null;
+    const timer = new HoldTimer();
     const landed = performance.now();
     const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
     this.#metrics.step(step.work.rows, seconds);
@@ -258,7 +261,7 @@ export class EngineLoop implements Generator {
       if ((error as NodeJS.ErrnoException).code === "device") this.#break(error.message);
     }
     if (error === null) this.#logFaults(events);
-    await this.#emit(events, landed, done instanceof Error ? null : done);
+    await this.#emit(events, landed, timer, done instanceof Error ? null : done);
   }
 
   #break(reason: string): void {
@@ -287,15 +290,15 @@ export class EngineLoop implements Generator {
   async #emit(
     events: readonly SequenceEvent[],
     landed: number,
+    timer = new HoldTimer(),
     computed: number | null = null,
   ): Promise<void> {
-    let since = landed;
+    let hold = timer;
     for (const { sequence, event } of events) {
-      const now = performance.now();
-      if (now - since > HOLD_MS) {
-        this.#metrics.held("emit", (now - since) / 1000);
+      if (hold.seconds > HOLD_SECONDS) {
+        this.#metrics.held("emit", hold.read());
         await new Promise(setImmediate);
-        since = performance.now();
+        hold = new HoldTimer();
       }
       const clock = this.#clocks.get(sequence);
       if (clock === undefined) continue; // cancelled, maybe by its previous event
@@ -311,7 +314,7 @@ export class EngineLoop implements Generator {
         this.#cancel(sequence, "abort");
       }
     }
-    this.#metrics.held("emit", (performance.now() - since) / 1000);
+    this.#metrics.held("emit", hold.read());
   }
 
   /** Carries out what the scheduler decided about adapters. Whether a pin was dropped. */

@@ -1,5 +1,6 @@
 import { ExportResultCode } from "@opentelemetry/core";
 import type { ReadableSpan, SpanExporter, SpanProcessor } from "@opentelemetry/sdk-trace";
+import { type Held, HoldTimer } from "../hold.js";
 
 export interface SpanQueueOptions {
   readonly exporter: SpanExporter;
@@ -11,7 +12,7 @@ export interface SpanQueueOptions {
   readonly sent: (spans: number) => void;
   readonly dropped: (reason: DropReason, spans: number) => void;
   /** Hears how long sending a batch kept the event loop from everything else. */
-  readonly held: (callback: "telemetry", seconds: number) => void;
+  readonly held: Held<"telemetry">;
   readonly log: { warn(fields: object, message: string): void };
   /** Milliseconds; performance.now() unless a test tells the time. */
   readonly now?: () => number;
@@ -122,6 +123,7 @@ export class SpanQueue implements SpanProcessor {
     if (batch.length === 0) return;
     this.#sending = true;
     const { exporter, timeoutMs, abort, now = () => performance.now() } = this.#options;
+    const timer = new HoldTimer();
     const began = now();
     let ended = false;
     const end = (fault: string | null) => {
@@ -139,11 +141,11 @@ export class SpanQueue implements SpanProcessor {
     exporter.export(batch, ({ code, error }) => {
       end(code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
     });
-    this.#encoded((now() - began) / 1000);
+    this.#options.held("telemetry", timer.read());
+    this.#fitBatch((now() - began) / 1000);
   }
 
-  #encoded(seconds: number): void {
-    this.#options.held("telemetry", seconds);
+  #fitBatch(seconds: number): void {
     if (seconds < SHORT) this.#batch = Math.min(2 * this.#batch, BATCHES.most);
     if (seconds > LONG) this.#batch = Math.max(this.#batch / 2, BATCHES.first);
   }
