@@ -43,7 +43,11 @@ async function serveDocumented(t: TestContext): Promise<string> {
       const models = { ...context.models, base, find: () => base };
       const name = base.name;
       const choose = async () => ({ name, nearest: null, score: 0 });
-      return { ...context, models, router: { ready: true, root: "/encoder", choose } };
+      return {
+        ...context,
+        models,
+        router: { ready: true, broken: false, root: "/encoder", choose },
+      };
     },
   });
   return url;

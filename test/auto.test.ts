@@ -11,7 +11,7 @@ import { fakeAdapterInfo } from "../src/engine/fake-engine.js";
 import { NO_CARD } from "../src/models/card.js";
 import { Router } from "../src/router/router.js";
 import { mixOf } from "../src/scheduler/mix.js";
-import { post, serve } from "./harness.js";
+import { post, serve, until } from "./harness.js";
 import { refusal } from "./support/command.js";
 
 /** `model: "auto"` at every endpoint: the fake model, the tiny encoder of six words, and a router between them. */
@@ -205,12 +205,102 @@ test("a request whose adapter is unloaded while it is chosen goes to the base", 
   assert.equal((answer as unknown as Chosen).auto.nearest, "pets");
 });
 
+test("while the encoder has failed, auto is no name that is unknown but a 503 that says why", async (t) => {
+  let broken = true;
+  const choose = async () => {
+    broken = true; // it ends while it chooses
+    throw new Error("the encoder's thread has ended");
+  };
+  const { url, logged } = await serve(t, {
+    context: (generator) => {
+      const router = {
+        root: "/encoder",
+        choose,
+        get ready() {
+          return !broken;
+        },
+        get broken() {
+          return broken;
+        },
+      };
+      return fakeContext(generator, { router });
+    },
+  });
+  const messages = user("cat");
+  const refused = async (path: string, body: object) => {
+    const answer = await post(url + path, { model: "auto", ...body });
+    const { status, code, message } = await refusal(answer);
+    assert.match(
+      message,
+      /^The encoder that chooses among adapters for the model "auto" has failed;/,
+    );
+    return [status, code];
+  };
+  const failed = [503, "engine_stopped"];
+  const bodies = {
+    "/v1/chat/completions": { messages },
+    "/v1/responses": { input: "cat" },
+    "/tokenize": { messages },
+  };
+  for (const [path, body] of Object.entries(bodies)) {
+    assert.deepEqual(await refused(path, body), failed, path);
+  }
+  assert.equal((await fetch(`${url}/v1/models/auto`)).status, 503);
+  const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
+  assert.ok(!data.some(({ id }) => id === "auto"));
+  const named = await post(`${url}/v1/chat/completions`, { model: "tuned", messages });
+  assert.equal(named.status, 200);
+
+  broken = false;
+  assert.deepEqual(await refused("/v1/chat/completions", { messages }), failed);
+  assert.equal(logged.length, 0, "the router's owner tells the log, once");
+});
+
+test("a client that leaves while its adapter is looked for costs no more", async (t) => {
+  let left: AbortSignal | undefined;
+  const { url, generator } = await serve(t, {
+    context: (generator) =>
+      fakeContext(generator, {
+        router: {
+          ...{ ready: true, broken: false, root: "/encoder" },
+          choose: (_texts, _models, gone) =>
+            new Promise((_, reject) => {
+              left = gone;
+              gone?.addEventListener("abort", () => reject(gone.reason));
+            }),
+        },
+      }),
+  });
+  const asked = { model: "auto", messages: user("cat"), stream: true };
+  const leave = new AbortController();
+  const answer = fetch(`${url}/v1/chat/completions`, {
+    ...{ method: "POST", body: JSON.stringify(asked), signal: leave.signal },
+  });
+  await until(() => left !== undefined, "the adapter is looked for");
+  leave.abort();
+  await assert.rejects(answer);
+  await until(() => left!.aborted, "the router hears of it");
+
+  left = undefined;
+  const socket = new WebSocket(`${url.replace("http", "ws")}/v1/stream`);
+  await once(socket, "open");
+  socket.send(JSON.stringify({ id: 1, type: "chat.completion", ...asked }));
+  await until(() => left !== undefined, "the adapter is looked for");
+  socket.send(JSON.stringify({ id: 1, type: "cancel" }));
+  const [done] = (await once(socket, "message")) as [Buffer];
+  assert.deepEqual(JSON.parse(String(done)), { id: 1, type: "done" });
+  assert.ok(left!.aborted);
+  socket.close();
+  assert.equal(generator.requests.length, 0);
+});
+
 test("an encoder that fails fails the request, not the server", async (t) => {
   const { url, logged } = await serve(t, {
     context: (generator) =>
       fakeContext(generator, {
         router: {
           ready: true,
+          broken: false,
           root: "/encoder",
           choose: async () => {
             throw new Error("the encoder's thread has ended");

@@ -3,6 +3,7 @@ import { after, before, describe, type TestContext, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
 import type { Lifecycle } from "../src/api/context.js";
 import { FakeGenerator, fakeContext } from "../src/engine/fake.js";
+import { NO_CARD } from "../src/models/card.js";
 import { apiKey, type Setup, until } from "./harness.js";
 import { noBrowser, openBrowser, says, textOf, type View } from "./support/browser.js";
 import { DONE, openPlayground, openReadyPlayground, send } from "./support/playground.js";
@@ -178,6 +179,37 @@ describe("the playground in Chromium", { skip: noBrowser() }, () => {
     served = ["fake", "sql"];
     await says(page, "#state", /1 adapter$/);
     assert.equal(await shown(), "fake,fake,sql");
+  });
+
+  test("an adapter's examples can be asked by a click, and stay in focus while the page looks anew", async (test) => {
+    const context = (generator: FakeGenerator) => {
+      const made = fakeContext(generator);
+      const tuned = made.models.find("tuned")!;
+      const told = (...contents: string[]) =>
+        contents.map((content) => ({ role: "user", content }));
+      const card = {
+        ...NO_CARD,
+        examples: [told("Where is my order?"), told("One.", "Two."), told("Be kind!")],
+      };
+      const adapters = () => [{ ...tuned, info: tuned.info!, card, pinned: false }];
+      return { ...made, adapters: { ...made.adapters, adapters } };
+    };
+    const { page, generator } = await openReady(test, { context });
+    assert.equal((await page.$$(".empty button")).length, 0, "the base has none");
+    await page.select(".pane select", "tuned");
+    await page.waitForSelector(".empty button");
+    const shown = await page.$$eval(".empty button", (found) =>
+      found.map(({ textContent }) => textContent),
+    );
+    assert.deepEqual(shown, ["Where is my order?", "Be kind!"]);
+    await page.focus(".empty li:last-child button");
+    await page.waitForResponse((response) => response.url().endsWith("/v1/adapters"));
+    await page.waitForResponse((response) => response.url().endsWith("/v1/adapters"));
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Enter"); // in the message now
+    await says(page, DONE, /moon/);
+    const prompt = Buffer.from(generator.requests[0]!.prompt).toString();
+    assert.match(prompt, /<user>Be kind!\n/);
   });
 
   test("what the server refuses stands below the answer in its own words", async (test) => {

@@ -114,7 +114,10 @@ async function run(server: Server, folders: readonly string[], values: Values<ty
   const memory = `${start} MiB after the warm-up, ${end} at the end (${growth.toFixed(1)} %)`;
   console.log(`memory: ${memory}${fine ? "" : `: more than ${values.growth} % above`}`);
   console.log(`answers: ${same ? "the same as at the start" : "NOT those of the start"}`);
-  return { passed: fine && same, seconds: values.seconds, startBytes, endBytes, same, did };
+  const { resent } = server;
+  console.log(`requests sent again, as they met the end of a kept connection: ${resent}`);
+  const { seconds } = values;
+  return { passed: fine && same, seconds, startBytes, endBytes, same, resent, did };
 }
 
 /** Lets the clients act for so long. How often each thing was done. Throws what no server should do. */

@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import { CommandError } from "../../src/cli/command.js";
+import { type Answer, KeptConnections } from "./connections.js";
 
 /** The server as the soak sees it. */
 
@@ -24,34 +25,40 @@ const QUIET_LIMIT_MS = 60_000;
 export class Server {
   readonly url: string;
   readonly base: string;
+  readonly #connections: KeptConnections;
 
-  private constructor(url: string, base: string) {
+  private constructor(url: string, base: string, connections: KeptConnections) {
     this.url = url;
     this.base = base;
+    this.#connections = connections;
   }
 
   static async at(url: string): Promise<Server> {
-    const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
-    return new Server(url, data[0]!.id);
+    const connections = new KeptConnections(url);
+    const { text } = await connections.get("/v1/models");
+    const { data } = JSON.parse(text) as { data: { id: string }[] };
+    return new Server(url, data[0]!.id, connections);
   }
 
-  post(path: string, body: object, signal?: AbortSignal): Promise<Response> {
-    const headers = { "content-type": "application/json" };
-    const request = { method: "POST", headers, body: JSON.stringify(body) };
-    return fetch(`${this.url}${path}`, signal === undefined ? request : { ...request, signal });
+  /** `body`: JSON, or a text as it stands. */
+  post(path: string, body: object | string): Promise<Answer> {
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    return this.#connections.post(path, text);
+  }
+
+  /** Requests that met the end of a kept connection and were sent again. */
+  get resent(): number {
+    return this.#connections.resent;
   }
 
   /** Its status; 400 where the name is taken. */
   async load({ name, path }: Adapter): Promise<number> {
-    const response = await this.post("/v1/load_lora_adapter", { lora_name: name, lora_path: path });
-    await response.arrayBuffer();
-    return response.status;
+    const fields = { lora_name: name, lora_path: path };
+    return (await this.post("/v1/load_lora_adapter", fields)).status;
   }
 
   async unload(name: string): Promise<number> {
-    const response = await this.post("/v1/unload_lora_adapter", { lora_name: name });
-    await response.arrayBuffer();
-    return response.status;
+    return (await this.post("/v1/unload_lora_adapter", { lora_name: name })).status;
   }
 
   /** One model after the other, each prompt alone. */
@@ -66,14 +73,14 @@ export class Server {
 
   async #greedy(model: string, prompt: readonly number[]): Promise<number[]> {
     const fields = { temperature: 0, max_tokens: 16, ignore_eos: true, return_token_ids: true };
-    const response = await this.post("/v1/completions", { model, prompt, ...fields });
-    if (response.status !== 200) throw new CommandError(`${model}: ${await response.text()}`);
-    const { choices } = (await response.json()) as { choices: { token_ids: number[] }[] };
+    const { status, text } = await this.post("/v1/completions", { model, prompt, ...fields });
+    if (status !== 200) throw new CommandError(`${model}: ${text}`);
+    const { choices } = JSON.parse(text) as { choices: { token_ids: number[] }[] };
     return choices[0]!.token_ids;
   }
 
   async metric(name: string): Promise<number> {
-    const text = await (await fetch(`${this.url}/metrics`)).text();
+    const { text } = await this.#connections.get("/metrics");
     const value = new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, "m").exec(text)?.[1];
     if (value === undefined) throw new CommandError(`${this.url}/metrics has no ${name}`);
     return Number(value);

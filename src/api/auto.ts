@@ -4,7 +4,7 @@ import type { ChatMessage } from "../text/text.js";
 import type { AdapterRouter, ApiContext, RouterChoice, ServedModel } from "./context.js";
 import type { Job } from "./job.js";
 import { type MixOrder, parseMixing, parseMixOrder, resolveMixing } from "./mixing.js";
-import { findModel } from "./models.js";
+import { findModel, routerFailed, servedRouter } from "./models.js";
 import { parseModel } from "./parameters.js";
 import type { Fields } from "./schema.js";
 
@@ -29,11 +29,6 @@ export function parseAim(fields: Fields, context: ApiContext): Aim {
   return (messages) => chosen(router, order, messages, context);
 }
 
-/** Null where there is nothing to choose from: "auto" is no model then. */
-export function servedRouter({ router }: ApiContext): AdapterRouter | null {
-  return router?.ready === true ? router : null;
-}
-
 /** Those fields are about adapters that the caller must know. */
 function refuseMixing(order: MixOrder, fields: Fields): void {
   const param = order.adapters !== null ? "adapters" : "router";
@@ -48,7 +43,9 @@ async function chosen(
   messages: readonly ChatMessage[],
   context: ApiContext,
 ): Promise<Target> {
-  const auto = await router.choose(tellings(messages), context.models);
+  const auto = await router.choose(tellings(messages), context.models).catch((error: unknown) => {
+    throw router.broken ? routerFailed(error) : error;
+  });
   const model = chosenModel(auto, context);
   return { model, mixing: resolveMixing(order, model, context), auto };
 }

@@ -44,10 +44,19 @@ export interface RouterChoice {
 export interface AdapterRouter {
   /** Whether there is an adapter that can be chosen. */
   readonly ready: boolean;
+  /** Whether its encoder has failed: nothing can be chosen any more. */
+  readonly broken: boolean;
   /** File of its encoder. */
   readonly root: string;
-  /** `texts`: of one request; the one that is nearest to an example counts. Rejects with ApiError or ModelError. */
-  choose(texts: readonly string[], models: ModelRegistry): Promise<RouterChoice>;
+  /**
+   * `texts`: of one request; the one that is nearest to an example counts. `gone`: aborted when its client is. Rejects with
+   * ApiError, ModelError or the signal's reason.
+   */
+  choose(
+    texts: readonly string[],
+    models: ModelRegistry,
+    gone?: AbortSignal,
+  ): Promise<RouterChoice>;
 }
 
 export interface AdapterRouting {

@@ -45,7 +45,7 @@ export async function embeddings(
   const { vectors, tokens } =
     encoder === null
       ? await embedByModel(inputs, model.name, context, gone)
-      : await embedByEncoder(inputs, encoder);
+      : await embedByEncoder(inputs, encoder, gone);
   return {
     object: "list",
     data: lazyList(vectors, (vector, index) => ({
@@ -86,12 +86,13 @@ async function adapterLoaded({ model }: JsonObject, context: ApiContext): Promis
 async function embedByEncoder(
   inputs: readonly Input[],
   encoder: SentenceEncoder,
+  gone: AbortSignal,
 ): Promise<Embedded> {
   for (const [i, input] of inputs.entries()) {
     if (typeof input === "string") continue;
     await spread(checkIds(input, inputParam(inputs, i), encoder.vocab));
   }
-  return encoder.encode(inputs);
+  return encoder.encode(inputs, { gone });
 }
 
 function inputParam(inputs: readonly Input[], i: number): string {

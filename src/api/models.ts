@@ -5,7 +5,7 @@ import { ApiError } from "../errors.js";
 import { lazyList } from "../json/write.js";
 import type { AdapterCard } from "../models/card.js";
 import { nearest } from "../nearest.js";
-import type { AdapterLoad, ApiContext, ServedModel } from "./context.js";
+import type { AdapterLoad, AdapterRouter, ApiContext, ServedModel } from "./context.js";
 
 /** GET /v1/models and GET /v1/models/{id} */
 
@@ -55,6 +55,17 @@ function encoderObject({ name, created, root, maxTokens }: SentenceEncoder) {
   };
 }
 
+/** Null where there is nothing to choose from: "auto" is no model then. Throws ApiError where nothing can be chosen any more. */
+export function servedRouter({ router }: ApiContext): AdapterRouter | null {
+  if (router?.broken === true) throw routerFailed();
+  return router?.ready === true ? router : null;
+}
+
+export function routerFailed(cause?: unknown): ApiError {
+  const message = `The encoder that chooses among adapters for the model "${AUTO_MODEL}" has failed; name an adapter, or restart the server.`;
+  return new ApiError("engine_stopped", { message, param: "model", cause });
+}
+
 export function listModels(context: ApiContext) {
   const { models, encoder, router } = context;
   const shown = [
@@ -69,9 +80,9 @@ export function listModels(context: ApiContext) {
 }
 
 export function oneModel(name: string, context: ApiContext) {
-  const { encoder, router } = context;
+  const { encoder } = context;
   if (name === encoder?.name) return encoderObject(encoder);
-  if (name === AUTO_MODEL && router?.ready === true) return autoObject(context);
+  if (name === AUTO_MODEL && servedRouter(context) !== null) return autoObject(context);
   return modelObject(findModel(name, context), context);
 }
 

@@ -3,12 +3,11 @@ import { ApiError } from "../errors.js";
 import { MOST_ITEMS } from "../json/read.js";
 import { lazyList } from "../json/write.js";
 import { spread } from "../turns.js";
-import { servedRouter } from "./auto.js";
 import { parseEnding, render } from "./chat.js";
 import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
 import { checkIds, encodeText } from "./encode-text.js";
-import { findModel } from "./models.js";
+import { findModel, servedRouter } from "./models.js";
 import { Fields, invalid, type JsonObject, unsupported } from "./schema.js";
 
 /** POST /tokenize and POST /detokenize, in vLLM's shapes. */

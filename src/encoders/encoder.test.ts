@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Worker } from "node:worker_threads";
+import { ModelError } from "../models/model-error.js";
 import { EncoderThread } from "./encoder.js";
 import { findEncoder } from "./files.js";
+import type { EncoderAnswer } from "./messages.js";
 
 const FIXTURE = fileURLToPath(new URL("../../../test/fixtures/encoder", import.meta.url));
 
@@ -127,7 +130,45 @@ test("what is no encoder is refused with what is missing", async (t) => {
   const alone = folder(t, { "onnx/model.onnx": "" });
   assert.throws(() => findEncoder(alone), /has no tokenizer.json beside the model/);
   const broken = folder(t, { "model.onnx": "no", "tokenizer.json": "{}" });
-  await assert.rejects(EncoderThread.start(broken, 1));
+  await assert.rejects(EncoderThread.start(broken, 1), {
+    name: ModelError.name,
+    message: /tokenizer\.json cannot be read: /,
+  });
+});
+
+test("a pipe in the place of a model or its tokenizer holds nobody up", async (t) => {
+  const path = folder(t, { "tokenizer.json": "{}" });
+  execFileSync("mkfifo", [join(path, "model.onnx")]);
+  assert.throws(() => findEncoder(path), /model\.onnx: is not a regular file/);
+  const named = join(path, "model.onnx");
+  assert.throws(() => findEncoder(named), /model\.onnx: is not a regular file/);
+  const other = folder(t, { "model.onnx": "" });
+  execFileSync("mkfifo", [join(other, "tokenizer.json")]);
+  await assert.rejects(EncoderThread.start(other, 1), /tokenizer\.json: is not a regular file/);
+});
+
+test("what nobody waits for any more is not encoded", async (t) => {
+  const answered: number[] = [];
+  process.once("worker", (worker: Worker) => {
+    worker.on("message", (answer: EncoderAnswer) => {
+      if (answer.kind !== "ready") answered.push(answer.id);
+    });
+  });
+  const encoder = await start(t);
+  const leave = new AbortController();
+  const gone = leave.signal;
+  // Hundreds of runs, of which the first have begun when the client leaves; then those of another client.
+  const many = Array.from({ length: 4096 }, () => "red cat");
+  const left = [encoder.encode(many, { gone }), encoder.encode(many, { gone })];
+  await assert.rejects(encoder.encode(["cat"]), { code: "overloaded" });
+  const reason = new Error("the client left");
+  const refused = left.map((each) => assert.rejects(each, reason));
+  leave.abort(reason);
+  await Promise.all(refused);
+  await assert.rejects(encoder.encode(["cat"], { gone }), reason);
+  const [all, one] = await Promise.all([encoder.encode(many), encoder.encode(["cat"])]);
+  assert.deepEqual([all.vectors.length, one.tokens], [4096, 3]);
+  assert.deepEqual(answered, [2, 3]);
 });
 
 test("the files beside a model say how long an input may be and how it is pooled", (t) => {

@@ -2,7 +2,13 @@ import { Worker } from "node:worker_threads";
 import { ApiError } from "../errors.js";
 import { ModelError } from "../models/model-error.js";
 import { type EncoderFiles, findEncoder } from "./files.js";
-import type { EncodeOrder, EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
+import type {
+  EncodeOrder,
+  EncoderAnswer,
+  EncoderInput,
+  EncoderSettings,
+  Forget,
+} from "./messages.js";
 
 export interface Encoded {
   readonly vectors: readonly Float32Array[]; // each of length 1
@@ -10,7 +16,10 @@ export interface Encoded {
 }
 
 export interface EncodeOptions {
+  /** What is too long is cut, not refused. */
   readonly cut?: boolean;
+  /** Aborted when nobody waits for the vectors any more: what is not computed yet will not be. */
+  readonly gone?: AbortSignal | undefined;
 }
 
 /** Turns texts into vectors; src/api/embeddings.ts serves it under its name. */
@@ -23,13 +32,16 @@ export interface SentenceEncoder {
   readonly vocab: number;
   /** Lengths that its vectors were trained to be cut to; empty: none is named. */
   readonly dimensions: readonly number[];
-  /** Ids must be below `vocab`. `cut`: what is too long is cut, not refused. Rejects with ApiError. */
+  /** Ids must be below `vocab`. Rejects with ApiError, or with the reason why the client is gone. */
   encode(inputs: readonly EncoderInput[], options?: EncodeOptions): Promise<Encoded>;
 }
 
 interface Waiting {
+  readonly inputs: number;
   resolve(encoded: Encoded): void;
   reject(error: Error): void;
+  /** Listens no more to whether its client is gone. */
+  settled(): void;
 }
 
 /** Inputs that may wait; more are refused. */
@@ -44,7 +56,7 @@ export class EncoderThread implements SentenceEncoder {
   readonly routerThreshold: number | null;
   readonly created = Math.floor(Date.now() / 1000);
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting & { readonly inputs: number }>();
+  readonly #waiting = new Map<number, Waiting>();
   #orders = 0;
   #inputs = 0;
   #width = 0;
@@ -89,8 +101,12 @@ export class EncoderThread implements SentenceEncoder {
     return encoder;
   }
 
-  encode(inputs: readonly EncoderInput[], { cut = false }: EncodeOptions = {}): Promise<Encoded> {
+  encode(
+    inputs: readonly EncoderInput[],
+    { cut = false, gone }: EncodeOptions = {},
+  ): Promise<Encoded> {
     return new Promise((resolve, reject) => {
+      gone?.throwIfAborted();
       if (this.#fault !== null) {
         const message = "The encoder has stopped; restart the server.";
         throw new ApiError("engine_stopped", { message, cause: this.#fault });
@@ -98,10 +114,29 @@ export class EncoderThread implements SentenceEncoder {
       if (this.#inputs + inputs.length > MAX_WAITING) throw new ApiError("overloaded");
       const id = this.#orders++;
       this.#inputs += inputs.length;
-      this.#waiting.set(id, { inputs: inputs.length, resolve, reject });
-      const order: EncodeOrder = { id, inputs, cut };
-      this.#worker.postMessage(order);
+      const onGone = () => {
+        this.#take(id)?.reject(gone?.reason);
+        this.#tell({ kind: "forget", id });
+      };
+      gone?.addEventListener("abort", onGone, { once: true });
+      const settled = () => gone?.removeEventListener("abort", onGone);
+      this.#waiting.set(id, { inputs: inputs.length, resolve, reject, settled });
+      this.#tell({ kind: "encode", id, inputs, cut });
     });
+  }
+
+  #tell(message: EncodeOrder | Forget): void {
+    this.#worker.postMessage(message);
+  }
+
+  /** Whoever waits for this order; nobody where the order was forgotten or refused meanwhile. */
+  #take(id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) return undefined;
+    waiting.settled();
+    this.#waiting.delete(id);
+    this.#inputs -= waiting.inputs;
+    return waiting;
   }
 
   get width(): number {
@@ -117,10 +152,8 @@ export class EncoderThread implements SentenceEncoder {
   }
 
   #onAnswer(answer: Exclude<EncoderAnswer, { kind: "ready" }>): void {
-    const waiting = this.#waiting.get(answer.id);
-    if (waiting === undefined) return; // refused when the thread ended
-    this.#waiting.delete(answer.id);
-    this.#inputs -= waiting.inputs;
+    const waiting = this.#take(answer.id);
+    if (waiting === undefined) return;
     if (answer.kind === "failed") {
       const { code, message } = answer;
       waiting.reject(new ApiError(code, { message, param: "input" }));
@@ -135,9 +168,8 @@ export class EncoderThread implements SentenceEncoder {
 
   #onFault(error: Error): void {
     this.#fault = error;
-    for (const { reject } of this.#waiting.values()) {
-      reject(new ApiError("engine_failed", { cause: error }));
+    for (const id of [...this.#waiting.keys()]) {
+      this.#take(id)?.reject(new ApiError("engine_failed", { cause: error }));
     }
-    this.#waiting.clear();
   }
 }

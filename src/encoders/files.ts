@@ -29,6 +29,8 @@ const DEFAULT_MAX_TOKENS = 512;
 export function findEncoder(path: string): EncoderFiles {
   if (!existsSync(path)) throw new ModelError(`${path} does not exist`);
   const model = statSync(path).isDirectory() ? modelOf(path) : resolve(path);
+  // ONNX Runtime would wait for ever for somebody to write into a pipe.
+  if (!statSync(model).isFile()) throw new ModelError(`${model}: is not a regular file`);
   const folders = [dirname(model), dirname(dirname(model))];
   const home = folders.find((folder) => existsSync(join(folder, "tokenizer.json")));
   if (home === undefined) {

@@ -11,10 +11,17 @@ export interface EncoderSettings {
 }
 
 export interface EncodeOrder {
+  readonly kind: "encode";
   readonly id: number;
   readonly inputs: readonly EncoderInput[];
   /** Inputs that are too long are cut, not refused. */
   readonly cut: boolean;
+}
+
+/** Nobody waits for an order any more. */
+export interface Forget {
+  readonly kind: "forget";
+  readonly id: number;
 }
 
 export type EncoderAnswer =

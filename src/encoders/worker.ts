@@ -1,8 +1,15 @@
-import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { Tokenizer } from "tokenizers";
+import { ModelError } from "../models/model-error.js";
+import { readTextFile } from "../models/regular-file.js";
 import { type BatchLimits, batchesOf } from "./batches.js";
-import type { EncodeOrder, EncoderAnswer, EncoderInput, EncoderSettings } from "./messages.js";
+import type {
+  EncodeOrder,
+  EncoderAnswer,
+  EncoderInput,
+  EncoderSettings,
+  Forget,
+} from "./messages.js";
 import { type EncoderTokens, OnnxModel } from "./onnx-model.js";
 
 /** The encoder's thread: whatever waits when a run ends goes into the next runs together. */
@@ -22,10 +29,15 @@ function answer(message: EncoderAnswer, transfer: readonly ArrayBuffer[] = []): 
 }
 
 function tokenizer(): Tokenizer {
-  const native = Tokenizer.fromString(readFileSync(files.tokenizer, "utf8"));
-  native.disableTruncation();
-  native.disablePadding();
-  return native;
+  const text = readTextFile(files.tokenizer);
+  try {
+    const native = Tokenizer.fromString(text);
+    native.disableTruncation();
+    native.disablePadding();
+    return native;
+  } catch (error) {
+    throw new ModelError(`${files.tokenizer} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 async function tokenize(native: Tokenizer, input: EncoderInput): Promise<EncoderTokens> {
@@ -70,18 +82,27 @@ async function checked(native: Tokenizer, order: EncodeOrder): Promise<Tokenized
   return { id, inputs };
 }
 
-async function encode(model: OnnxModel, orders: readonly TokenizedOrder[]): Promise<void> {
+/** `forgotten`: ids of orders, which may come while it goes on; what was not computed by then is left out. */
+async function encode(
+  model: OnnxModel,
+  orders: readonly TokenizedOrder[],
+  forgotten: ReadonlySet<number>,
+): Promise<void> {
   const inputs = orders.flatMap((order) => order.inputs);
+  const owners = orders.flatMap(({ id, inputs }) => inputs.map(() => id));
   const vectors: Float32Array[] = [];
   const lengths = inputs.map(({ ids }) => ids.length);
   for (const batch of batchesOf(lengths, LIMITS)) {
-    const made = await model.run(batch.map((index) => inputs[index]!));
-    for (const [i, index] of batch.entries()) vectors[index] = made[i]!;
+    const wanted = batch.filter((index) => !forgotten.has(owners[index]!));
+    if (wanted.length === 0) continue;
+    const made = await model.run(wanted.map((index) => inputs[index]!));
+    for (const [i, index] of wanted.entries()) vectors[index] = made[i]!;
   }
   let first = 0;
   for (const { id, inputs } of orders) {
     const own = vectors.slice(first, first + inputs.length);
     first += inputs.length;
+    if (forgotten.has(id)) continue;
     const width = own[0]?.length ?? 0;
     const joined = new Float32Array(own.length * width);
     for (const [i, vector] of own.entries()) joined.set(vector, i * width);
@@ -97,22 +118,29 @@ async function serve(): Promise<void> {
   answer({ kind: "ready", width: probe[0]?.length ?? 0, vocab: native.getVocabSize() });
   let waiting: EncodeOrder[] = [];
   let running = false;
+  const forgotten = new Set<number>(); // of the orders that are being encoded
   const drain = async () => {
     while (waiting.length > 0) {
       const orders = waiting;
       waiting = [];
+      forgotten.clear();
       const accepted = await Promise.all(orders.map((order) => accept(native, order)));
       const tokenized = accepted.filter((order) => order !== null);
       try {
-        await encode(model, tokenized);
+        await encode(model, tokenized, forgotten);
       } catch (error) {
         for (const order of tokenized) fail(order, error as Error);
       }
     }
     running = false;
   };
-  port.on("message", (order: EncodeOrder) => {
-    waiting.push(order);
+  port.on("message", (message: EncodeOrder | Forget) => {
+    if (message.kind === "forget") {
+      waiting = waiting.filter(({ id }) => id !== message.id);
+      forgotten.add(message.id);
+      return;
+    }
+    waiting.push(message);
     if (running) return;
     running = true;
     void drain();

@@ -138,9 +138,9 @@ function meteredEncoder(encoder: SentenceEncoder, account: Account): SentenceEnc
   const { name, root, created, maxTokens, width, vocab, dimensions } = encoder;
   return {
     ...{ name, root, created, maxTokens, width, vocab, dimensions },
-    async encode(inputs) {
+    async encode(inputs, options) {
       account.admit();
-      const encoded = await encoder.encode(inputs);
+      const encoded = await encoder.encode(inputs, options);
       account.charge(encoded.tokens);
       return encoded;
     },

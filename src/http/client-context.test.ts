@@ -14,7 +14,8 @@ function operationOf(model: string, mix: Mix): Operation {
     told = operation(mix);
     return generator;
   };
-  clientContext({ account: null, trace }, "chat", { model }, fakeContext(new FakeGenerator()));
+  const sender = { account: null, trace, gone: new AbortController().signal };
+  clientContext(sender, "chat", { model }, fakeContext(new FakeGenerator()));
   return told!;
 }
 

@@ -1,4 +1,4 @@
-import type { ApiContext } from "../api/context.js";
+import type { AdapterRouter, ApiContext } from "../api/context.js";
 import { mixedNames } from "../api/mixing.js";
 import type { JsonObject } from "../api/schema.js";
 import { AUTO_MODEL } from "../config.js";
@@ -11,11 +11,16 @@ import { type Account, onBillOf } from "./account.js";
 export interface Sender {
   readonly account: Account | null;
   readonly trace: RequestTrace;
+  /** Aborted when it has left. */
+  readonly gone: AbortSignal;
 }
 
-/** What the handler of one request works with: its generations are on its account's bill and in its trace. */
+/**
+ * What the handler of one request works with: its generations are on its account's bill and in its trace, and no adapter
+ * is looked for when its client has left.
+ */
 export function clientContext(
-  { account, trace }: Sender,
+  { account, trace, gone }: Sender,
   kind: Operation["kind"],
   body: JsonObject,
   context: ApiContext,
@@ -29,5 +34,20 @@ export function clientContext(
     const names = new Map(named.map((name) => [models.find(name)?.adapter, name] as const));
     return { kind, model, adapters: handlesOf(mix).flatMap((handle) => names.get(handle) ?? []) };
   };
-  return { ...billed, generator: trace.follow(billed.generator, operation) };
+  const generator = trace.follow(billed.generator, operation);
+  return { ...billed, generator, router: routerFor(gone, context.router) };
+}
+
+function routerFor(gone: AbortSignal, router: AdapterRouter | null): AdapterRouter | null {
+  if (router === null) return null;
+  return {
+    get ready() {
+      return router.ready;
+    },
+    get broken() {
+      return router.broken;
+    },
+    root: router.root,
+    choose: (texts, models) => router.choose(texts, models, gone),
+  };
 }

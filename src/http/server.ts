@@ -154,8 +154,9 @@ class HttpServer implements Server {
     const late = () => gone.abort(new ApiError("deadline_exceeded"));
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
-      const { account } = exchange;
-      const own = clientContext(exchange, "embeddings", body, context);
+      const { account, trace } = exchange;
+      const sender = { account, trace, gone: gone.signal };
+      const own = clientContext(sender, "embeddings", body, context);
       const asked = () => command(body, own, noteFields, gone.signal, account);
       await exchange.answer(await timed(held, "request", asked));
     } finally {
@@ -185,8 +186,12 @@ class HttpServer implements Server {
       unknownFields: (names) => this.#noteFields(names, exchange.trace),
       held,
     };
-    const id = endpoint.idPrefix + exchange.trace.requestId;
-    const own = clientContext(exchange, endpoint.operation, body, context);
+    const { account, trace } = exchange;
+    const gone = new AbortController();
+    exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
+    const id = endpoint.idPrefix + trace.requestId;
+    const sender = { account, trace, gone: gone.signal };
+    const own = clientContext(sender, endpoint.operation, body, context);
     const run = await timed(held, "request", () => generate(endpoint, body, id, own, client));
     if (run === null) return;
     if (exchange.closed) run.cancel();

@@ -260,9 +260,9 @@ class Connection {
     const endpoint = ENDPOINTS[type]!;
     const { account, timeoutMs } = this.#opening;
     const trace = this.#traceOf(type);
-    const sender = { account, trace };
-    const context = clientContext(sender, endpoint.operation, body, this.#options.context());
     const stream = new Stream(id, this, timeoutMs, trace, this.#options);
+    const sender = { account, trace, gone: stream.left };
+    const context = clientContext(sender, endpoint.operation, body, this.#options.context());
     this.#running.set(id, stream);
     generate(endpoint, body, id, context, stream).then(
       (run) => stream.started(run),
@@ -314,7 +314,7 @@ class Stream implements Client, ChunkSink {
   readonly #connection: Connection;
   readonly #trace: RequestTrace;
   #run: Run | null = null;
-  #gone = false;
+  readonly #left = new AbortController();
 
   constructor(
     id: ClientId,
@@ -332,13 +332,18 @@ class Stream implements Client, ChunkSink {
   }
 
   get gone(): boolean {
-    return this.#gone;
+    return this.left.aborted;
+  }
+
+  /** Aborted when the client has closed the socket or cancelled. */
+  get left(): AbortSignal {
+    return this.#left.signal;
   }
 
   /** `run` is null when the client went away before it began. */
   started(run: Run | null): void {
     this.#run = run;
-    if (this.#gone) run?.cancel();
+    if (this.gone) run?.cancel();
   }
 
   /** The client asked for its end: it still gets `done`. */
@@ -348,7 +353,7 @@ class Stream implements Client, ChunkSink {
   }
 
   cancel(): void {
-    this.#gone = true;
+    this.#left.abort();
     this.#run?.cancel();
     this.#trace.end({}, null);
   }

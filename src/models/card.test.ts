@@ -92,6 +92,29 @@ test("a card that is nested very deep is refused before the parser's stack is us
   assert.equal(read(t, `---\ntask: "${"[]".repeat(500)}"\n---\n`).task, "[]".repeat(500));
 });
 
+test("a card of nothing but signs is refused before they are parsed, and no card that people write is", (t) => {
+  for (const sign of [",", ":\n", "]", "a,", "!x "]) {
+    const text = `---\na: [${sign.repeat(16_000 / sign.length)}\n---\n`;
+    assert.throws(() => read(t, text), {
+      name: ModelError.name,
+      message: /README\.md: front matter has more than 4096 signs and texts/,
+    });
+  }
+  const example =
+    "  - messages: [{role: system, content: Be kind, do.}, {role: user, content: Go}]\n";
+  assert.equal(read(t, `---\nwidget:\n${example.repeat(64)}---\n`).examples.length, 64);
+  const stacks = Error.stackTraceLimit;
+  assert.throws(() => read(t, `---\na: [${",".repeat(3000)}\n---\n`), /README\.md: front matter: /);
+  assert.equal(Error.stackTraceLimit, stacks);
+});
+
+test("halves of characters in a card are no characters", (t) => {
+  const card = read(t, `---\ntask: "one \\ud83d two \\udca9\\ud83d\\ude00"\n---\n`);
+  assert.equal(card.task, "one \u{fffd} two \u{fffd}\u{1f600}");
+  const cut = read(t, `---\ntask: ${"x".repeat(3999)}\u{1f600}\n---\n`);
+  assert.equal(cut.task, `${"x".repeat(3999)}\u{fffd}`);
+});
+
 test("a pipe in the place of a card holds nobody up", (t) => {
   const path = folder(t);
   execFileSync("mkfifo", [join(path, "README.md")]);

@@ -1,6 +1,6 @@
 import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { isAlias, parseDocument, visit } from "yaml";
+import { isAlias, Lexer, parseDocument, visit } from "yaml";
 import { ModelError } from "./model-error.js";
 import { openRegularFile } from "./regular-file.js";
 
@@ -42,8 +42,10 @@ export const NO_CARD: AdapterCard = {
   auto: true,
 };
 
-/** Front matter is read in one go, which takes some milliseconds at this size. */
+/** Front matter is read in one go: some milliseconds at this size, where it is text in the main and not signs. */
 const MOST_BYTES = 16 << 10;
+/** Signs, texts and the blanks between them: as 64 examples of two messages each, and twice that again. */
+const MOST_LEXEMES = 4096;
 /** The parser calls itself for each level: thousands would use up the stack, which may end the process. */
 const MOST_LEVELS = 64;
 const MOST_EXAMPLES = 64;
@@ -104,7 +106,12 @@ function parsed(text: string, file: string): Json {
   if (levelsAtMost(text) > MOST_LEVELS) {
     throw new ModelError(`${file}: front matter is nested deeper than ${MOST_LEVELS} levels`);
   }
-  const document = parseDocument(text, { prettyErrors: false, logLevel: "silent" });
+  if (hasMoreLexemes(text, MOST_LEXEMES)) {
+    throw new ModelError(`${file}: front matter has more than ${MOST_LEXEMES} signs and texts`);
+  }
+  const document = withoutStacks(() =>
+    parseDocument(text, { prettyErrors: false, logLevel: "silent" }),
+  );
   const [error] = document.errors;
   if (error !== undefined) {
     const line = text.slice(0, error.pos[0]).split("\n").length;
@@ -133,12 +140,34 @@ function levelsAtMost(text: string): number {
   return most;
 }
 
+function hasMoreLexemes(text: string, most: number): boolean {
+  let count = 0;
+  for (const _ of new Lexer().lex(text)) if (++count > most) return true;
+  return false;
+}
+
+/** The parser makes an Error of every sign that is out of place; the stacks of thousands would take most of its time. */
+function withoutStacks<Result>(parse: () => Result): Result {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return parse();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
 function isObject(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function textOf(value: unknown): string | null {
-  return typeof value === "string" ? value.slice(0, MOST_CHARACTERS) : null;
+  return typeof value === "string" ? wellFormed(value.slice(0, MOST_CHARACTERS)) : null;
+}
+
+/** Halves of surrogate pairs, which escapes can say and a cut can leave, are no characters: clients could not read them. */
+function wellFormed(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, "\u{fffd}");
 }
 
 function objectsOf(value: unknown): Json[] {

@@ -114,6 +114,15 @@ test("a text that is longer than the encoder reads is cut", async (t) => {
   assert.equal((await choose(router, ["cat ".repeat(5000)])).name, "pets");
 });
 
+test("nothing is looked for when the client has left", async (t) => {
+  const { router, choices } = create(t);
+  router.served(adapter(1, "pets", ["cat"]));
+  const reason = new Error("the client left");
+  const gone = AbortSignal.abort(reason);
+  await assert.rejects(router.choose(["cat"], models, gone), reason);
+  assert.deepEqual([choices.length, router.broken], [0, false]);
+});
+
 test("requests that come while the encoder loads wait for it", async (t) => {
   let load = () => {};
   const loaded = new Promise<void>((resolve) => {
@@ -137,7 +146,7 @@ test("an encoder that cannot be loaded is told of once, and nothing is offered",
   router.served(adapter(1, "pets", ["cat"]));
   router.served(adapter(2, "colours", ["red"]));
   await assert.rejects(choose(router, ["cat"]), /\/nowhere does not exist/);
-  assert.equal(router.ready, false);
+  assert.deepEqual([router.ready, router.broken], [false, true]);
   assert.deepEqual(faults, ["/nowhere does not exist"]);
   router.served(adapter(3, "sky", ["sky"]));
   assert.equal(router.ready, false);

@@ -54,6 +54,10 @@ export class Router implements AdapterRouter, AdapterFollower {
     return this.#offered.size > 0 && !this.#broken;
   }
 
+  get broken(): boolean {
+    return this.#broken;
+  }
+
   /** Loads the encoder now. Rejects with ModelError. */
   start(): Promise<RouterEncoder> {
     const onFault = (error: Error) => {
@@ -93,12 +97,18 @@ export class Router implements AdapterRouter, AdapterFollower {
     this.#turn = this.#turn.then(() => this.#index.delete(adapter));
   }
 
-  async choose(texts: readonly string[], models: ModelRegistry): Promise<RouterChoice> {
+  async choose(
+    texts: readonly string[],
+    models: ModelRegistry,
+    gone?: AbortSignal,
+  ): Promise<RouterChoice> {
     const began = performance.now();
     await this.#turn;
     const { threshold, fallback } = this.#options;
     const near =
-      texts.length === 0 ? null : await spread(this.#index.nearest(await this.#encode(texts)));
+      texts.length === 0
+        ? null
+        : await spread(this.#index.nearest(await this.#encode(texts, gone)));
     const { routerThreshold } = await this.start();
     const least = threshold ?? routerThreshold ?? USUAL_THRESHOLD;
     const score = near?.score ?? 0;
@@ -113,9 +123,9 @@ export class Router implements AdapterRouter, AdapterFollower {
     await encoder?.close();
   }
 
-  async #encode(texts: readonly string[]): Promise<readonly Float32Array[]> {
+  async #encode(texts: readonly string[], gone?: AbortSignal): Promise<readonly Float32Array[]> {
     const encoder = await this.start();
     const shortened = texts.map((text) => text.slice(0, MOST_CHARACTERS));
-    return (await encoder.encode(shortened, { cut: true })).vectors;
+    return (await encoder.encode(shortened, { cut: true, gone })).vectors;
   }
 }

@@ -1,11 +1,12 @@
 import { ask, readJson, type Server, ServerError } from "../../client/server.js";
 import { bytes, percent } from "../format.js";
 import { MetricsText } from "../metrics-text.js";
+import type { ExampleEntry } from "../suggestions.js";
 import { byId, element } from "./dom.js";
 
 /** Where the adapters' bytes are, now. */
 
-interface AdapterEntry {
+export interface AdapterEntry {
   readonly id: string;
   readonly state: "ready" | "loading";
   readonly progress?: number;
@@ -16,6 +17,7 @@ interface AdapterEntry {
   readonly resident_bytes?: number;
   readonly hits?: number;
   readonly misses?: number;
+  readonly card?: { readonly examples: readonly ExampleEntry[] };
 }
 
 interface Adapters {
@@ -26,17 +28,19 @@ export class MemoryView {
   readonly #root = byId("memory", HTMLDivElement);
   readonly #load = byId("load", HTMLParagraphElement);
 
-  /** What the server refuses to tell stands in its place. */
-  async refresh(server: Server): Promise<void> {
+  /** The adapters that it shows. What the server refuses to tell stands in its place. */
+  async refresh(server: Server): Promise<readonly AdapterEntry[]> {
     try {
       const [adapters, metrics] = await Promise.all([
         ask(server, "/v1/adapters").then((response) => readJson<Adapters>(response)),
         ask(server, "/metrics").then((response) => response.text()),
       ]);
       this.#draw(adapters.data, new MetricsText(metrics));
+      return adapters.data;
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
       this.#root.replaceChildren(element("p", { class: "quiet" }, error.message));
+      return [];
     }
   }
 

@@ -13,6 +13,8 @@ export interface PaneListener {
   refused(error: ServerError): void;
   /** The pane talks to another model from now on. */
   chosen(): void;
+  /** Somebody wants to ask this. */
+  suggested(text: string): void;
 }
 
 interface Turn {
@@ -31,6 +33,7 @@ export class Pane {
   readonly #listener: PaneListener;
   #conversation: Turn[] = [];
   #models: readonly ModelEntry[] = [];
+  #suggested: ReadonlyMap<string, readonly string[]> = new Map();
 
   constructor(name: string, listener: PaneListener) {
     this.#listener = listener;
@@ -62,6 +65,14 @@ export class Pane {
       value === "" ? wanted : value,
     );
     if (this.#model.value !== value) this.#showModel();
+  }
+
+  /** What may be asked, by model; shown while nothing was. */
+  suggest(suggested: ReadonlyMap<string, readonly string[]>): void {
+    const texts = (from: typeof suggested) => JSON.stringify(from.get(this.model));
+    const same = texts(suggested) === texts(this.#suggested);
+    this.#suggested = suggested;
+    if (!same) this.#showModel(); // else a button would lose its focus with each look at the server
   }
 
   renew(): void {
@@ -120,8 +131,15 @@ export class Pane {
     if (this.#conversation.length > 0) return;
     const chosen = this.#models.find(({ id }) => id === this.model);
     const [title, hint] = welcome(chosen, this.#models.length > 1);
+    const examples = (this.#suggested.get(this.model) ?? []).map((text) => {
+      const button = element("button", { type: "button" }, text);
+      button.addEventListener("click", () => this.#listener.suggested(text));
+      return element("li", {}, button);
+    });
+    const told = element("p", {}, element("strong", {}, title), hint);
+    const list = element("ul", { "aria-label": "Examples" }, ...examples);
     this.#turns.replaceChildren(
-      element("p", { class: "empty" }, element("strong", {}, title), hint),
+      element("div", { class: "empty" }, told, ...(examples.length > 0 ? [list] : [])),
     );
   }
 

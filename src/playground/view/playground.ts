@@ -6,6 +6,7 @@ import {
   whyNotReady,
 } from "../../client/server.js";
 import type { Answer, Piece } from "../answer.js";
+import { suggestions } from "../suggestions.js";
 import { Announcer } from "./announcer.js";
 import { byId } from "./dom.js";
 import { InsideView, type Selection } from "./inside-view.js";
@@ -38,6 +39,8 @@ export class Playground {
   readonly #panes: Pane[] = [];
   #server: Server = { url: "", key: sessionStorage.getItem(KEY_PLACE) };
   #models: readonly ModelEntry[] = [];
+  /** What may be asked, by adapter. */
+  #suggested: ReadonlyMap<string, readonly string[]> = new Map();
   #running: AbortController | null = null;
   #selection: Selection | null = null;
   /** The newest token is selected as it comes, until somebody selects one. */
@@ -99,7 +102,11 @@ export class Playground {
     try {
       await this.#listModels(); // adapters come and go
       this.#keyForm.hidden = true;
-      await this.#memory.refresh(this.#server);
+      const adapters = await this.#memory.refresh(this.#server);
+      this.#suggested = new Map(
+        adapters.map(({ id, card }) => [id, suggestions(card?.examples ?? [])]),
+      );
+      for (const pane of this.#panes) pane.suggest(this.#suggested);
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
       this.#refused(error);
@@ -161,10 +168,16 @@ export class Playground {
         if (error.status === 401) this.#refused(error);
       },
       chosen: () => this.#switch.show(this.#panes),
+      suggested: (text) => {
+        this.#message.value = text;
+        this.#fitMessage();
+        this.#message.focus();
+      },
     });
     this.#panes.push(pane);
     this.#panesRoot.append(pane.root);
     this.#offer(pane, place);
+    pane.suggest(this.#suggested);
   }
 
   /** Not while an answer comes, of which the other pane would have half. */
