@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { nativeModule } from "../src/engine/engine.js";
@@ -111,6 +119,19 @@ test("a client that vanishes frees its sequences, and the others' tokens stay as
   const metrics = await eventually(url, (value) => value("vllm:num_requests_running") === 0);
   const generated = metrics("vllm:generation_tokens_total");
   assert.ok(generated < (choices * most) / 2, `${generated} tokens: it ran on`);
+});
+
+test("the engine's threads let the event loop go first", async (context) => {
+  const { child } = await serve(context, []);
+  const tasks = `/proc/${child.pid}/task`;
+  const niceness = (thread: string) => {
+    const stat = readFileSync(join(tasks, thread, "stat"), "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")")).split(" ")[17]); // the 19th field of all
+  };
+  const usual = getPriority();
+  assert.equal(niceness(String(child.pid)), usual);
+  const lower = readdirSync(tasks).filter((thread) => niceness(thread) === Math.min(usual + 5, 19));
+  assert.ok(lower.length >= 2, "the engine's own thread and one of its pool");
 });
 
 test("SIGTERM finishes what runs and exits with 0", async (context) => {

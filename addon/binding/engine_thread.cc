@@ -5,6 +5,7 @@
 
 #include "core/cpu_relax.h"
 #include "core/error.h"
+#include "core/thread_priority.h"
 
 namespace smore {
 
@@ -41,6 +42,7 @@ void EngineThread::signal() {
 }
 
 void EngineThread::run(const EngineConfig& config) {
+  let_others_first();  // the pool's threads, which it starts, do too
   if (std::shared_ptr<Engine> engine = load(config)) {
     events_.loaded(engine);
     serve(*engine);

@@ -10,6 +10,7 @@
 #include "binding/promise.h"
 #include "core/error.h"
 #include "core/thread_cpu_time.h"
+#include "core/thread_priority.h"
 #include "core/trim_heap.h"
 #include "engine/step.h"
 #include "model/inspect.h"
@@ -34,6 +35,8 @@ Napi::Value trim(const Napi::CallbackInfo& call) {
 Napi::Value read_thread_cpu_seconds(const Napi::CallbackInfo& call) {
   return Napi::Number::New(call.Env(), thread_cpu_seconds());
 }
+
+void hurry_thread(const Napi::CallbackInfo&) { want_short_turns(); }
 
 Napi::Value list_cpu_paths(const Napi::CallbackInfo& call) {
   const std::span<const std::string> paths = cpu_paths();
@@ -110,6 +113,7 @@ Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   exports.Set("trimHeap", Napi::Function::New<trim>(env, "trimHeap"));
   exports.Set("threadCpuSeconds",
               Napi::Function::New<read_thread_cpu_seconds>(env, "threadCpuSeconds"));
+  exports.Set("hurryThread", Napi::Function::New<hurry_thread>(env, "hurryThread"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
   exports.Set("cudaDevices", Napi::Function::New<count_cuda_devices>(env, "cudaDevices"));

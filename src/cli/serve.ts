@@ -236,6 +236,7 @@ export class Service {
     this.#metrics = metrics;
     if (this.#certificate !== null) metrics.certificate(this.#certificate);
     useCpuClock(native().threadCpuSeconds);
+    native().hurryThread();
     onSlice((hold) => metrics.held("slice", hold));
     this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;

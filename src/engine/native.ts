@@ -295,6 +295,8 @@ export interface NativeModule {
   inspect(path: string): Promise<string>;
   /** [sync] CPU time of the calling thread. */
   threadCpuSeconds(): number;
+  /** [sync] The calling thread computes briefly, and is to get a processor soon when it wants one. */
+  hurryThread(): void;
   /** [async] Gives free pages of the C library's heap back to the system. Whether there were any. */
   trimHeap(): Promise<boolean>;
 }
