@@ -81,6 +81,16 @@ export function runSlice<Result>(
   }
 }
 
+/** Resolves when `ms` have passed or, before that, `event` has happened. */
+export async function passed(ms: number, event: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([event, late]);
+  clearTimeout(timer);
+}
+
 /** Resolves once the event loop has looked at every socket: what had reached the kernel by now is known. */
 export function socketsSeen(): Promise<void> {
   // The first turn may follow a look that began before now; a whole one lies between it and the second.

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { CommandError } from "../../src/cli/command.js";
 import { percentile } from "../client/statistics.js";
 import { StreamingClient } from "../client/stream.js";
@@ -19,6 +20,8 @@ export interface EngineFigures {
 const SMALL = { prompt: 16, tokens: 4 };
 const LONG_PROMPT = 1000;
 const ALL = 64;
+/** In which streams that begin together drift apart. */
+const SETTLE_MS = 1500;
 /** Tokens of each stream whose delivery is timed: so many that their prompts are less than a hundredth of it. */
 const STEADY = 512;
 
@@ -112,17 +115,19 @@ class Load {
     return times.sort();
   }
 
-  /** While eight streams and long prompts keep the engine busy. */
+  /** While eight streams of many lengths, so that they end and begin at any time, and long prompts keep the engine busy. */
   async amid<Value>(measure: () => Promise<Value>): Promise<Value> {
     let over = false;
-    const keep = async (promptTokens: number, tokens: number) => {
-      while (!over) await this.send(promptTokens, tokens);
+    let begun = 0;
+    const stream = async () => {
+      while (!over) await this.send(SMALL.prompt, 32 + ((begun++ * 37) % 65));
     };
-    const others = [
-      ...Array.from({ length: 8 }, () => keep(SMALL.prompt, 64)),
-      keep(LONG_PROMPT, 8),
-    ];
+    const longPrompts = async () => {
+      while (!over) await this.send(LONG_PROMPT, 8);
+    };
+    const others = [...Array.from({ length: 8 }, stream), longPrompts()];
     try {
+      await setTimeout(SETTLE_MS);
       return await measure();
     } finally {
       over = true;

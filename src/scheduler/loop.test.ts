@@ -106,6 +106,33 @@ test("requests for several adapters get the same tokens together as alone", asyn
   assert.ok(together.every((events) => tokensOf(events).length === 12));
 });
 
+test("who comes while a long step runs is in the very next one", async (context) => {
+  const { loop, engine } = await start(context);
+  const { pace } = loop.scheduler;
+  for (const rows of [1, 5, 20, 60, 9, 33]) {
+    const positions = 100 * rows * rows;
+    pace.observe({ rows, positions }, 100 + rows + 1e-3 * positions); // so slow that no timer ends here
+  }
+  const runningAtSteps: number[] = [];
+  let end = () => {};
+  const first = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const step = engine.step.bind(engine);
+  engine.step = async (batch) => {
+    runningAtSteps.push(loop.scheduler.running.length);
+    if (runningAtSteps.length === 1) await first;
+    return step(batch);
+  };
+  const one = collect(loop, { maxTokens: 2 });
+  while (runningAtSteps.length === 0) await new Promise(setImmediate);
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  const other = collect(loop, { prompt: [4, 5], maxTokens: 2 });
+  end();
+  await Promise.all([one.done, other.done]);
+  assert.deepEqual(runningAtSteps.slice(0, 2), [1, 2]);
+});
+
 test("a full queue refuses with a retry time", async (context) => {
   const { loop } = await start(context, { maxBatch: 1 }, 2);
   const taken = [collect(loop, {}), collect(loop, {}), collect(loop, {})]; // one runs, two wait

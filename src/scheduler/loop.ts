@@ -5,9 +5,10 @@ import { HoldTimer } from "../hold.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
-import { socketsSeen } from "../turns.js";
+import { passed, socketsSeen } from "../turns.js";
 import { Admission, type QueueLimits } from "./admission.js";
 import { Patience } from "./patience.js";
+import { timeToPlan } from "./policy.js";
 import type { GenerateRequest, Generation, Generator, Reservation } from "./request.js";
 import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
@@ -32,6 +33,7 @@ interface Batch {
 interface Flight {
   readonly step: PlannedStep;
   readonly launched: number;
+  readonly expected: number; // seconds that the engine will take for it
   /** When it was done, or why it failed. */
   readonly outcome: Promise<number | Error>;
 }
@@ -100,6 +102,7 @@ export class EngineLoop implements Generator {
   async run(): Promise<void> {
     let running: Flight | null = null;
     while (running !== null || !this.#drained) {
+      if (running !== null) await this.#timeToPlan(running);
       // A client that has left by now is in no step that is planned from here on.
       if (running !== null) await socketsSeen();
       await this.#settleMasks();
@@ -108,6 +111,13 @@ export class EngineLoop implements Generator {
       else if (next === null && !this.#drained) await this.#sleep();
       running = next;
     }
+  }
+
+  /** The step behind a running one is planned late, so that who comes meanwhile is in it. */
+  async #timeToPlan({ launched, expected, outcome }: Flight): Promise<void> {
+    const began = Math.max(launched, this.#lastLanding);
+    const ms = began + 1000 * timeToPlan(expected) - performance.now();
+    if (ms >= 1) await passed(ms, outcome);
   }
 
   get #drained(): boolean {
@@ -201,14 +211,7 @@ export class EngineLoop implements Generator {
    */
   async #settleMasks(): Promise<void> {
     const made = this.scheduler.masksInWork().map((mask) => mask.made);
-    if (made.length > 0) {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, MASK_MS);
-      });
-      await Promise.race([Promise.all(made), late]);
-      clearTimeout(timer);
-    }
+    if (made.length > 0) await passed(MASK_MS, Promise.all(made));
     await this.#emit(this.scheduler.failMasks(), performance.now());
   }
 
@@ -225,7 +228,7 @@ export class EngineLoop implements Generator {
     this.#nextBatch = 1 - this.#nextBatch;
     for (const sequence of step.admitted) this.#clocks.get(sequence)?.admitted(sequence, launched);
     const outcome = this.#engine.step(batch.number).catch((error: Error) => error);
-    return { step, launched, outcome };
+    return { step, launched, expected: this.scheduler.pace.secondsOf(step.work), outcome };
   }
 
   #plan(arrays: StepArrays): PlannedStep | null {

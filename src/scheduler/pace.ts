@@ -36,6 +36,11 @@ export class StepPace {
     return this.#secondsPerRow;
   }
 
+  /** What a step takes, in seconds; 0 as long as it is not known. */
+  secondsOf(work: StepWork): number {
+    return this.#secondsPerRow * (this.#fixedRows + this.costOf(work));
+  }
+
   /** The cost of rows without the fixed part. */
   costOf({ rows, positions }: StepWork): number {
     return rows + this.#rowsPerPosition * positions;

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import { mixOf } from "./mix.js";
 import { StepPace } from "./pace.js";
-import { prefillBudget, sharePrefill } from "./policy.js";
+import { prefillBudget, sharePrefill, timeToPlan } from "./policy.js";
 import { Scheduler } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
 import { requestOf } from "./simulation.js";
@@ -57,6 +57,13 @@ test("prompts alone fill a step that is short, or costs little beside its fixed 
   assert.equal(rows(0.02, 0), 16, "a tile of the kernels");
 });
 
+test("the step behind a long one is planned late, behind a short one at once", () => {
+  assert.equal(timeToPlan(0), 0, "as long as nothing is known");
+  assert.equal(timeToPlan(0.003), 0);
+  assert.equal(timeToPlan(0.008), 0.005);
+  assert.equal(timeToPlan(0.04), 0.03);
+});
+
 test("the cost of a step is learnt from steps of different sizes, whatever slows some down", () => {
   const pace = new StepPace();
   const random = fc.sample(fc.integer({ min: 0, max: 1000 }), { numRuns: 600, seed: 1 });
@@ -70,6 +77,8 @@ test("the cost of a step is learnt from steps of different sizes, whatever slows
   assert.ok(Math.abs(pace.secondsPerRow - 0.0005) < 0.00003, `${pace.secondsPerRow}`);
   const perPosition = pace.costOf({ rows: 0, positions: 1000 });
   assert.ok(Math.abs(perPosition - 2) < 0.2, `${perPosition}`);
+  const expected = pace.secondsOf({ rows: 50, positions: 10_000 });
+  assert.ok(Math.abs(expected - 0.045) < 0.002, `${expected}`);
 });
 
 test("steps of one size teach nothing", () => {

@@ -110,6 +110,19 @@ export function prefillBudget(room: number, cost: PrefillCost): number {
   return Math.min(room, tiles * ROW_TILE);
 }
 
+/** How much of a step's expected time is left when the one behind it is planned... */
+const SHARE_LEFT = 0.25;
+/** ...and how many seconds at least: timers are late by a millisecond or two, and planning takes up to one. */
+const LEAST_LEFT = 0.003;
+
+/**
+ * Seconds that a step which takes so long may run before the one behind it is planned. The engine must find that when the
+ * running one ends; but who comes before it is planned is in it, and who comes later waits for a whole step more.
+ */
+export function timeToPlan(expected: number): number {
+  return Math.max(0, expected - Math.max(LEAST_LEFT, SHARE_LEFT * expected));
+}
+
 /**
  * Divides `budget` rows among prompts (oldest first, by rows they still need): a quarter for the oldest, the
  * rest to the shortest first, so that short prompts start soon and long ones are not starved.
