@@ -1,32 +1,105 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { nativeModule } from "./engine/engine.js";
-import { HoldTimer, timed, useCpuClock } from "./hold.js";
+import { type Callback, entered, type Hold, hearHolds } from "./hold.js";
 
-const SLEEP_MS = 50;
-
-function sleep(): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SLEEP_MS);
+interface Told extends Hold {
+  readonly callback: Callback;
 }
 
-test("what a callback waited counts as held and not as computed", () => {
-  useCpuClock(nativeModule().threadCpuSeconds);
-  const timer = new HoldTimer();
-  sleep();
-  const { seconds, cpuSeconds } = timer.read();
-  assert.ok(seconds >= 0.98 * (SLEEP_MS / 1000), `${seconds} s passed`);
-  assert.ok(cpuSeconds >= 0 && cpuSeconds < seconds / 2, `${cpuSeconds} s computed`);
+/** What is told from here to the end of the test. */
+function told(context: TestContext, cpuSeconds: () => number): Told[] {
+  const holds: Told[] = [];
+  hearHolds({ heard: (callback, hold) => holds.push({ callback, ...hold }), cpuSeconds });
+  context.after(() => hearHolds(null));
+  return holds;
+}
+
+/** A clock that moves when it is told to. */
+function handClock() {
+  let now = 0;
+  return {
+    read: () => now,
+    compute: (seconds: number) => {
+      now += seconds;
+    },
+  };
+}
+
+test("a callback is all that goes on before the event loop looks at anything else", async (context) => {
+  const clock = handClock();
+  const holds = told(context, clock.read);
+  await turn();
+  entered("request");
+  clock.compute(1);
+  await null;
+  clock.compute(2);
+  for (let tick = 0; tick < 100; tick++) await null;
+  entered("text"); // it is the request's callback still
+  clock.compute(4);
+  await turn();
+  entered("text");
+  clock.compute(8);
+  await turn();
+  const cpu = holds.map(({ callback, cpuSeconds }) => ({ callback, cpuSeconds }));
+  assert.deepEqual(cpu, [
+    { callback: "request", cpuSeconds: 7 },
+    { callback: "text", cpuSeconds: 8 },
+  ]);
 });
 
-test("what a callback computed is all counted, also when it throws", () => {
-  useCpuClock(nativeModule().threadCpuSeconds);
-  const holds: number[] = [];
-  const work = () => {
-    const began = nativeModule().threadCpuSeconds();
-    while (nativeModule().threadCpuSeconds() < began + 0.01);
+test("callbacks of one turn are told one by one", async (context) => {
+  const clock = handClock();
+  const holds = told(context, clock.read);
+  const callbacks = [1, 2, 4].map(
+    (seconds) =>
+      new Promise<void>((resolve) => {
+        setImmediate(() => {
+          entered("timer");
+          clock.compute(seconds);
+          resolve();
+        });
+      }),
+  );
+  await Promise.all(callbacks);
+  await turn();
+  assert.deepEqual(
+    holds.map(({ cpuSeconds }) => cpuSeconds),
+    [1, 2, 4],
+  );
+});
+
+test("one that throws is told", async (context) => {
+  const clock = handClock();
+  const holds = told(context, clock.read);
+  await turn();
+  const failing = async () => {
+    entered("request");
+    clock.compute(3);
+    await null;
+    clock.compute(4);
     throw new Error("no result");
   };
-  assert.throws(() => timed((_, { cpuSeconds }) => holds.push(cpuSeconds), "request", work));
-  assert.equal(holds.length, 1);
-  assert.ok(holds[0]! >= 0.01, `${holds[0]} s computed`);
+  await assert.rejects(failing);
+  await turn();
+  assert.deepEqual(
+    holds.map(({ cpuSeconds }) => cpuSeconds),
+    [7],
+  );
+});
+
+test("what a callback waited counts as held and not as computed", async (context) => {
+  const { threadCpuSeconds } = nativeModule();
+  const holds = told(context, threadCpuSeconds);
+  const sleepMs = 50;
+  await turn();
+  entered("request");
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, sleepMs);
+  const began = threadCpuSeconds();
+  while (threadCpuSeconds() < began + 0.005);
+  await turn();
+  const [{ seconds, cpuSeconds } = assert.fail("nothing was told")] = holds;
+  assert.ok(seconds >= 0.98 * (sleepMs / 1000), `${seconds} s passed`);
+  assert.ok(cpuSeconds >= 0.005 && cpuSeconds < seconds / 2, `${cpuSeconds} s computed`);
 });

@@ -1,4 +1,24 @@
-/** What one callback took from the event loop, up to its end or its first wait. */
+/**
+ * How long callbacks keep the event loop from everything else. A callback is all that runs before the event loop looks at
+ * anything else: what it was called with, and what goes on in microtasks after it. So it says once, where it
+ * begins, that it has been entered, and nothing that it awaits along the way can escape.
+ */
+
+/** What a callback was for. */
+export type Callback =
+  | "request" // of a socket: a route, a part of a body, room for an answer, a client that left
+  | "slice" // long work
+  | "plan"
+  | "emit"
+  | "metrics"
+  | "telemetry"
+  | "text" // a text has been tokenized, or its template rendered
+  | "grammar" // a grammar worker has answered
+  | "encoder" // sentences have been encoded
+  | "adapter" // one was loaded or made resident
+  | "timer";
+
+/** What one callback took from the event loop. */
 export interface Hold {
   /** Time that passed. The system may have given the core to others meanwhile. */
   readonly seconds: number;
@@ -6,42 +26,63 @@ export interface Hold {
   readonly cpuSeconds: number;
 }
 
-/** Hears how long callbacks kept the event loop from everything else. */
-export type Held<Callback extends string = string> = (callback: Callback, hold: Hold) => void;
+/** Hears what a callback took, once it is over. */
+export type HoldListener = (callback: Callback, hold: Hold) => void;
 
-let cpuSeconds = () => performance.now() / 1000;
-
-/** `clock` tells the seconds that its thread has computed; until then, what passed counts as computed. */
-export function useCpuClock(clock: () => number): void {
-  cpuSeconds = clock;
+interface Hearing {
+  readonly heard: HoldListener;
+  /** Seconds that the calling thread has computed. */
+  readonly cpuSeconds: () => number;
 }
 
-/** Begins where a callback does. */
-export class HoldTimer {
-  readonly #began = performance.now();
-  readonly #cpu = cpuSeconds();
+let hearing: Hearing | null = null;
 
-  /** What has passed so far; less to read than all of it. */
+/** One listener for the event loop, which is one for the process. Null: nobody listens. */
+export function hearHolds(listener: Hearing | null): void {
+  hearing = listener;
+}
+
+/** A callback that has not ended. */
+class Running {
+  readonly #callback: Callback;
+  readonly #began = performance.now();
+  readonly #hearing = hearing;
+  readonly #cpu = hearing?.cpuSeconds() ?? 0;
+
+  constructor(callback: Callback) {
+    this.#callback = callback;
+  }
+
+  /** What has passed so far. */
   get seconds(): number {
     return (performance.now() - this.#began) / 1000;
   }
 
-  /** So far. */
-  read(): Hold {
-    return { seconds: this.seconds, cpuSeconds: cpuSeconds() - this.#cpu };
+  end(): void {
+    if (this.#hearing === null) return;
+    const cpuSeconds = this.#hearing.cpuSeconds() - this.#cpu;
+    this.#hearing.heard(this.#callback, { seconds: this.seconds, cpuSeconds });
   }
 }
 
-/** Runs `work` and tells what it took, up to its first wait. */
-export function timed<Callback extends string, Result>(
-  held: Held<Callback>,
-  callback: Callback,
-  work: () => Result,
-): Result {
-  const timer = new HoldTimer();
-  try {
-    return work();
-  } finally {
-    held(callback, timer.read());
+let running: Running | null = null;
+
+/** To be called first by whatever the event loop calls, and after an await of what is not ours. Within a callback that was entered already: nothing new. */
+export function entered(callback: Callback): { readonly seconds: number } {
+  if (running === null) {
+    running = new Running(callback);
+    queueMicrotask(afterMicrotasks);
   }
+  return running;
+}
+
+/** A tick that a microtask asks for comes when there are no microtasks left. */
+function afterMicrotasks(): void {
+  process.nextTick(ended);
+}
+
+function ended(): void {
+  const callback = running;
+  running = null;
+  callback?.end();
 }

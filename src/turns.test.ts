@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { onSlice, ownTurn, spread } from "./turns.js";
+import { hearHolds } from "./hold.js";
+import { ownTurn, spread } from "./turns.js";
 
 function* steps(count: number, each: (step: number) => void): Generator<void, number> {
   for (let step = 0; step < count; step++) {
@@ -80,7 +81,12 @@ test("every slice is told, and work that fails fails its own promise alone", asy
   let now = 0;
   context.mock.method(performance, "now", () => now);
   const heard: number[] = [];
-  onSlice(({ seconds }) => heard.push(seconds));
+  const listen = (callback: string, { seconds }: { seconds: number }) => {
+    if (callback === "slice") heard.push(seconds);
+  };
+  hearHolds({ heard: listen, cpuSeconds: () => 0 });
+  context.after(() => hearHolds(null));
+  await ownTurn();
   const failing = spread(
     steps(4, (step) => {
       now += 1;
@@ -90,7 +96,7 @@ test("every slice is told, and work that fails fails its own promise alone", asy
   const other = spread(steps(2, () => (now += 1)));
   await assert.rejects(failing, /a step fails/);
   assert.equal(await other, 2);
-  onSlice(() => {});
+  await ownTurn();
   assert.deepEqual(
     heard.filter((seconds) => seconds > 0),
     Array(6).fill(0.001),

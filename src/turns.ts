@@ -1,4 +1,4 @@
-import { type Hold, HoldTimer } from "./hold.js";
+import { entered } from "./hold.js";
 
 /**
  * The event loop's turns. Long work is a generator that yields wherever it may pause; all such work of
@@ -27,17 +27,11 @@ function endTurn(): void {
 }
 
 function beginTurn(): void {
+  entered("slice");
   ending = false;
   spentMs = 0;
   waiting.shift()?.();
   if (waiting.length > 0) endTurn();
-}
-
-let heard: (hold: Hold) => void = () => {};
-
-/** `listener` hears how long each slice held the event loop. */
-export function onSlice(listener: (hold: Hold) => void): void {
-  heard = listener;
 }
 
 /**
@@ -65,7 +59,6 @@ export function finished<Result>(work: Generator<unknown, Result>): Result {
 export function runSlice<Result>(
   work: Generator<unknown, Result>,
 ): IteratorResult<unknown, Result> {
-  const timer = new HoldTimer();
   const began = performance.now();
   const left = SLICE_MS - spentMs;
   try {
@@ -74,10 +67,8 @@ export function runSlice<Result>(
       if (step.done === true || performance.now() - began >= left) return step;
     }
   } finally {
-    const hold = timer.read();
-    spentMs += 1000 * hold.seconds;
+    spentMs += performance.now() - began;
     endTurn();
-    heard(hold);
   }
 }
 

@@ -38,7 +38,7 @@ async function serveTiny(context: TestContext) {
   );
   const loop = new EngineLoop({
     engine,
-    metrics: new Metrics("fake"),
+    metrics: new Metrics(),
     log: createLogger("silent"),
     queue: { requests: 100, tokens: 10_000 },
     adapterWaitMs: 1000,

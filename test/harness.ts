@@ -38,7 +38,6 @@ export async function serve(test: TestContext, setup: Setup = {}): Promise<TestS
     apiKeys: [],
     limits: DEFAULT_LIMITS,
     lifecycle: () => lifecycle,
-    held: () => {},
     refused: () => {},
     tracing: () => null,
     metricsText: () => "smore_test 1\n",

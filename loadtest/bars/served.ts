@@ -82,7 +82,6 @@ const server = createServer({
   apiKeys: [],
   limits: DEFAULT_LIMITS,
   lifecycle: () => lifecycle,
-  held: () => {},
   refused: () => {},
   tracing: () => null,
   metricsText: usageText,

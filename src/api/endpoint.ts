@@ -1,4 +1,3 @@
-import { type Hold, HoldTimer } from "../hold.js";
 import type { Reservation } from "../scheduler/request.js";
 import { chosenModel } from "./auto.js";
 import type { ApiContext } from "./context.js";
@@ -34,8 +33,6 @@ export interface Client {
   readonly timeoutMs: number | null;
   /** Fields that it sent and that nothing reads. */
   unknownFields(names: readonly string[]): void;
-  /** How long its request, once parsed, kept the event loop from everything else. */
-  held(callback: "submit", hold: Hold): void;
 }
 
 /** Parse, submit, encode. Throws ApiError before anything was sent; null when the client left meanwhile. */
@@ -54,16 +51,11 @@ export async function generate(
   const admit: Admit = (...needs) => rooms.push(context.generator.reserve(...needs));
   try {
     const job = await endpoint.parse(fields, context, client.whole === null, admit);
-    const timer = new HoldTimer();
-    try {
-      client.unknownFields(fields.unread());
-      if (client.gone) return null;
-      const run = start(endpoint, job, id, context, client);
-      if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
-      return run;
-    } finally {
-      client.held("submit", timer.read());
-    }
+    client.unknownFields(fields.unread());
+    if (client.gone) return null;
+    const run = start(endpoint, job, id, context, client);
+    if (timeoutMs !== null) run.expireIn(timeoutMs - (performance.now() - began));
+    return run;
   } finally {
     for (const room of rooms) room.release();
   }

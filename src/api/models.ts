@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import { AUTO_MODEL } from "../config.js";
 import type { SentenceEncoder } from "../encoders/encoder.js";
 import { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import { lazyList } from "../json/write.js";
 import type { AdapterCard } from "../models/card.js";
 import { nearest } from "../nearest.js";
@@ -96,6 +97,7 @@ export async function loadingEnded(
   const timer = new AbortController();
   const waited = setTimeout(waitMs, late, { signal: timer.signal }).catch(() => late);
   const first = await Promise.race([load.ended, waited]);
+  entered("request");
   timer.abort();
   if (first !== late) return;
   const percent = Math.floor(load.progress * 100);

@@ -1,5 +1,6 @@
 import { ApiError, isErrorCode, toApiError } from "../errors.js";
 import type { Session } from "../grammar/host.js";
+import { entered } from "../hold.js";
 import type { Generation, GenerationEvent } from "../scheduler/request.js";
 import { Choice, type Delta, type TokenPiece } from "./choice.js";
 import type { ApiContext } from "./context.js";
@@ -69,7 +70,10 @@ export class Run {
   /** Fails when it is not done by then. */
   expireIn(ms: number): void {
     if (this.#ended) return;
-    this.#deadline = setTimeout(() => this.fail(new ApiError("deadline_exceeded")), ms);
+    this.#deadline = setTimeout(() => {
+      entered("timer");
+      this.fail(new ApiError("deadline_exceeded"));
+    }, ms);
   }
 
   #end(): void {

@@ -7,7 +7,7 @@ import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
 import { GrammarService } from "../grammar/service.js";
 import { sharedVocabulary } from "../grammar/vocabulary.js";
-import { useCpuClock } from "../hold.js";
+import { type HoldListener, hearHolds } from "../hold.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
@@ -33,7 +33,6 @@ import type { Generator } from "../scheduler/request.js";
 import type { Tracing } from "../telemetry/tracing.js";
 import { noText, TokenStreamDecoder } from "../text/detokenizer.js";
 import { loadText, type ModelText } from "../text/load-text.js";
-import { onSlice } from "../turns.js";
 import { VERSION } from "../version.js";
 import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
@@ -92,10 +91,9 @@ export class Service {
   readonly #host: ServiceHost;
   readonly #log: Logger;
   readonly #tls: TlsFiles | null;
-  #certificate: CertificateFacts | null;
   readonly #server: Server;
   #lifecycle: Lifecycle = { phase: "loading", progress: 0, detail: "", context: null };
-  #metrics: Metrics | null = null;
+  readonly #metrics = new Metrics();
   #tracing: Tracing | null = null;
 
   constructor(config: Config, host: ServiceHost) {
@@ -103,7 +101,10 @@ export class Service {
     this.#host = host;
     this.#log = createLogger(config.logLevel, config.logFormat);
     this.#tls = tlsFiles(config);
-    this.#certificate = checkedCertificate(this.#tls);
+    const certificate = checkedCertificate(this.#tls);
+    if (certificate !== null) this.#metrics.certificate(certificate);
+    const heard: HoldListener = (callback, hold) => this.#metrics.held(callback, hold);
+    hearHolds({ heard, cpuSeconds: native().threadCpuSeconds });
     this.#server = createServer({
       host: config.host,
       port: config.port,
@@ -117,9 +118,8 @@ export class Service {
         requestMs: 1000 * config.requestTimeout || null,
       },
       lifecycle: () => this.#lifecycle,
-      held: (callback, hold) => this.#metrics?.held(callback, hold),
-      refused: (code) => this.#metrics?.refused(code),
-      metricsText: () => this.#metrics?.text() ?? "",
+      refused: (code) => this.#metrics.refused(code),
+      metricsText: () => this.#metrics.text(),
       tracing: () => this.#tracing,
       version: VERSION,
       pages: config.noPlayground ? null : PageFiles.read(),
@@ -181,9 +181,9 @@ export class Service {
   #followCertificate(stop: AbortSignal): void {
     if (this.#tls === null) return;
     const renew = (files: TlsFiles) => {
-      this.#certificate = this.#server.renewCertificate(files);
-      this.#metrics?.certificate(this.#certificate);
-      return this.#certificate;
+      const certificate = this.#server.renewCertificate(files);
+      this.#metrics.certificate(certificate);
+      return certificate;
     };
     this.#host.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
   }
@@ -198,12 +198,12 @@ export class Service {
     const baseName = config.servedModelName ?? name;
     const text = loadText(path);
     const encoder = await this.#startEncoder(baseName);
-    const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics?.autoChoice(...told);
+    const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics.autoChoice(...told);
     const router = await createRouter(config, ENCODER_THREADS, onChoice, this.#log);
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
-    const metrics = new Metrics(baseName);
+    const metrics = this.#metrics;
     const loop = new EngineLoop({
       engine,
       metrics,
@@ -228,16 +228,13 @@ export class Service {
     const folders = await this.#loadAdapters(models);
     checkFallback(config, models);
     await metrics.watch({
+      modelName: baseName,
       engine,
       scheduler: loop.scheduler,
       maxLoadedAdapters: config.maxLoadedAdapters,
       adapters: models,
     });
-    this.#metrics = metrics;
-    if (this.#certificate !== null) metrics.certificate(this.#certificate);
-    useCpuClock(native().threadCpuSeconds);
     native().hurryThread();
-    onSlice((hold) => metrics.held("slice", hold));
     this.#tracing = await startTracing(config, metrics, this.#log);
     const adapterWaitMs = 1000 * config.adapterWait;
     const context = apiContext({

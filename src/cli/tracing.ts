@@ -18,7 +18,6 @@ export async function startTracing(
     version: VERSION,
     sent: (spans) => metrics.spansSent(spans),
     dropped: (reason, spans) => metrics.spansDropped(reason, spans),
-    held: (callback, hold) => metrics.held(callback, hold),
     log,
   });
   if (otlpSteps) {

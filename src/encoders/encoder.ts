@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import { ModelError } from "../models/model-error.js";
 import { type EncoderFiles, findEncoder } from "./files.js";
 import type {
@@ -84,6 +85,7 @@ export class EncoderThread implements SentenceEncoder {
     const encoder = new EncoderThread(files, worker);
     await new Promise<void>((resolve, reject) => {
       worker.on("message", (answer: EncoderAnswer) => {
+        entered("encoder");
         if (answer.kind === "ready") {
           encoder.#width = answer.width;
           encoder.#vocab = answer.vocab;
@@ -167,6 +169,7 @@ export class EncoderThread implements SentenceEncoder {
   }
 
   #onFault(error: Error): void {
+    entered("encoder");
     this.#fault = error;
     for (const id of [...this.#waiting.keys()]) {
       this.#take(id)?.reject(new ApiError("engine_failed", { cause: error }));

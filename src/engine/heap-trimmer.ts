@@ -1,3 +1,4 @@
+import { entered } from "../hold.js";
 import type { NativeModule } from "./native.js";
 
 const CHECK_MS = 5000;
@@ -26,6 +27,7 @@ export class HeapTrimmer {
   }
 
   async check(): Promise<void> {
+    entered("timer");
     this.#least = Math.min(this.#least, this.#resident());
     if (this.#trimming || this.#resident() < this.#least + GROWTH_BYTES) return;
     this.#trimming = true;

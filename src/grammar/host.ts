@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { entered } from "../hold.js";
 import type { TokenMask } from "../scheduler/token-mask.js";
 import type { Answer, Request, WorkerData } from "./messages.js";
 import { maskWords, type Vocabulary } from "./vocabulary.js";
@@ -143,6 +144,7 @@ export class Host {
 
   /** Ends the worker. What waited for an answer gets `reason`. Idempotent. */
   end(reason: string): void {
+    entered("grammar");
     if (this.#ended) return;
     this.#ended = true;
     if (this.#watch !== null) clearTimeout(this.#watch);
@@ -176,6 +178,7 @@ export class Host {
   }
 
   #onAnswer(answer: Answer): void {
+    entered("grammar");
     if (this.#watch !== null) clearTimeout(this.#watch);
     const resolve = this.#waiting.shift();
     this.#watch = this.#waiting.length === 0 ? null : setTimeout(() => this.#onLate(), ANSWER_MS);

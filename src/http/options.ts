@@ -1,6 +1,5 @@
 import type { Lifecycle } from "../api/context.js";
 import type { ErrorCode } from "../errors.js";
-import type { Held } from "../hold.js";
 import type { Tracing } from "../telemetry/tracing.js";
 import type { ApiKey } from "./auth.js";
 import type { PageFiles } from "./page-files.js";
@@ -43,7 +42,6 @@ export interface ServerOptions {
   readonly apiKeys: readonly ApiKey[]; // none = open to all
   readonly limits: Limits;
   readonly lifecycle: () => Lifecycle;
-  readonly held: Held<"request" | "submit">;
   /** Hears of every request or generation that an error answered. */
   readonly refused: (code: ErrorCode) => void;
   readonly metricsText: () => string | Promise<string>;

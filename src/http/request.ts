@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import { ApiError, type ErrorCode, errorBody } from "../errors.js";
+import { entered } from "../hold.js";
 import { jsonPieces } from "../json/write.js";
 import { RequestTrace } from "../telemetry/request-trace.js";
 import { readTraceContext, type SpanName } from "../telemetry/trace-context.js";
@@ -89,6 +90,7 @@ export class Exchange {
     this.#headers = [["X-Request-Id", requestId], KEEP_ALIVE, ...headers];
     this.#onClosed = onClosed;
     response.onAborted(() => {
+      entered("request");
       this.#close();
       for (const handler of this.#onAborted) handler();
     });
@@ -108,7 +110,12 @@ export class Exchange {
    * The body; to be called within the route's callback. Rejects with ApiError when it is too large or
    * late. Stays pending when the client leaves: nobody is left to be answered.
    */
-  body(limits: BodyLimits): Promise<Buffer> {
+  async body(limits: BodyLimits): Promise<Buffer> {
+    const chunks = await this.#chunks(limits);
+    return chunks.length === 1 ? chunks[0]! : await spread(together(chunks));
+  }
+
+  #chunks(limits: BodyLimits): Promise<Buffer[]> {
     return new Promise((resolve, reject) => {
       const tooLarge = () => {
         const message = `The body of the request is larger than ${limits.bodyBytes} bytes.`;
@@ -125,6 +132,7 @@ export class Exchange {
         clearTimeout(deadline);
       };
       const late = () => {
+        entered("timer");
         stop();
         reject(new ApiError("request_timeout"));
       };
@@ -132,6 +140,7 @@ export class Exchange {
       const deadline = setTimeout(late, limits.bodyTotalMs);
       this.#onAborted.push(stop);
       this.#response.onData((chunk, isLast) => {
+        entered("request");
         if (this.#closed) return;
         size += chunk.byteLength;
         if (size > limits.bodyBytes) {
@@ -144,7 +153,7 @@ export class Exchange {
         silence.refresh();
         if (!isLast) return;
         stop();
-        resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+        resolve(chunks);
       });
     });
   }
@@ -222,6 +231,7 @@ export class Exchange {
         if (i === 0) {
           this.writeHead(200, [["Content-Type", contentType]]);
           response.onWritable(() => {
+            entered("request");
             full = false;
             room();
             return true;
@@ -288,6 +298,17 @@ export class Exchange {
     this.#closed = true;
     this.#onClosed(this);
   }
+}
+
+/** Puts the chunks of a body together, one in a step. */
+function* together(chunks: readonly Buffer[]): Generator<void, Buffer> {
+  const whole = Buffer.allocUnsafeSlow(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    at += chunk.copy(whole, at);
+    yield;
+  }
+  return whole;
 }
 
 /** Gathers pieces into parts of about PART_LENGTH. */

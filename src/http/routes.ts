@@ -13,6 +13,7 @@ import { responses } from "../api/responses/responses.js";
 import type { JsonObject } from "../api/schema.js";
 import { detokenize, tokenize } from "../api/tokenize.js";
 import { ApiError } from "../errors.js";
+import type { Callback } from "../hold.js";
 import type { Account } from "./account.js";
 import type { ServerOptions } from "./options.js";
 import type { Exchange } from "./request.js";
@@ -37,6 +38,8 @@ interface Place {
   readonly method: "get" | "post";
   /** Asked by those who watch the server: answered while it drains, too. */
   readonly probe?: true;
+  /** What its time on the event loop counts as; "request" unless it says otherwise. */
+  readonly callback?: Callback;
   /** Takes a key with the scope admin. */
   readonly admin?: true;
   /** Bodies of errors where they are not OpenAI's. */
@@ -120,7 +123,7 @@ export const ROUTES: readonly Route[] = [
   probe("/livez", (exchange) => exchange.json(200, { status: "ok" })),
   probe("/readyz", ready),
   probe("/health", ready),
-  probe("/metrics", metrics),
+  { ...probe("/metrics", metrics), callback: "metrics" },
   get("/version", (exchange, { version }) => exchange.json(200, { version })),
   get("/v1/models", about(listModels)),
   get(

@@ -4,7 +4,7 @@ import { type Client, type Endpoint, generate } from "../api/endpoint.js";
 import { requireContext } from "../api/health.js";
 import { invalid } from "../api/schema.js";
 import { ApiError, toApiError } from "../errors.js";
-import { timed } from "../hold.js";
+import { entered } from "../hold.js";
 import type { RequestTrace } from "../telemetry/request-trace.js";
 import { ApiKeys } from "./auth.js";
 import { clientContext } from "./client-context.js";
@@ -54,7 +54,6 @@ class HttpServer implements Server {
       timeoutMs: (exchange) => this.#timeoutMs(exchange),
       exchange: (response, request) => this.#exchange(response, request),
       unknownFields: (names, trace) => this.#noteFields(names, trace),
-      held: options.held,
       refused: options.refused,
       tracing: options.tracing,
       log: options.log,
@@ -94,6 +93,7 @@ class HttpServer implements Server {
   }
 
   #dispatch(route: Route | null, response: UwsResponse, request: UwsRequest): void {
+    entered(route?.callback ?? "request");
     const requestedHeaders = request.getHeader("access-control-request-headers");
     const exchange = this.#exchange(response, request);
     if (route?.errorBody !== undefined) exchange.errorBody = route.errorBody;
@@ -145,30 +145,29 @@ class HttpServer implements Server {
 
   async #command(command: Command, exchange: Exchange, context: ApiContext): Promise<void> {
     const timeoutMs = this.#timeoutMs(exchange);
-    const { limits, held } = this.#options;
-    const bytes = await exchange.body(limits);
-    const body = await timed(held, "request", () => readBody(bytes));
+    const body = await readBody(await exchange.body(this.#options.limits));
     const noteFields = (names: readonly string[]) => this.#noteFields(names, exchange.trace);
     const gone = new AbortController();
     exchange.onAborted(() => gone.abort(new ApiError("request_timeout")));
-    const late = () => gone.abort(new ApiError("deadline_exceeded"));
+    const late = () => {
+      entered("timer");
+      gone.abort(new ApiError("deadline_exceeded"));
+    };
     const deadline = timeoutMs === null ? undefined : setTimeout(late, timeoutMs);
     try {
       const { account, trace } = exchange;
       const sender = { account, trace, gone: gone.signal };
       const own = clientContext(sender, "embeddings", body, context);
-      const asked = () => command(body, own, noteFields, gone.signal, account);
-      await exchange.answer(await timed(held, "request", asked));
+      await exchange.answer(await command(body, own, noteFields, gone.signal, account));
     } finally {
       clearTimeout(deadline);
     }
   }
 
   async #generate(endpoint: Endpoint, exchange: Exchange, context: ApiContext): Promise<void> {
-    const { limits, held } = this.#options;
+    const { limits } = this.#options;
     const timeoutMs = this.#timeoutMs(exchange);
-    const bytes = await exchange.body(limits);
-    const body = await timed(held, "request", () => readBody(bytes));
+    const body = await readBody(await exchange.body(limits));
     if (exchange.closed) return;
     const client: Client = {
       get gone() {
@@ -184,7 +183,6 @@ class HttpServer implements Server {
       }),
       timeoutMs,
       unknownFields: (names) => this.#noteFields(names, exchange.trace),
-      held,
     };
     const { account, trace } = exchange;
     const gone = new AbortController();
@@ -192,7 +190,7 @@ class HttpServer implements Server {
     const id = endpoint.idPrefix + trace.requestId;
     const sender = { account, trace, gone: gone.signal };
     const own = clientContext(sender, endpoint.operation, body, context);
-    const run = await timed(held, "request", () => generate(endpoint, body, id, own, client));
+    const run = await generate(endpoint, body, id, own, client);
     if (run === null) return;
     if (exchange.closed) run.cancel();
     else exchange.onAborted(() => run.cancel());

@@ -1,6 +1,7 @@
 import type { Endpoint } from "../api/endpoint.js";
 import type { ChunkSink } from "../api/outbox.js";
 import type { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import type { Exchange, Header } from "./request.js";
 import type { UwsResponse } from "./uws.js";
 
@@ -108,6 +109,7 @@ export class EventStream implements ChunkSink {
     this.#begun = true;
     this.#exchange.writeHead(200, HEADERS);
     response.onWritable(() => {
+      entered("request");
       const waiting = this.#waiting;
       this.#waiting = "";
       this.#full = false;

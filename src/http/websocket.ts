@@ -7,7 +7,7 @@ import type { ChunkSink } from "../api/outbox.js";
 import type { Run } from "../api/run.js";
 import { invalid, type JsonObject } from "../api/schema.js";
 import { ApiError, errorBody, toApiError } from "../errors.js";
-import { timed } from "../hold.js";
+import { entered } from "../hold.js";
 import { RequestTrace } from "../telemetry/request-trace.js";
 import type { SpanName } from "../telemetry/trace-context.js";
 import type { Account } from "./account.js";
@@ -44,7 +44,6 @@ interface SocketOptions {
   readonly timeoutMs: (exchange: Exchange) => number | null;
   readonly exchange: (response: UwsResponse, request: UwsRequest) => Exchange;
   readonly unknownFields: (names: readonly string[], trace: RequestTrace) => void;
-  readonly held: ServerOptions["held"];
   readonly refused: ServerOptions["refused"];
   readonly tracing: ServerOptions["tracing"];
   readonly log: Log;
@@ -77,11 +76,26 @@ export class WebSocketEndpoint {
       idleTimeout: options.limits.socketIdleSeconds,
       sendPingsAutomatically: true,
       maxBackpressure: 0, // none: a connection looks after its own buffer
-      upgrade: (response, request, context) => this.#upgrade(response, request, context),
-      open: (socket) => this.#opened(socket),
-      message: (socket, message) => socket.getUserData().connection?.onMessage(message),
-      drain: (socket) => socket.getUserData().connection?.onDrained(),
-      close: (socket) => this.#closed(socket),
+      upgrade: (response, request, context) => {
+        entered("request");
+        this.#upgrade(response, request, context);
+      },
+      open: (socket) => {
+        entered("request");
+        this.#opened(socket);
+      },
+      message: (socket, message) => {
+        entered("request");
+        socket.getUserData().connection?.onMessage(message);
+      },
+      drain: (socket) => {
+        entered("request");
+        socket.getUserData().connection?.onDrained();
+      },
+      close: (socket) => {
+        entered("request");
+        this.#closed(socket);
+      },
     };
   }
 
@@ -183,13 +197,12 @@ class Connection {
 
   /** Messages in their order: a large one is read over several turns of the event loop. */
   async #read(bytes: Buffer): Promise<void> {
-    const { held } = this.#options;
     let id: ClientId | null = null;
     try {
-      const frame = await timed(held, "request", () => readBody(bytes));
+      const frame = await readBody(bytes);
       if (!this.#open) return;
       id = clientId(frame);
-      timed(held, "request", () => this.#onFrame(id!, frame));
+      this.#onFrame(id, frame);
     } catch (error) {
       this.#sendError(id, toApiError(error));
     } finally {
@@ -309,7 +322,6 @@ class Stream implements Client, ChunkSink {
   readonly whole = null;
   readonly timeoutMs: number | null;
   readonly unknownFields: Client["unknownFields"];
-  readonly held: SocketOptions["held"];
   readonly #id: ClientId;
   readonly #connection: Connection;
   readonly #trace: RequestTrace;
@@ -321,14 +333,13 @@ class Stream implements Client, ChunkSink {
     connection: Connection,
     timeoutMs: number | null,
     trace: RequestTrace,
-    { unknownFields, held }: SocketOptions,
+    { unknownFields }: SocketOptions,
   ) {
     this.#id = id;
     this.#connection = connection;
     this.timeoutMs = timeoutMs;
     this.#trace = trace;
     this.unknownFields = (names) => unknownFields(names, trace);
-    this.held = held;
   }
 
   get gone(): boolean {

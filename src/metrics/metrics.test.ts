@@ -21,7 +21,7 @@ class CountedEngine extends FakeEngine {
 /** A server with `registered` adapters, two of which were used, after requests by `jobs`. */
 async function watched(context: TestContext, registered: number, jobs: readonly Partial<Job>[]) {
   const engine = new CountedEngine({ maxPinned: 2 });
-  const metrics = new Metrics("base");
+  const metrics = new Metrics();
   const loop = new EngineLoop({
     engine,
     metrics,
@@ -38,7 +38,9 @@ async function watched(context: TestContext, registered: number, jobs: readonly 
       return `adapter-${adapter}`;
     },
   };
-  await metrics.watch({ engine, scheduler: loop.scheduler, maxLoadedAdapters: 2, adapters });
+  const { scheduler } = loop;
+  const source = { modelName: "base", engine, scheduler, maxLoadedAdapters: 2, adapters };
+  await metrics.watch(source);
   const running = loop.run();
   context.after(async () => {
     loop.drain();

@@ -1,7 +1,7 @@
 import { Registry } from "prom-client";
 import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/native.js";
 import type { ErrorCode } from "../errors.js";
-import { type Hold, HoldTimer } from "../hold.js";
+import type { Callback, Hold } from "../hold.js";
 import type { CertificateFacts } from "../http/tls.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
@@ -10,6 +10,7 @@ import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
 
 /** Where the values that are read, not observed, come from. */
 export interface MetricsSource {
+  readonly modelName: string;
   readonly engine: NativeEngine;
   readonly scheduler: Scheduler;
   readonly maxLoadedAdapters: number;
@@ -53,14 +54,14 @@ export class Metrics {
   #loraLabels = "";
   #loraChanged = 0;
 
-  constructor(modelName: string) {
-    this.#modelRegistry.setDefaultLabels({ model_name: modelName, engine: "0" });
+  constructor() {
     for (const reason of ["queue", "export"] as const) this.spansDropped(reason, 0);
   }
 
   /** Starts to read `source`. */
   async watch(source: MetricsSource): Promise<void> {
     this.#source = source;
+    this.#modelRegistry.setDefaultLabels({ model_name: source.modelName, engine: "0" });
     const { kvPages } = source.engine.info;
     this.#server.cacheConfig.set({ block_size: PAGE_TOKENS, num_gpu_blocks: kvPages }, 1);
     await this.text(); // the first one is slow
@@ -71,20 +72,19 @@ export class Metrics {
     this.#onStep = onStep;
   }
 
-  /** What /metrics answers, in Prometheus' text format. */
+  /** What /metrics answers, in Prometheus' text format; before there is a source, of the server alone. */
   async text(): Promise<string> {
-    const timer = new HoldTimer();
     this.#readProcess();
-    if (this.#source !== null) this.#read(this.#source);
+    if (this.#source === null) return this.#serverRegistry.metrics();
+    this.#read(this.#source);
     const texts = await Promise.all([
       this.#modelRegistry.metrics(),
       this.#serverRegistry.metrics(),
     ]);
-    this.held("metrics", timer.read());
     return texts.join("\n");
   }
 
-  held(callback: string, { seconds, cpuSeconds }: Hold): void {
+  held(callback: Callback, { seconds, cpuSeconds }: Hold): void {
     this.#server.hold.observe(seconds, callback);
     this.#server.holdCpu.observe(cpuSeconds, callback);
   }

@@ -29,7 +29,7 @@ async function start(
   log = createLogger("silent"),
 ) {
   const engine = new FakeEngine(options);
-  const metrics = new Metrics("base");
+  const metrics = new Metrics();
   const loop = new EngineLoop({
     engine,
     metrics,
@@ -38,7 +38,9 @@ async function start(
     adapterWaitMs: ADAPTER_WAIT_MS,
   });
   const adapters = { size: 8, nameOf: (adapter: number) => `a${adapter}` };
-  await metrics.watch({ engine, scheduler: loop.scheduler, maxLoadedAdapters: 2, adapters });
+  const { scheduler } = loop;
+  const source = { modelName: "base", engine, scheduler, maxLoadedAdapters: 2, adapters };
+  await metrics.watch(source);
   const running = loop.run();
   context.after(async () => {
     loop.drain();
@@ -73,7 +75,7 @@ test("when the device fails, its requests and later ones end in errors and the s
   const reasons: string[] = [];
   const loop = new EngineLoop({
     engine,
-    metrics: new Metrics("base"),
+    metrics: new Metrics(),
     log: createLogger("silent"),
     queue: { requests: 100, tokens: 10_000 },
     adapterWaitMs: ADAPTER_WAIT_MS,

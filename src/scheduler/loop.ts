@@ -1,7 +1,7 @@
 import type { NativeEngine, StepArrays } from "../engine/native.js";
 import { allocateStepArrays } from "../engine/step-batch.js";
 import { ApiError } from "../errors.js";
-import { HoldTimer } from "../hold.js";
+import { entered } from "../hold.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics/metrics.js";
 import { RequestClock } from "../metrics/request-clock.js";
@@ -105,6 +105,7 @@ export class EngineLoop implements Generator {
       if (running !== null) await this.#timeToPlan(running);
       // A client that has left by now is in no step that is planned from here on.
       if (running !== null) await socketsSeen();
+      entered("plan");
       await this.#settleMasks();
       const next = this.#launch();
       if (running !== null) await this.#land(running);
@@ -217,12 +218,11 @@ export class EngineLoop implements Generator {
 
   /** Plans a step and hands it to the engine; null when there is nothing to compute. */
   #launch(): Flight | null {
-    const timer = new HoldTimer();
+    entered("plan");
     const launched = performance.now();
     const batch = this.#batches[this.#nextBatch]!;
     const step = this.#plan(batch.arrays);
     this.#unloadRetired();
-    this.#metrics.held("plan", timer.read());
     if (step === null) return null;
 
     this.#nextBatch = 1 - this.#nextBatch;
@@ -249,8 +249,8 @@ export class EngineLoop implements Generator {
   /** Waits for a step's results and passes them on. */
   async #land({ step, launched, outcome }: Flight): Promise<void> {
     const done = await outcome;
+    entered("emit");
     const error = done instanceof Error ? done : null;
-    const timer = new HoldTimer();
     const landed = performance.now();
     const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
     this.#metrics.step(step.work.rows, seconds);
@@ -264,7 +264,7 @@ export class EngineLoop implements Generator {
       if ((error as NodeJS.ErrnoException).code === "device") this.#break(error.message);
     }
     if (error === null) this.#logFaults(events);
-    await this.#emit(events, landed, timer, done instanceof Error ? null : done);
+    await this.#emit(events, landed, done instanceof Error ? null : done);
   }
 
   #break(reason: string): void {
@@ -293,15 +293,13 @@ export class EngineLoop implements Generator {
   async #emit(
     events: readonly SequenceEvent[],
     landed: number,
-    timer = new HoldTimer(),
     computed: number | null = null,
   ): Promise<void> {
-    let hold = timer;
+    let hold = entered("emit");
     for (const { sequence, event } of events) {
       if (hold.seconds > HOLD_SECONDS) {
-        this.#metrics.held("emit", hold.read());
         await new Promise(setImmediate);
-        hold = new HoldTimer();
+        hold = entered("emit");
       }
       const clock = this.#clocks.get(sequence);
       if (clock === undefined) continue; // cancelled, maybe by its previous event
@@ -317,7 +315,6 @@ export class EngineLoop implements Generator {
         this.#cancel(sequence, "abort");
       }
     }
-    this.#metrics.held("emit", hold.read());
   }
 
   /** Carries out what the scheduler decided about adapters. Whether a pin was dropped. */
@@ -340,6 +337,7 @@ export class EngineLoop implements Generator {
     const { adapters } = this.scheduler;
     this.#acquiring += 1;
     const answer = await this.#engine.acquireAdapter(adapter).catch((error: Error) => error);
+    entered("adapter");
     this.#acquiring -= 1;
     this.#patience.loadEnded(adapter);
     if (answer === true) adapters.granted(adapter);

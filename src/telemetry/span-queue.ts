@@ -1,6 +1,6 @@
 import { ExportResultCode } from "@opentelemetry/core";
 import type { ReadableSpan, SpanExporter, SpanProcessor } from "@opentelemetry/sdk-trace";
-import { type Held, HoldTimer } from "../hold.js";
+import { entered } from "../hold.js";
 
 export interface SpanQueueOptions {
   readonly exporter: SpanExporter;
@@ -11,8 +11,6 @@ export interface SpanQueueOptions {
   /** Hears of spans that were sent, and of those that no collector will get. */
   readonly sent: (spans: number) => void;
   readonly dropped: (reason: DropReason, spans: number) => void;
-  /** Hears how long sending a batch kept the event loop from everything else. */
-  readonly held: Held<"telemetry">;
   readonly log: { warn(fields: object, message: string): void };
   /** Milliseconds; performance.now() unless a test tells the time. */
   readonly now?: () => number;
@@ -116,6 +114,7 @@ export class SpanQueue implements SpanProcessor {
   }
 
   #send(): void {
+    entered("telemetry");
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#sending) return;
@@ -123,7 +122,6 @@ export class SpanQueue implements SpanProcessor {
     if (batch.length === 0) return;
     this.#sending = true;
     const { exporter, timeoutMs, abort, now = () => performance.now() } = this.#options;
-    const timer = new HoldTimer();
     const began = now();
     let ended = false;
     const end = (fault: string | null) => {
@@ -141,7 +139,6 @@ export class SpanQueue implements SpanProcessor {
     exporter.export(batch, ({ code, error }) => {
       end(code === ExportResultCode.SUCCESS ? null : (error?.message ?? ""));
     });
-    this.#options.held("telemetry", timer.read());
     this.#fitBatch((now() - began) / 1000);
   }
 

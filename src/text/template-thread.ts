@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import type { ChatMessage, RenderOptions } from "./text.js";
 
 export interface TemplateSource {
@@ -50,6 +51,7 @@ export class TemplateThread {
     const file = new URL("./template-worker.js", import.meta.url);
     const worker = new Worker(file, { workerData: this.#source });
     worker.on("message", (answer: RenderAnswer) => {
+      entered("text");
       const { resolve, reject } = this.#waiting.get(answer.id)!;
       this.#waiting.delete(answer.id);
       if (this.#waiting.size === 0) worker.unref();
@@ -58,6 +60,7 @@ export class TemplateThread {
     });
     // It dies of what no template should do, such as to fill the memory; the next order starts another.
     worker.on("error", (cause) => {
+      entered("text");
       this.#worker = null;
       for (const { reject } of this.#waiting.values()) {
         reject(new ApiError("engine_failed", { cause }));

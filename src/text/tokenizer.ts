@@ -1,5 +1,6 @@
 import { Tokenizer as NativeTokenizer } from "tokenizers";
 import { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import { ModelError } from "../models/model-error.js";
 import { TokenStreamDecoder } from "./detokenizer.js";
 import { shrinkage } from "./shrinkage.js";
@@ -55,6 +56,7 @@ export class HuggingFaceTokenizer implements Tokenizer {
     this.bytesNow += bytes;
     try {
       const encoding = await this.native.encode(text, null, { addSpecialTokens });
+      entered("text");
       return encoding.getIds();
     } finally {
       this.bytesNow -= bytes;

@@ -19,7 +19,6 @@ const server = createServer({
   apiKeys: [],
   limits: DEFAULT_LIMITS,
   lifecycle: () => lifecycle,
-  held: () => {},
   refused: () => {},
   tracing: () => null,
   metricsText: () => "",
