@@ -136,7 +136,7 @@ export const ERRORS = {
     status: 503,
     type: SERVER,
     message:
-      "The memory for adapters has no room for this one beside those that are pinned (--adapter-memory).",
+      "The memory for adapters has no room for this one beside those that are in use or pinned (--adapter-memory).",
     retryAfter: 10,
   },
   deadline_exceeded: {

@@ -119,6 +119,9 @@ test("what cannot be loaded is refused by name, and the server serves on", async
   const mixed = copyAdapter("lora", join(root, "mixed"));
   rmSync(join(mixed, "adapter_model.safetensors"));
   symlinkSync(join(outside, "adapter_model.safetensors"), join(mixed, "adapter_model.safetensors"));
+  const telling = copyAdapter("lora", join(root, "telling"));
+  writeFileSync(join(elsewhere, "notes.md"), "---\ntask: nobody's business\n---\n");
+  symlinkSync(join(elsewhere, "notes.md"), join(telling, "README.md"));
   const broken = copyAdapter("lora", join(root, "nan"));
   const file = join(broken, "adapter_model.safetensors");
   const bytes = readFileSync(file);
@@ -130,6 +133,7 @@ test("what cannot be loaded is refused by name, and the server serves on", async
     ["a", join(root, "link"), 403, "adapter_path_not_allowed", "lora_path"],
     ["a", join(root, "..", "x"), 403, "adapter_path_not_allowed", "lora_path"],
     ["a", mixed, 403, "adapter_path_not_allowed", "lora_path"],
+    ["a", telling, 403, "adapter_path_not_allowed", "lora_path"],
     ["a", root, 403, "adapter_path_not_allowed", "lora_path"],
     ["a", "/etc", 403, "adapter_path_not_allowed", "lora_path"],
     ["a", `${root}/none`, 404, "adapter_not_found", "lora_path"],

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -141,6 +148,8 @@ test("a pair that cannot be used is refused by a line that names the file, and t
   assert.throws(() => server.renewCertificate(files), /tls\.crt: is no certificate in PEM$/);
   rmSync(files.cert);
   assert.throws(() => server.renewCertificate(files), /ENOENT.*tls\.crt/);
+  symlinkSync("/dev/zero", files.cert); // has no end
+  assert.throws(() => server.renewCertificate(files), /tls\.crt: is not a regular file$/);
   assert.equal(await subject(port), "first.test");
 });
 

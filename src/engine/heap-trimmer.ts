@@ -1,4 +1,5 @@
 import { entered } from "../hold.js";
+import { residentMemory } from "../resident-memory.js";
 import type { NativeModule } from "./native.js";
 
 const CHECK_MS = 5000;
@@ -15,7 +16,7 @@ export class HeapTrimmer {
   #least: number;
   #trimming = false;
 
-  constructor(native: Pick<NativeModule, "trimHeap">, resident = process.memoryUsage.rss) {
+  constructor(native: Pick<NativeModule, "trimHeap">, resident = residentMemory) {
     this.#native = native;
     this.#resident = resident;
     this.#least = resident();

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readTextFile } from "../models/regular-file.js";
 import { ACCOUNT_LIMITS, type AccountLimits } from "./account.js";
 import type { ApiKey } from "./auth.js";
 
@@ -8,7 +8,7 @@ import type { ApiKey } from "./auth.js";
  * Error that names file and entry.
  */
 export function readApiKeys(path: string): ApiKey[] {
-  const text = readFileSync(path, "utf8");
+  const text = readTextFile(path);
   const entries = /^\s*[{[]/.test(text) ? jsonEntries(path, text) : lineEntries(path, text);
   const keys = entries.map(({ where, fields }) => apiKey(where, fields));
   if (keys.length === 0) throw new Error(`${path}: holds no key`);

@@ -1,6 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
-import { readFileSync, unwatchFile, watchFile } from "node:fs";
+import { unwatchFile, watchFile } from "node:fs";
 import { createSecureContext } from "node:tls";
+import { readTextFile } from "../models/regular-file.js";
 import type { Log } from "./options.js";
 
 /** Where the certificate (with its chain) and its key are, both PEM. */
@@ -17,7 +18,7 @@ export interface CertificateFacts {
 
 /** uWebSockets says only that it cannot use them. Throws an Error of one line that names the file. */
 export function checkTlsFiles({ cert, key }: TlsFiles): CertificateFacts {
-  const [certText, keyText] = [readFileSync(cert, "utf8"), readFileSync(key, "utf8")];
+  const [certText, keyText] = [readTextFile(cert), readTextFile(key)];
   const certificate = parsed(`${cert}: is no certificate in PEM`, () => {
     if (!certText.includes("-----BEGIN ")) throw new Error("DER is none");
     return new X509Certificate(certText);

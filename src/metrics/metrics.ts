@@ -3,6 +3,7 @@ import { type NativeEngine, PAGE_TOKENS, STATS, type StatName } from "../engine/
 import type { ErrorCode } from "../errors.js";
 import type { Callback, Hold } from "../hold.js";
 import type { CertificateFacts } from "../http/tls.js";
+import { residentMemory } from "../resident-memory.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
 import { createInstruments, showTotal } from "./instruments.js";
@@ -157,7 +158,7 @@ export class Metrics {
   #readProcess(): void {
     const { user, system } = process.cpuUsage();
     showTotal(this.#server.cpuSeconds, (user + system) / 1e6);
-    this.#server.residentMemory.set(process.memoryUsage.rss());
+    this.#server.residentMemory.set(residentMemory());
   }
 
   #read(source: MetricsSource): void {

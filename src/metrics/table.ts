@@ -154,7 +154,7 @@ export const SERVER_METRICS = {
   sampledRows: counter("smore_sampled_rows_total", "Rows whose logits were computed."),
   basePasses: counter(
     "smore_base_passes_total",
-    "Passes over the base weights: one per step, whatever the mix of adapters.",
+    "Passes over the weights of the base's layers: one per step, whatever the mix of adapters.",
   ),
   adapterRows: counter("smore_adapter_rows_total", "Rows that went through an adapter."),
   engineSeconds: counter("smore_engine_seconds_total", "Time that the engine spent on steps."),

@@ -3,6 +3,7 @@ import { realpath } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { ApiError } from "../errors.js";
 import { ADAPTER_FILES } from "./adapter-files.js";
+import { CARD_FILE } from "./card.js";
 import { ModelError } from "./model-error.js";
 
 /** Folders below which clients may load adapters. A symbolic link leads out only to where it is allowed. */
@@ -32,9 +33,9 @@ export class AdapterRoots {
       const message = `There is no folder "${path}".`;
       throw new ApiError("adapter_not_found", { message, param: "lora_path" });
     }
-    for (const name of ADAPTER_FILES) {
+    for (const name of [...ADAPTER_FILES, CARD_FILE]) {
       const file = await realpath(join(folder, name)).catch(() => null);
-      if (file !== null) this.#check(file); // what is missing the engine tells
+      if (file !== null) this.#check(file); // what is missing the engine tells, or nobody needs
     }
     return folder;
   }
