@@ -32,19 +32,50 @@ struct Grid {
   int row_chunks;
 };
 
-Grid cut(const PackedMatrix& w, int rows, int threads) {
+Grid cut_into(int panels, int panels_per_chunk, int rows, int row_chunks) {
   Grid grid{};
-  for (const PackedMatrix::Part& part : w.parts()) grid.panels += panel_count(part.panels);
-  const int wanted = threads * kChunksPerThread;
-  const int fitting = static_cast<int>(kChunkBytes / (w.bytes() / grid.panels));
-  grid.panels_per_chunk = std::clamp(grid.panels / wanted, 1, std::max(1, fitting));
-  grid.panel_chunks = static_cast<int>(divide_up(grid.panels, grid.panels_per_chunk));
-  grid.row_chunks = static_cast<int>(
-      std::clamp<int64_t>(divide_up(wanted, grid.panel_chunks), 1, divide_up(rows, kRowGroup)));
+  grid.panels = panels;
+  grid.panels_per_chunk = panels_per_chunk;
+  grid.panel_chunks = static_cast<int>(divide_up(panels, panels_per_chunk));
   grid.rows_per_chunk =
-      static_cast<int>(divide_up(divide_up(rows, grid.row_chunks), kRowUnit) * kRowUnit);
+      static_cast<int>(divide_up(divide_up(rows, row_chunks), kRowUnit) * kRowUnit);
   grid.row_chunks = static_cast<int>(divide_up(rows, grid.rows_per_chunk));
   return grid;
+}
+
+// What the thread that works longest computes, where all are equally fast: panels times rows.
+int64_t longest_share(const Grid& grid, int threads) {
+  const int64_t chunks = int64_t{grid.panel_chunks} * grid.row_chunks;
+  return divide_up(chunks, threads) * grid.panels_per_chunk * grid.rows_per_chunk;
+}
+
+// Into at least kChunksPerThread chunks a thread that give all threads the same work, of those into
+// the largest; kernels take two panels at a time.
+Grid cut(const PackedMatrix& w, int rows, int threads) {
+  int panels = 0;
+  for (const PackedMatrix::Part& part : w.parts()) panels += panel_count(part.panels);
+  const int wanted = threads * kChunksPerThread;
+  const int fitting = static_cast<int>(kChunkBytes / (w.bytes() / panels));
+  const int most = std::max(2, std::min(panels / wanted, fitting) / 2 * 2);
+  const int most_row_chunks = static_cast<int>(divide_up(rows, kRowGroup));
+  Grid best{};
+  for (int row_chunks = 1; row_chunks <= most_row_chunks; row_chunks *= 2) {
+    for (int size = most; size >= 2; size -= 2) {
+      const Grid grid = cut_into(panels, size, rows, row_chunks);
+      if (best.panels > 0 && longest_share(grid, threads) >= longest_share(best, threads)) continue;
+      best = grid;
+    }
+  }
+  return best;
+}
+
+// Where the turn-th of `count` chunks lies. Chunks are handed out in turn to `walks` threads: each
+// gets its own stretch to walk through, since kernels ask for the memory that follows. A thread
+// that falls behind changes stretches with another, no more.
+int walk_place(int turn, int count, int walks) {
+  const int walk = turn % walks;
+  const int longer = count % walks;  // stretches that have one more
+  return walk * (count / walks) + std::min(walk, longer) + turn / walks;
 }
 
 // Calls fn(part, panel_begin, panel_end) for the pieces of [begin, end) of all parts' panels.
@@ -141,26 +172,17 @@ QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
                      .high_end = high_end_.data(),
                      .columns = columns,
                      .digits = activations_ == ActivationType::kDigits};
-  const int64_t units = divide_up(rows, kRowUnit);
-  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
-             [&](int64_t begin, int64_t end) {
-               kernels_.integer->quantize(x, static_cast<int>(begin * kRowUnit),
-                                          static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
-                                          to);
-             });
+  for_row_units(rows, columns, kernels_.integer->row_unit,
+                [&](int begin, int end) { kernels_.integer->quantize(x, begin, end, to); });
   return to;
 }
 
 void CpuBackend::round_rows(const float* x, int rows, int columns) {
   const int64_t stride = divide_up(columns, 2) * 2;
   rounded_.resize(std::max<size_t>(rounded_.size(), rows * stride));
-  const int64_t units = divide_up(rows, kRowUnit);
-  for_ranges(units, std::max<int64_t>(1, kWorthSharing / kRowUnit / columns),
-             [&](int64_t begin, int64_t end) {
-               kernels_.bf16->round(x, columns, static_cast<int>(begin * kRowUnit),
-                                    static_cast<int>(std::min<int64_t>(rows, end * kRowUnit)),
-                                    rounded_.data());
-             });
+  for_row_units(rows, columns, kernels_.bf16->row_unit, [&](int begin, int end) {
+    kernels_.bf16->round(x, columns, begin, end, rounded_.data());
+  });
 }
 
 CpuBackend::Form CpuBackend::form(const Panels& panels) const {
@@ -183,7 +205,9 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
   if (any_part(Form::kBf16)) round_rows(x, rows, columns);
   const Grid grid = cut(w, rows, threads_.size());
   threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
-    const int panel = static_cast<int>(chunk % grid.panel_chunks) * grid.panels_per_chunk;
+    const int place =
+        walk_place(static_cast<int>(chunk % grid.panel_chunks), grid.panel_chunks, threads_.size());
+    const int panel = place * grid.panels_per_chunk;
     const int row = static_cast<int>(chunk / grid.panel_chunks) * grid.rows_per_chunk;
     const int panel_end = std::min(grid.panels, panel + grid.panels_per_chunk);
     for_parts(w, panel, panel_end, [&](const PackedMatrix::Part& part, int from, int to) {

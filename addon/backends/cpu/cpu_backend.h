@@ -13,6 +13,8 @@ namespace smore {
 
 // Enough for a late thread to find work, few enough to cost nothing.
 inline constexpr int kChunksPerThread = 4;
+// Fewer floats are rounded sooner than shared.
+inline constexpr int64_t kWorthRounding = 2048;
 
 // The kernels of a path of this machine, "" for its best (see make_cpu_backend).
 const CpuKernels& find_kernels(const std::string& path);
@@ -80,6 +82,16 @@ class CpuBackend final : public Backend {
     threads_.for_each((count + size - 1) / size, [&](int64_t chunk) {
       fn(chunk * size, std::min(count, (chunk + 1) * size));
     });
+  }
+
+  // Calls fn(begin, end) for pieces of the rows of a matrix that begin at multiples of `unit`.
+  template <class Fn>
+  void for_row_units(int rows, int columns, int unit, Fn&& fn) {
+    const int64_t least = kWorthRounding / (int64_t{unit} * columns);
+    for_ranges(
+        (rows + unit - 1) / unit, std::max<int64_t>(1, least), [&](int64_t begin, int64_t end) {
+          fn(static_cast<int>(begin * unit), static_cast<int>(std::min<int64_t>(rows, end * unit)));
+        });
   }
 
   // How a part's products see the activations.

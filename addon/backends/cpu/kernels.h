@@ -68,7 +68,8 @@ struct QuantRows {
   bool digits;  // two; otherwise no group is loud
 };
 
-// Ranges of rows that are quantised or multiplied apart begin at multiples of this.
+// Ranges of rows that are multiplied apart begin at multiples of this, those that are quantised or
+// rounded apart at multiples of their kernels' own unit, which divides it.
 inline constexpr int kRowUnit = 16;
 
 // A rectangle of the result: panels [panel_begin, panel_end) of every row.
@@ -137,6 +138,7 @@ typedef float Quad __attribute__((vector_size(16)));
 // as float32. Activations lie in tiles as those of QuantRows do, [columns / 2][n][2], an odd last
 // column followed by 0.
 struct Bf16Kernels {
+  int row_unit;
   void (*round)(const float* x, int columns, int row_begin, int row_end, uint16_t* values);
   void (*product)(const Panels& w, const uint16_t* x, const ProductTarget& target);
   // One row, followed by 0 up to an even number of columns, and products of such rows.
@@ -147,6 +149,7 @@ struct Bf16Kernels {
 // Activations as blocks of integers and their products with quantised panels: exact in a block,
 // then one float32 order over the blocks.
 struct IntegerKernels {
+  int row_unit;
   // Rows [row_begin, row_end) of x, [rows, columns], into `rows`.
   void (*quantize)(const float* x, int row_begin, int row_end, const QuantRows& rows);
   void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);

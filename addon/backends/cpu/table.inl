@@ -5,8 +5,11 @@
 namespace smore {
 namespace {
 
-constexpr IntegerKernels kIntegerProducts = {
-    .quantize = quantize, .product = integer_product, .exercise = exercise_integer};
+constexpr IntegerKernels kIntegerProducts = {.row_unit = Simd::kRowTile,
+                                             .quantize = quantize,
+                                             .product = integer_product,
+                                             .exercise = exercise_integer};
+static_assert(kRowUnit % Simd::kRowTile == 0);
 
 constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16,
                                 const AttentionKernels* attention = &kAttention<FloatForm<true>>) {

@@ -169,7 +169,7 @@ int64_t exercise(int64_t rounds) {
 }
 
 constexpr IntegerKernels kTileProducts = {
-    .quantize = quantize, .product = product, .exercise = exercise};
+    .row_unit = kTile, .quantize = quantize, .product = product, .exercise = exercise};
 
 }  // namespace
 }  // namespace smore

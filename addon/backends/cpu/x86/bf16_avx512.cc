@@ -247,7 +247,9 @@ void dense(const DenseTile& t) {
 
 }  // namespace
 
+static_assert(kRowUnit % kTile == 0);
+
 const Bf16Kernels kAvx512Bf16Products = {
-    .round = round, .product = product, .round_row = round_row, .dense = dense};
+    .row_unit = kTile, .round = round, .product = product, .round_row = round_row, .dense = dense};
 
 }  // namespace smore
