@@ -2,7 +2,12 @@
 # host's compiler for tests. Object libraries, one of which (or smore_no_cuda) a program links.
 file(GLOB SMORE_CUDA_SOURCES CONFIGURE_DEPENDS addon/backends/cuda/*.cc addon/backends/cuda/*.cu)
 
-set(SMORE_CUDA AUTO CACHE STRING "GPUs: ON, OFF, or AUTO = where nvcc 12 or later is found")
+# The variable of the environment is for builds that name no options of CMake, as npm's.
+set(SMORE_CUDA_DEFAULT AUTO)
+if(DEFINED ENV{SMORE_CUDA})
+  set(SMORE_CUDA_DEFAULT $ENV{SMORE_CUDA})
+endif()
+set(SMORE_CUDA ${SMORE_CUDA_DEFAULT} CACHE STRING "GPUs: ON, OFF, or AUTO = where nvcc 12 or later is found")
 set_property(CACHE SMORE_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(SMORE_HAS_CUDA OFF)
 if(NOT SMORE_CUDA STREQUAL "OFF" AND NOT CMAKE_CROSSCOMPILING AND NOT SMORE_SANITIZE)

@@ -236,6 +236,7 @@ export function readConfig(
   if (help) return null;
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
+  checkDevice(values, source("gpuAdapterMemory"));
   if (values.servedModelName === AUTO_MODEL) {
     throw new UsageError(`${source("servedModelName")}: "${AUTO_MODEL}" asks the server to choose`);
   }
@@ -265,6 +266,12 @@ function collector(
 }
 
 const OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/** Refuses what is of a GPU where there is none: a budget that nothing keeps to is a mistake. */
+export function checkDevice({ device, gpuAdapterMemory }: EngineConfig, source: string): void {
+  if (device !== "cpu" || gpuAdapterMemory === null) return;
+  throw new UsageError(`${source} is of a GPU and does not go with --device cpu`);
+}
 
 export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {
   if (maxBatchTokens >= maxBatch) return;

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/thread_pool.h"
 #include "experts/tier.h"
@@ -184,14 +185,25 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 // Names of the kernel paths that this machine can run, best first.
 std::span<const std::string> cpu_paths();
 
-// GPUs that this build can use here: 0 without a driver, or where it was built without CUDA.
-int cuda_devices();
+// The GPUs of this machine.
+struct CudaDevices {
+  std::vector<int> usable;  // indices
+  std::string fault;        // why others, or all, cannot be used; empty when all can
+};
+CudaDevices cuda_devices();
+
+// Bytes of memory of a GPU. Throws Error(kDevice) when it cannot be used, and why.
+uint64_t cuda_memory(int device);
 
 // Backend of GPU `device`. Throws Error(kUnsupported, kDevice) when it cannot be used, and why.
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options, int device);
 
-// By the names that users give: "cpu", "cuda:0" and so on, or "auto", the first GPU if there is
-// one. Throws Error(kInvalidArgument) for others.
+// By the names that users give: "cpu", "cuda:0" and so on, or "auto", the first GPU that can be
+// used if there is one. Throws Error(kInvalidArgument) for others.
 std::unique_ptr<Backend> make_backend(const std::string& device, const BackendOptions& options);
+
+// Bytes of memory of the device that make_backend() would take; none where that is the CPU, which
+// uses the host's. Throws likewise.
+std::optional<uint64_t> device_memory(const std::string& device, const BackendOptions& options);
 
 }  // namespace smore

@@ -45,8 +45,30 @@ Napi::Value list_cpu_paths(const Napi::CallbackInfo& call) {
   return names;
 }
 
-Napi::Value count_cuda_devices(const Napi::CallbackInfo& call) {
-  return throwing(call.Env(), [&] { return Napi::Number::New(call.Env(), cuda_devices()); });
+std::string text_argument(const Napi::CallbackInfo& call, size_t index, const char* what) {
+  if (!call[index].IsString()) {
+    throw Error(ErrorCode::kInvalidArgument, std::string(what) + " is not a string");
+  }
+  return call[index].As<Napi::String>();
+}
+
+Napi::Value list_cuda_devices(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    const std::vector<int> usable = cuda_devices().usable;
+    Napi::Array names = Napi::Array::New(call.Env(), usable.size());
+    for (uint32_t i = 0; i < usable.size(); ++i) names.Set(i, "cuda:" + std::to_string(usable[i]));
+    return names;
+  });
+}
+
+Napi::Value tell_device_memory(const Napi::CallbackInfo& call) {
+  return throwing(call.Env(), [&] {
+    const std::string device = text_argument(call, 0, "deviceMemory: the device");
+    const BackendOptions options{.path = text_argument(call, 1, "deviceMemory: the kernel path")};
+    const std::optional<uint64_t> bytes = device_memory(device, options);
+    return bytes ? Napi::Number::New(call.Env(), static_cast<double>(*bytes)).As<Napi::Value>()
+                 : call.Env().Null();
+  });
 }
 
 Napi::Value load_engine(const Napi::CallbackInfo& call) {
@@ -58,13 +80,6 @@ Napi::Value load_engine(const Napi::CallbackInfo& call) {
     return EngineSession::load(call.Env(), to_engine_config(call[0].As<Napi::Object>()),
                                call[1].As<Napi::Function>(), EngineWrap::make);
   });
-}
-
-std::string text_argument(const Napi::CallbackInfo& call, size_t index, const char* what) {
-  if (!call[index].IsString()) {
-    throw Error(ErrorCode::kInvalidArgument, std::string(what) + " is not a string");
-  }
-  return call[index].As<Napi::String>();
 }
 
 Napi::Value verify_layer_file(const Napi::CallbackInfo& call) {
@@ -116,7 +131,8 @@ Napi::Object define_module(Napi::Env env, Napi::Object exports) {
   exports.Set("hurryThread", Napi::Function::New<hurry_thread>(env, "hurryThread"));
   exports.Set("cpuPaths", Napi::Function::New<list_cpu_paths>(env, "cpuPaths"));
   exports.Set("loadEngine", Napi::Function::New<load_engine>(env, "loadEngine"));
-  exports.Set("cudaDevices", Napi::Function::New<count_cuda_devices>(env, "cudaDevices"));
+  exports.Set("cudaDevices", Napi::Function::New<list_cuda_devices>(env, "cudaDevices"));
+  exports.Set("deviceMemory", Napi::Function::New<tell_device_memory>(env, "deviceMemory"));
   exports.Set("verifyLayer", Napi::Function::New<verify_layer_file>(env, "verifyLayer"));
   exports.Set("measurePeaks", Napi::Function::New<measure_machine>(env, "measurePeaks"));
   exports.Set("inspect", Napi::Function::New<inspect>(env, "inspect"));

@@ -1,5 +1,6 @@
 #include "residual/adapters.h"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -33,9 +34,9 @@ struct Adapters::Impl {
 
   const ModelConfig base;
   const AdapterOptions options;
-  mutable std::mutex mutex;  // of adapters and next_handle
+  mutable std::mutex mutex;  // of adapters
   std::map<int, std::shared_ptr<Adapter>> adapters;
-  int next_handle = 1;
+  std::atomic<int> next_handle{1};
   ExpertCache cache;
   std::unique_ptr<AdapterStep> step;
 };
@@ -52,8 +53,7 @@ int Adapters::add(const std::string& folder, const CheckProgress& progress) {
 int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
   AdapterPlan plan = plan_adapter(file, impl_->base, impl_->options.experts, progress);
   const std::string name = plan.path;
-  const std::lock_guard lock(impl_->mutex);
-  const int handle = impl_->next_handle;
+  const int handle = impl_->next_handle++;
   auto adapter = std::make_shared<Adapter>(handle, std::move(plan));
   impl_->cache.add(handle, adapter, name);
   try {
@@ -62,8 +62,8 @@ int Adapters::add(const AdapterFile& file, const CheckProgress& progress) {
     impl_->cache.remove(handle);
     throw;
   }
+  const std::lock_guard lock(impl_->mutex);
   impl_->adapters[handle] = std::move(adapter);
-  impl_->next_handle += 1;
   return handle;
 }
 
@@ -90,8 +90,10 @@ void Adapters::release(int handle) {
 bool Adapters::acquired(int handle) const { return impl_->cache.pinned(handle); }
 
 void Adapters::remove(int handle) {
-  const std::lock_guard lock(impl_->mutex);
-  if (impl_->adapters.erase(handle) == 0) return;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->adapters.erase(handle) == 0) return;
+  }
   impl_->step->remove(handle);
   impl_->cache.remove(handle);
 }

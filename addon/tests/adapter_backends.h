@@ -18,7 +18,7 @@ namespace smore::adapter_backends {
 inline std::vector<std::string> paths() {
   const std::span<const std::string> cpu = cpu_paths();
   std::vector<std::string> all(cpu.begin(), cpu.end());
-  if (cuda_devices() > 0) all.push_back(kernel_cases::kCuda);
+  if (!cuda_devices().usable.empty()) all.push_back(kernel_cases::kCuda);
   return all;
 }
 

@@ -41,7 +41,7 @@ HandMadeStep run(Engine& engine, const std::vector<Sequence>& sequences) {
 }
 
 std::vector<std::string> devices() {
-  if (cuda_devices() == 0) return {"cpu"};
+  if (cuda_devices().usable.empty()) return {"cpu"};
   return {"cpu", "cuda:0"};
 }
 
@@ -99,7 +99,7 @@ TEST_CASE("a step that samples nothing fills the pages that the next one reads, 
 }
 
 TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lower") {
-  if (cuda_devices() == 0) return;
+  if (cuda_devices().usable.empty()) return;
   EngineConfig c = config();
   c.device = "cuda:0";
   const std::unique_ptr<Engine> engine = load(c);
@@ -112,7 +112,7 @@ TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lo
                 [&] { load(c); });
   c = config();
   c.device = "cuda:1";
-  check_refused(ErrorCode::kDevice, "the GPUs here are cuda:0 to cuda:0", [&] { load(c); });
+  check_refused(ErrorCode::kDevice, "the GPUs that can are cuda:0", [&] { load(c); });
   c.device = "gpu";
   check_refused(ErrorCode::kInvalidArgument, "devices are cpu, auto or cuda:0", [&] { load(c); });
   c.device = "cuda:0";
@@ -123,9 +123,17 @@ TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lo
 TEST_CASE("auto is the GPU where there is one, and the CPU where a kernel path is asked for") {
   EngineConfig c = config();
   c.device = "auto";
-  CHECK(load(c)->info().device == (cuda_devices() > 0 ? "cuda:0" : "cpu"));
+  CHECK(load(c)->info().device == (cuda_devices().usable.empty() ? "cpu" : "cuda:0"));
   c.kernel_path = "generic";
   CHECK(load(c)->info().device == "cpu");
+}
+
+TEST_CASE("the memory that shares are of is the device's that will be taken") {
+  CHECK(device_memory("cpu", {}) == std::nullopt);
+  CHECK(device_memory("auto", {.path = "generic"}) == std::nullopt);
+  if (cuda_devices().usable.empty()) return;
+  CHECK(device_memory("auto", {}) == device_memory("cuda:0", {}));
+  CHECK(device_memory("cuda:0", {}).value() > (uint64_t{1} << 30));
 }
 
 TEST_CASE("seed and index alone decide a draw, whatever slot, batch and pages it runs in") {

@@ -44,7 +44,7 @@ void for_each_path(Fn&& fn) {
 template <class Fn>
 void for_each_backend(Fn&& fn) {
   for_each_path(fn);
-  if (cuda_devices() == 0) return;
+  if (cuda_devices().usable.empty()) return;
   for (ActivationType activations : {ActivationType::kDigits, ActivationType::kFloat32}) {
     CAPTURE(kCuda);
     CAPTURE(activations);

@@ -1,5 +1,5 @@
 import { availableParallelism, cpus } from "node:os";
-import { checkBatch, ENGINE_OPTIONS } from "../config.js";
+import { checkBatch, checkDevice, ENGINE_OPTIONS } from "../config.js";
 import type { NativeAdapterInfo, NativeEngine, Peaks } from "../engine/native.js";
 import { resolveModel } from "../models/resolve.js";
 import { adapterCosts, costTable } from "./bench-adapters.js";
@@ -42,13 +42,14 @@ export const command: Command = {
   operands: "none",
   usage: USAGE,
   async run(args, terminal) {
-    const { values, operands, help } = parseOptions(OPTIONS, args, terminal.environment);
+    const { values, operands, help, source } = parseOptions(OPTIONS, args, terminal.environment);
     if (help) {
       terminal.print(USAGE);
       return 0;
     }
     if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
     checkBatch(values);
+    checkDevice(values, source("gpuAdapterMemory"));
     const { path, name } = await resolveModel(values.model);
     const peaks = await native().measurePeaks(values.kernelPath ?? "", values.threads);
     const engine = await loadEngine(values, path, () => {}, true);

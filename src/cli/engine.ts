@@ -3,7 +3,7 @@ import { nativeModule } from "../engine/engine.js";
 import type { NativeConfig, NativeEngine, NativeModule } from "../engine/native.js";
 import { createProgress, type Progress } from "../models/progress.js";
 import { CommandError } from "./command.js";
-import { flagName, UsageError } from "./options.js";
+import { bytesOf, flagName, type MemorySize, UsageError, usableMemory } from "./options.js";
 
 /** The addon; what is wrong with it is one line for the user. */
 export function native(): NativeModule {
@@ -25,7 +25,7 @@ export async function loadEngine(
   let complete = false;
   try {
     const engine = await native().loadEngine(
-      nativeConfig(config, modelPath, profile),
+      nativeConfig(config, modelPath, profile, memoryOf(config)),
       (done, total, what) => {
         progress ??= createProgress("Loading", total);
         progress.update(done);
@@ -48,7 +48,35 @@ function withFlag(message: string): string {
   return key === undefined ? message : flagName(key) + message.slice(key.length);
 }
 
-function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean): NativeConfig {
+/** Bytes of the host and of where the model is computed. */
+interface MachineMemory {
+  readonly host: number;
+  readonly device: number;
+}
+
+function memoryOf(config: EngineConfig): MachineMemory {
+  const host = usableMemory();
+  const device = native().deviceMemory(config.device, config.kernelPath ?? "") ?? host;
+  return { host, device };
+}
+
+/** What is left of a size: shares are shares of that memory, bytes are no more than it. */
+function fitting(key: keyof EngineConfig, size: MemorySize, memory: number): number {
+  const bytes = bytesOf(size, memory);
+  if (bytes >= 1 && bytes <= memory) return bytes;
+  throw new UsageError(
+    `${flagName(key)} must be above 0 and at most the memory of ${memory} bytes, not ${bytes}`,
+  );
+}
+
+function nativeConfig(
+  config: EngineConfig,
+  modelPath: string,
+  profile: boolean,
+  memory: MachineMemory,
+): NativeConfig {
+  const onDevice: keyof EngineConfig =
+    config.gpuAdapterMemory === null ? "adapterMemory" : "gpuAdapterMemory";
   return {
     modelPath,
     device: config.device,
@@ -56,9 +84,13 @@ function nativeConfig(config: EngineConfig, modelPath: string, profile: boolean)
     maxModelLen: config.maxModelLen ?? 0,
     maxBatch: config.maxBatch,
     maxBatchTokens: config.maxBatchTokens,
-    kvMemory: config.kvMemory,
-    adapterMemory: config.adapterMemory,
-    gpuAdapterMemory: config.gpuAdapterMemory ?? config.adapterMemory,
+    kvMemory: fitting("kvMemory", config.kvMemory, memory.device),
+    adapterMemory: fitting("adapterMemory", config.adapterMemory, memory.host),
+    gpuAdapterMemory: fitting(
+      onDevice,
+      config.gpuAdapterMemory ?? config.adapterMemory,
+      memory.device,
+    ),
     maxLoadedAdapters: config.maxLoadedAdapters,
     activations: config.activations,
     adapterDtype: config.adapterDtype,

@@ -3,9 +3,11 @@ import { test } from "node:test";
 import { readConfig, SERVE_OPTIONS } from "../config.js";
 import {
   budget,
+  bytesOf,
   list,
   optionHelp,
   parseOptions,
+  size,
   UsageError,
   unknownVariables,
   usableMemory,
@@ -52,14 +54,31 @@ const SIZES = "must be a size such as 512MiB, 4GiB or 25% (of memory)";
 
 test("sizes have units or are shares of the memory", () => {
   const parse = (size: string) => parseOptions({ size: budget("10%", "") }, ["--size", size], {});
-  assert.equal(parse("64MiB").values.size, 64 << 20);
-  assert.equal(parse("1.5KB").values.size, 1500);
-  assert.equal(parse("4096").values.size, 4096);
-  assert.equal(parse("50%").values.size, Math.floor(usableMemory() / 2));
-  assert.throws(() => parse("0"), /must be above 0/);
-  for (const size of ["101%", "99TiB", "99TB"]) {
-    assert.throws(() => parse(size), /at most the memory/);
-  }
+  assert.deepEqual(parse("64MiB").values.size, { bytes: 64 << 20 });
+  assert.deepEqual(parse("1.5KB").values.size, { bytes: 1500 });
+  assert.deepEqual(parse("4096").values.size, { bytes: 4096 });
+  assert.deepEqual(parse("50%").values.size, { share: 0.5 });
+  assert.equal(bytesOf({ share: 0.25 }, 4001), 1000);
+  assert.equal(bytesOf({ bytes: 7 }, 4001), 7);
+  for (const size of ["0", "0%", "0.0%"]) assert.throws(() => parse(size), /must be above 0/);
+  assert.throws(() => parse("101%"), /at most 100% of memory/);
+  assert.throws(() => parse("9999999TB"), /at most 8192TiB/);
+});
+
+test("memory of a GPU is refused where the CPU is asked for", () => {
+  refuses(
+    ["--gpu-adapter-memory", "1GiB"],
+    "--gpu-adapter-memory is of a GPU and does not go with --device cpu",
+  );
+  const { gpuAdapterMemory } = config(["--device", "auto", "--gpu-adapter-memory", "25%"]);
+  assert.deepEqual(gpuAdapterMemory, { share: 0.25 });
+});
+
+test("sizes of the host's memory are no more than it", () => {
+  const parse = (bytes: string) =>
+    parseOptions({ bytes: size("8MiB", "") }, ["--bytes", bytes], {});
+  assert.equal(parse("50%").values.bytes, Math.floor(usableMemory() / 2));
+  for (const bytes of ["99TiB", "99TB"]) assert.throws(() => parse(bytes), /at most the memory/);
 });
 
 test("adapters are named, each once, by names that routers can list", () => {

@@ -154,40 +154,54 @@ export function usableMemory(): number {
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
-/** Bytes: a number with or without a unit, or a share of the memory that the process may use. */
-export function budget(share: string, help: string): Option<number> {
+/** Memory as users give it: whose share it is one of, only the device that is taken tells. */
+export type MemorySize = { readonly bytes: number } | { readonly share: number };
+
+/** Bytes of a size where there are `memory` bytes. */
+export function bytesOf(size: MemorySize, memory: number): number {
+  return "bytes" in size ? size.bytes : Math.floor(size.share * memory);
+}
+
+/** Bytes: a number with or without a unit, or a share of memory. */
+export function budget(share: string, help: string): Option<MemorySize> {
   return {
     placeholder: "SIZE",
     help,
-    initial: parseBytes(share),
+    initial: parseSize(share),
     shown: `${share} of memory`,
-    parse: parseBytes,
+    parse: parseSize,
   };
 }
 
 /** A budget that another option gives where it is not named; `shown` says which. */
-export function derivedBudget(shown: string, help: string): Option<number | null> {
-  return { placeholder: "SIZE", help, initial: null, shown, parse: parseBytes };
+export function derivedBudget(shown: string, help: string): Option<MemorySize | null> {
+  return { placeholder: "SIZE", help, initial: null, shown, parse: parseSize };
 }
 
-/** Bytes, as a budget has them; `initial` is not a share. */
+/** Bytes of the host; `initial` is not a share. */
 export function size(initial: string, help: string): Option<number> {
-  return { ...budget(initial, help), shown: initial };
+  const parse = (value: string) => {
+    const bytes = bytesOf(parseSize(value), usableMemory());
+    if (bytes >= 1 && bytes <= usableMemory()) return bytes;
+    throw new Error(`must be above 0 and at most the memory of ${usableMemory()} bytes`);
+  };
+  return { placeholder: "SIZE", help, initial: parse(initial), shown: initial, parse };
 }
 
-function parseBytes(value: string): number {
+function parseSize(value: string): MemorySize {
   const match = /^([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*|%)$/.exec(value);
   const [amount, unit = ""] = [Number(match?.[1]), match?.[2]];
-  const scale = unit === "%" ? usableMemory() / 100 : UNITS[unit.toUpperCase()];
-  if (match === null || scale === undefined) {
+  const scale = UNITS[unit.toUpperCase()];
+  if (match === null || (unit !== "%" && scale === undefined)) {
     throw new Error("must be a size such as 512MiB, 4GiB or 25% (of memory)");
   }
-  const bytes = Math.floor(amount * scale);
-  const most = usableMemory();
-  if (bytes < 1 || bytes > most || bytes > Number.MAX_SAFE_INTEGER) {
-    throw new Error(`must be above 0 and at most the memory of ${most} bytes`);
+  if (scale === undefined) {
+    if (amount > 0 && amount <= 100) return { share: amount / 100 };
+    throw new Error("must be above 0% and at most 100% of memory");
   }
-  return bytes;
+  const bytes = Math.floor(amount * scale);
+  if (bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER) return { bytes };
+  throw new Error("must be above 0 and at most 8192TiB");
 }
 
 export interface Parsed<Table extends OptionTable> {
@@ -287,7 +301,7 @@ export function unknownVariables(
 }
 
 /** Read elsewhere: where fetched models lie, and which one the tests use. */
-const OTHER_VARIABLES = ["SMORE_MODEL_CACHE", "SMORE_TEST_MODEL"];
+const OTHER_VARIABLES = ["SMORE_CUDA", "SMORE_MODEL_CACHE", "SMORE_TEST_MODEL"];
 
 function unknownFlag(flag: string, table: OptionTable): string {
   const near = nearest(flag, Object.keys(table).map(flagName));

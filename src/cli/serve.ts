@@ -48,7 +48,8 @@ Serves a model and its adapters over the OpenAI API.
 ${optionHelp(SERVE_OPTIONS)}
 
 Every option can come from the environment: SMORE_PORT for --port, with commas
-where an option is repeatable (SMORE_ADAPTER=a=./a,b=./b). Sizes: 512MiB, 4GiB, 25% (of memory).
+where an option is repeatable (SMORE_ADAPTER=a=./a,b=./b). Sizes: 512MiB, 4GiB, 25% (of
+the memory where it lies: a GPU's for what is there).
 SIGTERM and SIGINT finish what runs, then exit with 0; a second one, or one while loading, ends at once.
 
 Examples:
@@ -201,6 +202,11 @@ export class Service {
     const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics.autoChoice(...told);
     const router = await createRouter(config, ENCODER_THREADS, onChoice, this.#log);
     const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
+    if (config.gpuAdapterMemory !== null && engine.info.device === "cpu") {
+      this.#log.warn(
+        "--gpu-adapter-memory has no use: --device auto found no GPU and took the CPU",
+      );
+    }
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 
     const metrics = this.#metrics;

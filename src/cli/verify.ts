@@ -58,8 +58,7 @@ export const command: Command = {
 };
 
 function backends(wanted: string | null): readonly string[] {
-  const gpus = Array.from({ length: native().cudaDevices() }, (_, i) => `cuda:${i}`);
-  const known = [...native().cpuPaths(), ...gpus];
+  const known = [...native().cpuPaths(), ...native().cudaDevices()];
   if (wanted === "all") return known;
   if (wanted === null) return known.slice(0, 1);
   if (known.includes(wanted)) return [wanted];

@@ -280,8 +280,10 @@ export interface NativeModule {
   abiVersion(): number;
   /** Kernel paths this machine can run, best first. */
   cpuPaths(): string[];
-  /** [sync] GPUs that this build can use here: cuda:0, cuda:1 and so on. */
-  cudaDevices(): number;
+  /** [sync] GPUs that this build can use here: "cuda:0", "cuda:1" and so on. */
+  cudaDevices(): string[];
+  /** [sync] Bytes of memory of the device that a name stands for; null for the CPU, which uses the host's. */
+  deviceMemory(device: string, kernelPath: string): number | null;
   /** [async] `onProgress(done, total, what)`: bytes packed so far. */
   loadEngine(
     config: NativeConfig,

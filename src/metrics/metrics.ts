@@ -6,6 +6,7 @@ import type { CertificateFacts } from "../http/tls.js";
 import { residentMemory } from "../resident-memory.js";
 import type { Scheduler } from "../scheduler/scheduler.js";
 import { AdapterUse } from "./adapter-use.js";
+import { ExpertCounts } from "./expert-counts.js";
 import { createInstruments, showTotal } from "./instruments.js";
 import { MODEL_METRICS, SERVER_METRICS } from "./table.js";
 
@@ -49,6 +50,7 @@ export class Metrics {
   readonly #serverRegistry = new Registry();
   readonly #model = createInstruments(MODEL_METRICS, this.#modelRegistry);
   readonly #server = createInstruments(SERVER_METRICS, this.#serverRegistry);
+  readonly #expertCounts = new ExpertCounts();
   readonly #stats = new Float64Array(STATS.length);
   #source: MetricsSource | null = null;
   #onStep: ((rows: number, seconds: number) => void) | null = null;
@@ -246,13 +248,14 @@ export class Metrics {
 
     const { expertTokens, adapterRequests, adapterTokens } = this.#server;
     for (const counter of [expertTokens, adapterRequests, adapterTokens]) counter.reset();
+    const counts = this.#expertCounts.look(resident, (adapter) => source.engine.routing(adapter));
     for (const adapter of resident) {
       const name = source.adapters.nameOf(adapter);
       if (name === undefined) continue;
       const { requests, tokens } = this.adapterUse.of(adapter);
       adapterRequests.inc({ adapter: name }, requests);
       adapterTokens.inc({ adapter: name }, tokens);
-      source.engine.routing(adapter).forEach((experts, level) => {
+      counts.get(adapter)?.forEach((experts, level) => {
         experts.forEach((tokens, expert) => {
           expertTokens.inc({ adapter: name, level, expert }, tokens);
         });

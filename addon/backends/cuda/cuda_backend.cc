@@ -13,8 +13,6 @@
 namespace smore::cuda {
 namespace {
 
-constexpr int kLeastMajor = 8;  // compute capability 8.0: bfloat16 in tensor cores
-
 int select(int device) {
   use_device(device);
   return device;
@@ -39,11 +37,6 @@ CudaBackend::CudaBackend(const BackendOptions& options, int device)
       threads_(options.threads) {
   if (options.activations == ActivationType::kInt8) {
     throw Error(ErrorCode::kUnsupported, "activations are auto or fp32 on a GPU, not int8");
-  }
-  if (facts_.major < kLeastMajor) {
-    throw Error(ErrorCode::kUnsupported,
-                facts_.name + " has compute capability " + std::to_string(facts_.major) + "." +
-                    std::to_string(facts_.minor) + "; 8.0 or later is served");
   }
 }
 
@@ -191,17 +184,48 @@ void CudaBackend::softcap(float cap, float* x, int64_t count) {
 
 namespace smore {
 
-int cuda_devices() { return cuda::device_count(); }
+namespace {
+
+void require_usable(int device) {
+  const CudaDevices devices = cuda_devices();
+  if (std::find(devices.usable.begin(), devices.usable.end(), device) != devices.usable.end()) {
+    return;
+  }
+  std::string others;
+  for (const int usable : devices.usable) {
+    others += (others.empty() ? "cuda:" : ", cuda:") + std::to_string(usable);
+  }
+  throw Error(ErrorCode::kDevice,
+              "cuda:" + std::to_string(device) + " cannot be used: " +
+                  (others.empty() ? "no GPU can" : "the GPUs that can are " + others) +
+                  (devices.fault.empty() ? "" : " (" + devices.fault + ")"));
+}
+
+}  // namespace
+
+CudaDevices cuda_devices() {
+  CudaDevices devices;
+  const cuda::DeviceList list = cuda::list_devices();
+  devices.fault = list.fault;
+  for (size_t i = 0; i < list.refusals.size(); ++i) {
+    if (list.refusals[i].empty()) {
+      devices.usable.push_back(static_cast<int>(i));
+      continue;
+    }
+    if (!devices.fault.empty()) devices.fault += "; ";
+    devices.fault += "cuda:" + std::to_string(i) + ": " + list.refusals[i];
+  }
+  return devices;
+}
 
 std::unique_ptr<Backend> make_cuda_backend(const BackendOptions& options, int device) {
-  const int count = cuda::device_count();
-  if (device >= count) {
-    throw Error(ErrorCode::kDevice,
-                "cuda:" + std::to_string(device) + " cannot be used: " +
-                    (count == 0 ? "no GPU or no driver was found"
-                                : "the GPUs here are cuda:0 to cuda:" + std::to_string(count - 1)));
-  }
+  require_usable(device);
   return std::make_unique<cuda::CudaBackend>(options, device);
+}
+
+uint64_t cuda_memory(int device) {
+  require_usable(device);
+  return cuda::device_facts(device).total_memory;
 }
 
 }  // namespace smore

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 // What the host asks of a device, and nothing of CUDA's own headers: runtime/ is the CUDA runtime,
 // emulated/ the same on the host. Everything throws Error(kDevice), or Error(kOutOfMemory) where
@@ -14,16 +15,21 @@
 namespace smore::cuda {
 
 struct DeviceFacts {
-  std::string name;             // "NVIDIA H200"
-  int major = 0, minor = 0;     // compute capability
-  int processors = 0;           // multiprocessors
-  size_t shared_per_block = 0;  // bytes that a block may ask for at launch
+  std::string name;          // "NVIDIA H200"
+  int major = 0, minor = 0;  // compute capability
+  int processors = 0;        // multiprocessors
   size_t total_memory = 0;
   size_t free_memory = 0;  // now
 };
 
-// How many devices can be used: 0 without a driver.
-int device_count();
+// The devices of this machine.
+struct DeviceList {
+  // Why each of them cannot be used; empty for those that can.
+  std::vector<std::string> refusals;
+  // Why there are none.
+  std::string fault;
+};
+DeviceList list_devices();
 
 // Makes a device the calling thread's, which every thread that uses one does first.
 void use_device(int device);
@@ -113,7 +119,6 @@ class Event {
 // Copies in a stream's order. Host memory must stay as it is until the stream has passed.
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream);
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream);
-void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream);
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream);
 
 }  // namespace smore::cuda

@@ -22,7 +22,6 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // blocks run one after the other
-#define __align__(bytes) alignas(bytes)
 #define threadIdx (::smore::cuda::emulated::running->thread_index)
 #define blockIdx (::smore::cuda::emulated::block_index)
 #define blockDim (::smore::cuda::emulated::block_size)
@@ -52,7 +51,6 @@ struct alignas(16) uint4 {
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 template <class... Parameters, class... Arguments>
@@ -64,9 +62,6 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
         emulated::run_blocks(grid, block, shared_bytes, [&] { std::apply(kernel, values); });
       });
 }
-
-template <class... Parameters>
-void allow_shared(void (*)(Parameters...), size_t) {}
 
 inline std::byte* shared_memory() { return emulated::shared_bytes; }
 
@@ -112,17 +107,8 @@ T atomicAdd(T* at, T value) {
   return old;
 }
 
-inline void __threadfence() {}
-
 inline int __popc(unsigned bits) { return std::popcount(bits); }
-inline int __ffs(int bits) {
-  return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
-}
-inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
-inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
-inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
-inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 
 inline float half_bits_to_float(uint16_t bits) { return half_to_float(bits); }
 inline uint16_t float_to_half_bits(float value) { return float_to_half(value); }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 // What tests make the emulated device refuse.
 
 namespace smore::cuda::emulated {
@@ -13,6 +16,18 @@ class RefusedAllocation {
   RefusedAllocation& operator=(const RefusedAllocation&) = delete;
 
   bool happened() const;
+};
+
+// While one lives, there are these devices, or none and why.
+struct Capability {
+  int major = 9, minor = 0;
+};
+class OtherDevices {
+ public:
+  explicit OtherDevices(std::vector<Capability> devices, std::string fault = "");
+  ~OtherDevices();
+  OtherDevices(const OtherDevices&) = delete;
+  OtherDevices& operator=(const OtherDevices&) = delete;
 };
 
 }  // namespace smore::cuda::emulated

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <set>
 
+#include "backends/cuda/capability.h"
+#include "backends/cuda/emulated/faults.h"
 #include "backends/cuda/emulated/memory.h"
 #include "backends/cuda/emulated/streams.h"
 #include "core/check.h"
@@ -19,8 +21,6 @@ std::recursive_mutex& mutex() {
   static std::recursive_mutex the;
   return the;
 }
-
-constexpr size_t kSharedPerBlock = 227 * 1024;  // as on sm_90
 
 }  // namespace
 
@@ -62,6 +62,22 @@ void run_everything() {
 }  // namespace
 
 namespace emulated {
+namespace {
+
+std::vector<Capability> capabilities{{9, 0}};
+std::string no_devices;
+
+}  // namespace
+
+OtherDevices::OtherDevices(std::vector<Capability> devices, std::string fault) {
+  capabilities = std::move(devices);
+  no_devices = std::move(fault);
+}
+
+OtherDevices::~OtherDevices() {
+  capabilities = {{9, 0}};
+  no_devices.clear();
+}
 
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
@@ -70,21 +86,28 @@ void enqueue(const Stream& stream, std::function<void()> work) {
 
 }  // namespace emulated
 
-int device_count() { return 1; }
+DeviceList list_devices() {
+  DeviceList list;
+  list.fault = emulated::no_devices;
+  for (const emulated::Capability& c : emulated::capabilities) {
+    list.refusals.push_back(refused_capability("emulated", c.major, c.minor));
+  }
+  return list;
+}
 
 void use_device(int device) {
-  if (device == 0) return;
-  throw Error(ErrorCode::kDevice, "CUDA: choice of the device: there is one emulated device, 0");
+  if (device >= 0 && device < static_cast<int>(emulated::capabilities.size())) return;
+  throw Error(ErrorCode::kDevice,
+              "CUDA: choice of the device: there is no emulated device " + std::to_string(device));
 }
 
 DeviceFacts device_facts(int device) {
   use_device(device);
   const std::lock_guard lock(mutex());
   return {.name = "emulated",
-          .major = 9,
-          .minor = 0,
+          .major = emulated::capabilities[device].major,
+          .minor = emulated::capabilities[device].minor,
           .processors = 2,
-          .shared_per_block = kSharedPerBlock,
           .total_memory = emulated::kMemoryBytes,
           .free_memory = emulated::free_bytes()};
 }
@@ -175,12 +198,6 @@ void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stre
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
   emulated::require_on_host(to, bytes);
-  emulated::require_on_device(from, bytes);
-  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
-}
-
-void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream) {
-  emulated::require_on_device(to, bytes);
   emulated::require_on_device(from, bytes);
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }

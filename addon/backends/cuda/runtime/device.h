@@ -16,21 +16,12 @@ namespace smore::cuda {
 void check_launch();
 cudaStream_t stream_handle(const Stream& stream);
 
-// Puts a kernel on a stream. shared_bytes: what shared_memory() gives each block, 48 KiB at most
-// unless allow_shared() asked for more.
+// Puts a kernel on a stream. shared_bytes: what shared_memory() gives each block, 48 KiB at most.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             const Stream& stream, Arguments&&... arguments) {
   kernel<<<grid, block, shared_bytes, stream_handle(stream)>>>(
       static_cast<Parameters>(arguments)...);
-  check_launch();
-}
-
-// Lets a kernel be launched with up to this many bytes of shared memory.
-template <class... Parameters>
-void allow_shared(void (*kernel)(Parameters...), size_t bytes) {
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(bytes));
   check_launch();
 }
 

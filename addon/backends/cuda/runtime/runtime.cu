@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include "backends/cuda/capability.h"
 #include "backends/cuda/runtime.h"
 #include "core/error.h"
 #include "core/memory_text.h"
@@ -33,11 +34,24 @@ struct Event::State {
   cudaEvent_t handle = nullptr;
 };
 
-int device_count() {
+DeviceList list_devices() {
+  DeviceList list;
   int count = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  cudaGetLastError();
-  return 0;
+  const cudaError_t result = cudaGetDeviceCount(&count);
+  if (result != cudaSuccess) {
+    cudaGetLastError();  // else the next launch would be blamed for it
+    list.fault = cudaGetErrorString(result);
+  }
+  for (int device = 0; device < count; ++device) {
+    cudaDeviceProp found;
+    check(cudaGetDeviceProperties(&found, device), "properties of the device");
+    int mode = cudaComputeModeDefault;
+    check(cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, device), "mode of the device");
+    list.refusals.push_back(mode == cudaComputeModeProhibited
+                                ? std::string(found.name) + " is in compute mode \"prohibited\""
+                                : refused_capability(found.name, found.major, found.minor));
+  }
+  return list;
 }
 
 void use_device(int device) { check(cudaSetDevice(device), "choice of the device"); }
@@ -50,7 +64,6 @@ DeviceFacts device_facts(int device) {
                     .major = found.major,
                     .minor = found.minor,
                     .processors = found.multiProcessorCount,
-                    .shared_per_block = found.sharedMemPerBlockOptin,
                     .total_memory = 0,
                     .free_memory = 0};
   check(cudaMemGetInfo(&facts.free_memory, &facts.total_memory), "memory of the device");
@@ -129,11 +142,6 @@ void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stre
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_handle(stream)),
         "copy to the host");
-}
-
-void copy_on_device(void* to, const void* from, size_t bytes, const Stream& stream) {
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_handle(stream)),
-        "copy on the device");
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
