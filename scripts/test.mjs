@@ -18,6 +18,7 @@ const parts = {
     ]),
   sanitizers: () => nativeTests("build/asan", ["--preset", "asan"]),
   threads: () => nativeTests("build/tsan", ["--preset", "tsan"], "smore_threads"),
+  gpu: gpuTests,
   arm64: armTests,
   train: trainingTests,
   node: nodeTests,
@@ -34,6 +35,31 @@ function nativeTests(folder, configure, test = "smore_tests", targets = ["smore_
       ASAN_OPTIONS: "detect_leaks=1:abort_on_error=1",
       UBSAN_OPTIONS: "print_stacktrace=1",
     })
+  );
+}
+
+/** The unit tests over a GPU, and those of its kernels under CUDA's own sanitizer where that is installed. */
+async function gpuTests() {
+  const { nativeModule } = await import(
+    pathToFileURL(join(root, "dist/src/engine/engine.js")).href
+  );
+  if (nativeModule().cudaDevices().length === 0) return "there is no GPU that can be used";
+  const tests = nativeTests(
+    "build",
+    ["-DSMORE_SANITIZE=", "-DSMORE_WERROR=ON"],
+    "smore_gpu_tests",
+    ["smore_gpu_tests"],
+  );
+  if (tests !== true) return tests;
+  if (spawnSync("compute-sanitizer", ["--version"]).status !== 0) {
+    console.log(
+      "compute-sanitizer of the CUDA toolkit is not there: memory and races go unchecked",
+    );
+    return true;
+  }
+  const program = [join(root, "build/smore_gpu_tests"), "--source-file=*kernels_*,*llama_*"];
+  return ["memcheck", "racecheck", "synccheck"].every((tool) =>
+    run("compute-sanitizer", ["--tool", tool, "--error-exitcode", "1", ...program]),
   );
 }
 
@@ -95,6 +121,8 @@ const HELP = `Usage: npm test [-- PART...]
               apt-get install doctest-dev)
   sanitizers  the same under the address and undefined-behaviour sanitizers
   threads     those of the thread pool and the adapters' cache under the thread sanitizer
+  gpu         the unit tests over a GPU where one can be used, and those of its kernels under
+              compute-sanitizer where that is installed
   arm64       the unit tests for 64-bit Arm, under an emulator; they need a cross compiler and qemu
               (Debian: apt-get install g++-aarch64-linux-gnu qemu-user-static)
   train       tests of the training tasks and of what checks their answers, with Python alone; of the

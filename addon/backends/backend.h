@@ -74,6 +74,13 @@ struct AttentionShape {
   int window = 0;     // 0 = all positions
 };
 
+// The largest step of an engine.
+struct StepSizes {
+  int rows = 0;
+  int sequences = 0;
+  int positions = 0;  // of a sequence
+};
+
 // One machine's way of running the ops of the graph, each over the whole batch of a step. Floats
 // are in the backend's own buffers, row-major, contiguous unless a stride is named; arrays of
 // integers are the host's. Ops run in the order called, perhaps after the call has returned; every
@@ -89,6 +96,16 @@ class Backend {
 
   // Bytes that the device of the ops has left; none where they use the host's memory.
   virtual std::optional<uint64_t> free_memory() = 0;
+
+  // Bytes that the ops of such steps take of free_memory() beside their buffers; reserve() takes
+  // them, so that no step grows them.
+  virtual uint64_t scratch_bytes(const ModelConfig& /*model*/, const StepSizes& /*sizes*/) const {
+    return 0;
+  }
+  virtual void reserve(const ModelConfig& /*model*/, const StepSizes& /*sizes*/) {}
+
+  // Adds its counters to `stats` (an array of kStatCount). From any thread.
+  virtual void stats(double* /*stats*/) const {}
 
   // Room for `count` floats of any value.
   virtual Buffer take(int64_t count) = 0;
@@ -153,6 +170,14 @@ class Backend {
 
   // x += y.                                                            x, y: [count]
   virtual void add(float* x, const float* y, int64_t count) = 0;
+
+  // x += y, then as rms_norm(x): what a block reads once the one before it has added to the stream.
+  // normed may be y.                                   x, y, normed: [rows, width]
+  virtual void add_and_norm(float* x, const float* y, const float* weight, int rows, int width,
+                            float eps, float* normed) {
+    add(x, y, int64_t{rows} * width);
+    rms_norm(x, weight, rows, width, eps, normed);
+  }
 
   // x = cap * tanh(x / cap).                                           x: [count]
   virtual void softcap(float cap, float* x, int64_t count) = 0;

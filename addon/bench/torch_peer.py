@@ -1,18 +1,24 @@
 """The same shapes as gpu_bench in PyTorch, eager and compiled: decoding of one stream and of 64, and a prompt.
 
-python3 addon/bench/torch_peer.py [--shape llama-3.2-1b|llama-3-8b|tiny] [--device cuda] [--rounds 64]
+python3 addon/bench/torch_peer.py [--shape llama-3.2-1b|llama-3-8b|tiny] [--device cuda] [--rounds 64] [--official PATH]
 Random weights in bfloat16, keys and values in a buffer of fixed length, greedy tokens, a median of the rounds.
+PATH is a checkout of the official S'MoRE implementation (https://github.com/ZimpleX/SMoRE-LLM, with what its peft and
+model_moe need installed): its layer then is on gate, up and down, with the tree of gpu_bench. It knows one adapter at a time.
 """
 
 import argparse
 import statistics
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 CONTEXT = 256  # positions of a stream before it is measured
+Adapt = Callable[[torch.Tensor], torch.nn.Module]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ SHAPES = {
 class Llama:
     """Weights as plain tensors; `forward` is what is compiled."""
 
-    def __init__(self, shape: Shape, streams: int, positions: int, device: str):
+    def __init__(self, shape: Shape, streams: int, positions: int, device: str, adapt: Adapt | None = None):
         def weight(*size: int) -> torch.Tensor:
             return torch.randn(*size, dtype=torch.bfloat16, device=device) * 0.02
 
@@ -68,13 +74,26 @@ class Llama:
             }
             for _ in range(shape.layers)
         ]
-        self.bytes = sum(t.numel() * 2 for w in self.layers for n, t in w.items() if n not in ("keys", "values"))
-        self.bytes += self.output.numel() * 2
+        self.adapted = [] if adapt is None else [self.adapted_ffn(w, adapt) for w in self.layers]
         at = torch.arange(positions, device=device, dtype=torch.float32)
         steps = torch.arange(0, shape.head_dim, 2, device=device, dtype=torch.float32) / shape.head_dim
         angles = torch.outer(at, 500000.0**-steps)
         self.cos, self.sin = angles.cos().to(torch.bfloat16), angles.sin().to(torch.bfloat16)
         self.reach = torch.arange(positions, device=device)
+
+    def adapted_ffn(self, w: dict[str, torch.Tensor], adapt: Adapt) -> tuple[torch.nn.Module, ...]:
+        gate, up = w["gate_up"].chunk(2)
+        return tuple(adapt(weight) for weight in (gate, up, w["down"]))
+
+    def ffn(self, layer: int, h: torch.Tensor) -> torch.Tensor:
+        w = self.layers[layer]
+        if not self.adapted:
+            gate, up = F.linear(h, w["gate_up"]).chunk(2, dim=-1)
+            return F.linear(F.silu(gate) * up, w["down"])
+        gate, up, down = self.adapted[layer]
+        every = torch.ones(h.shape[:-1], device=h.device)  # tokens that its statistics count
+        inner = F.silu(gate(h, every).hidden_states) * up(h, every).hidden_states
+        return down(inner, every).hidden_states
 
     def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         a, b = x.chunk(2, dim=-1)
@@ -86,7 +105,7 @@ class Llama:
         s = self.shape
         x = self.embedding[tokens]
         mask = self.reach[None, :] <= positions[:, None]
-        for w in self.layers:
+        for layer, w in enumerate(self.layers):
             h = F.rms_norm(x, (s.width,), w["norm"], 1e-5)
             qkv = F.linear(h, w["qkv"]).unflatten(-1, (-1, s.head_dim)).transpose(1, 2)
             q, k, v = qkv.split((s.heads, s.kv_heads, s.kv_heads), dim=1)
@@ -97,10 +116,29 @@ class Llama:
             )
             x = x + F.linear(y.transpose(1, 2).flatten(-2), w["o"])
             h = F.rms_norm(x, (s.width,), w["ffn_norm"], 1e-5)
-            gate, up = F.linear(h, w["gate_up"]).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, w["down"])
+            x = x + self.ffn(layer, h)
         last = F.rms_norm(x[:, -1], (s.width,), self.final_norm, 1e-5)
         return F.linear(last, self.output).argmax(-1)
+
+
+def official(path: str) -> Adapt:
+    """Puts the official layer on a weight: 4/4 experts, 2/2 active, rank 8, as gpu_bench's trees."""
+    for package in ("peft", "model_moe"):
+        source = Path(path) / package / "src"
+        if not source.is_dir():
+            sys.exit(f"{source} is not there: --official takes a checkout of https://github.com/ZimpleX/SMoRE-LLM")
+        sys.path.insert(0, str(source))
+    from peft.tuners.hier_moe.layer import SMoREFFN
+
+    def adapt(weight: torch.Tensor) -> torch.nn.Module:
+        outputs, inputs = weight.shape
+        linear = torch.nn.Linear(inputs, outputs, bias=False, dtype=weight.dtype, device=weight.device)
+        linear.weight = torch.nn.Parameter(weight)
+        tree = {"r": [8, 8], "s": [4, 4], "f": [2, 2], "d_g": [16, 16], "dim_downproj_x": 32}
+        how = {"gate_type": "switch", "gate_arch": "mlp", "gate_act_fn": "tanh", "expert_act_fn": "tanh"}
+        return SMoREFFN(linear, "default", **tree, **how).to(weight.device, weight.dtype).eval()
+
+    return adapt
 
 
 def timed(device: str, work) -> float:
@@ -113,10 +151,18 @@ def timed(device: str, work) -> float:
     return time.perf_counter() - begin
 
 
-def measure(shape: Shape, streams: int, rounds: int, device: str, compiled: bool) -> None:
-    name = "compiled" if compiled else "eager"
+def report(column: str, name: str, tokens: int, seconds: float, more: str = "") -> None:
+    print(f"{column:9} {name:44} {tokens / seconds:9.0f} tokens/s  {seconds * 1e3:8.3f} ms{more}", flush=True)
+
+
+def streams_name(streams: int) -> str:
+    return f"{streams} stream" if streams == 1 else f"{streams} streams"
+
+
+def measure(column: str, shape: Shape, streams: int, rounds: int, device: str, adapt: Adapt | None = None) -> None:
+    compiled = column == "compiled"
     positions = CONTEXT + rounds + 8
-    model = Llama(shape, streams, positions, device)
+    model = Llama(shape, streams, positions, device, adapt)
     forward = torch.compile(model.forward, mode="reduce-overhead") if compiled else model.forward
     tokens = torch.zeros(streams, 1, dtype=torch.long, device=device)
     times = []
@@ -128,19 +174,19 @@ def measure(shape: Shape, streams: int, rounds: int, device: str, compiled: bool
             tokens = forward(tokens, at)[:, None].clone()
 
         times.append(timed(device, step))
-    best = statistics.median(times[8:])  # the first ones compile
-    print(f"{name:9} {streams:3} streams  {streams / best:9.0f} tokens/s  {best * 1e3:8.3f} ms", flush=True)
+    name = streams_name(streams) + ("" if adapt is None else " on 1 tree")
+    report(column, name, streams, statistics.median(times[8:]))  # the first ones compile
 
 
-def measure_prompt(shape: Shape, device: str, compiled: bool) -> None:
-    name = "compiled" if compiled else "eager"
+def measure_prompt(column: str, shape: Shape, device: str) -> None:
+    compiled = column == "compiled"
     model = Llama(shape, 1, shape.prompt, device)
     forward = torch.compile(model.forward) if compiled else model.forward
     tokens = torch.randint(shape.vocab, (1, shape.prompt), device=device)
     at = torch.arange(shape.prompt, device=device)
     best = min(timed(device, lambda: forward(tokens, at)) for _ in range(6))
     rate = 2 * shape.products() * shape.prompt / best * 1e-12
-    print(f"{name:9} a prompt of {shape.prompt}  {shape.prompt / best:9.0f} tokens/s  {rate:.1f} TFLOP/s", flush=True)
+    report(column, f"a prompt of {shape.prompt}", shape.prompt, best, f"  {rate:.1f} TFLOP/s")
 
 
 def main() -> None:
@@ -148,13 +194,18 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="llama-3.2-1b")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rounds", type=int, default=64)
+    parser.add_argument("--official", metavar="PATH", help="a checkout of the official S'MoRE implementation")
     asked = parser.parse_args()
     shape = SHAPES[asked.shape]
     with torch.inference_mode():
-        for compiled in (False, True):
+        for column in ("eager", "compiled"):
             for streams in (1, 64):
-                measure(shape, streams, asked.rounds, asked.device, compiled)
-            measure_prompt(shape, asked.device, compiled)
+                measure(column, shape, streams, asked.rounds, asked.device)
+            measure_prompt(column, shape, asked.device)
+        if asked.official is not None:
+            adapt = official(asked.official)
+            for streams in (1, 64):
+                measure("official", shape, streams, asked.rounds, asked.device, adapt)
 
 
 if __name__ == "__main__":

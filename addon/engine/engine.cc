@@ -59,11 +59,18 @@ uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
   return backend.make_kv_cache(model.layers, Llama::attention_shape(model, 0), 1)->page_bytes();
 }
 
+StepSizes step_sizes(const EngineConfig& config, int max_model_len) {
+  return {
+      .rows = config.max_batch_tokens, .sequences = config.max_batch, .positions = max_model_len};
+}
+
 void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes,
-                    Backend& backend) {
+                    int max_model_len, Backend& backend) {
   const std::optional<uint64_t> on_device = backend.free_memory();
   const uint64_t weights = estimate_weight_bytes(source, config.quantize);
-  const uint64_t activations = Activations::bytes(source.config, config.max_batch_tokens);
+  const uint64_t activations =
+      Activations::bytes(source.config, config.max_batch_tokens) +
+      backend.scratch_bytes(source.config, step_sizes(config, max_model_len));
   const uint64_t adapters = on_device ? config.gpu_adapter_memory : config.adapter_memory;
   uint64_t needed = 0;
   for (const uint64_t part : {weights, kv_bytes, adapters, activations}) {
@@ -77,8 +84,9 @@ void require_memory(const ModelSource& source, const EngineConfig& config, uint6
   throw Error(ErrorCode::kOutOfMemory,
               config.model_path + " does not fit in memory" + where + ": weights " +
                   memory_text(weights) + ", KV pages " + memory_text(kv_bytes) + " (--kv-memory)" +
-                  adapters_part + " and activations " + memory_text(activations) +
-                  " (--max-batch-tokens) of " + memory_text(available) + " available");
+                  adapters_part + " and activations with the ops' scratch memory " +
+                  memory_text(activations) + " (--max-batch-tokens) of " + memory_text(available) +
+                  " available");
 }
 
 }  // namespace
@@ -101,7 +109,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
       plan_kv_pages(config.kv_memory, info_.page_bytes, config.max_model_len, model_.max_position);
   info_.kv_pages = plan.pages;
   info_.max_model_len = plan.max_model_len;
-  require_memory(source, config, info_.kv_pages * info_.page_bytes, *backend_);
+  require_memory(source, config, info_.kv_pages * info_.page_bytes, info_.max_model_len, *backend_);
 
   weights_ = pack_weights(source, config.quantize, *backend_, progress);
   rotary_ = backend_->make_rotary(model_, info_.max_model_len);
@@ -111,6 +119,7 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
                                        .experts = config.experts,
                                        .device_budget = config.gpu_adapter_memory};
   adapters_ = std::make_unique<Adapters>(model_, adapter_options, *backend_);
+  backend_->reserve(model_, step_sizes(config, info_.max_model_len));
   if (config.profile) {
     profile_ = std::make_unique<Profile>();
     profiled_ = std::make_unique<ProfiledBackend>(*backend_, weights_, *profile_);
@@ -256,6 +265,7 @@ void Engine::stats(double* target) const {
   target[kStatKvBytes] =
       static_cast<double>(info_.kv_pages) * static_cast<double>(info_.page_bytes);
   adapters_->stats(target);
+  backend_->stats(target);
 }
 
 }  // namespace smore

@@ -158,6 +158,11 @@ enum StatIndex : int {
   kStatDevicePages,     // now
   kStatDeviceAdapters,  // now
   kStatDeviceBudgetBytes,
+  // Of steps on a device that takes work as graphs; else 0.
+  kStatGraphLaunches,
+  kStatGraphCaptures,  // graphs made
+  kStatGraphUpdates,   // kernels of graphs whose arguments were changed
+  kStatGraphDirect,    // lists of kernels that were launched one by one
   kStatCount,
 };
 

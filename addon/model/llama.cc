@@ -41,6 +41,9 @@ std::vector<int> Llama::forward(ModelStep& step) {
   begin(step);
   backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
                  activations_.x.get());
+  backend_.rms_norm(activations_.x.get(), weights_.layers[0].attention_norm.get(),
+                    step.attention.rows, config_.width, config_.norm_eps,
+                    activations_.normed.get());
   for (int layer = 0; layer < config_.layers; ++layer) {
     store_keys(layer, step);
     const bool whole = all_kept_ || layer + 1 < config_.layers;
@@ -70,8 +73,6 @@ void Llama::store_keys(int layer, const ModelStep& step) {
   Activations& a = activations_;
   float* qkv = a.qkv.get();
 
-  backend_.rms_norm(a.x.get(), w.attention_norm.get(), rows, config_.width, config_.norm_eps,
-                    a.normed.get());
   product(*w.qkv, a.normed.get(), rows, w.qkv_bias.get(), qkv);
   adapt(layer,
         {{Site::kQ, qkv, stride},
@@ -136,7 +137,7 @@ void Llama::attend(int layer, const ModelStep& step) {
   product(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
   adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(),
         config_.heads * config_.head_dim);
-  add_to_stream(w.post_attention_norm, rows);
+  add_to_stream(w.post_attention_norm, w.ffn_norm.get(), rows);
 }
 
 void Llama::ffn_block(int layer, const ModelStep& step) {
@@ -146,8 +147,6 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
   Activations& a = activations_;
   float* gate_up = a.gate_up.get();
 
-  backend_.rms_norm(a.x.get(), w.ffn_norm.get(), rows, config_.width, config_.norm_eps,
-                    a.normed.get());
   product(*w.gate_up, a.normed.get(), rows, nullptr, gate_up);
   adapt(layer, {{Site::kGate, gate_up, stride}, {Site::kUp, gate_up + config_.ffn_width, stride}},
         step, a.normed.get(), config_.width);
@@ -155,7 +154,9 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
   product(*w.down, a.ffn.get(), rows, nullptr, a.projected.get());
   adapt(layer, {{Site::kDown, a.projected.get(), config_.width}}, step, a.ffn.get(),
         config_.ffn_width);
-  add_to_stream(w.post_ffn_norm, rows);
+  const bool last = layer + 1 == config_.layers;
+  add_to_stream(w.post_ffn_norm, last ? nullptr : weights_.layers[layer + 1].attention_norm.get(),
+                rows);
 }
 
 double Llama::take_passes() { return std::exchange(read_bytes_, 0) / layer_bytes_; }
@@ -176,14 +177,16 @@ void Llama::adapt(int layer, std::initializer_list<SiteOutput> outputs, const Mo
   }
 }
 
-void Llama::add_to_stream(const Buffer& post_norm, int rows) {
+void Llama::add_to_stream(const Buffer& post_norm, const float* next_norm, int rows) {
   Activations& a = activations_;
   const float* y = a.projected.get();
   if (post_norm) {
     backend_.rms_norm(y, post_norm.get(), rows, config_.width, config_.norm_eps, a.normed.get());
     y = a.normed.get();
   }
-  backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
+  if (next_norm == nullptr) return backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
+  backend_.add_and_norm(a.x.get(), y, next_norm, rows, config_.width, config_.norm_eps,
+                        a.normed.get());
 }
 
 const float* Llama::states(int row, int rows) {

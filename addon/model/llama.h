@@ -70,7 +70,8 @@ class Llama {
   void plan_kept(const ModelStep& step);
   void keep_needed();
   int kept_row(int row) const;
-  void add_to_stream(const Buffer& post_norm, int rows);
+  // next_norm: of the block that reads the stream next; null after the last one.
+  void add_to_stream(const Buffer& post_norm, const float* next_norm, int rows);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;

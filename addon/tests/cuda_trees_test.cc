@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
@@ -9,7 +10,6 @@
 
 #include "backends/cuda/emulated/faults.h"
 #include "backends/cuda/emulated/streams.h"
-#include "backends/cuda/staging.h"
 #include "residual/weights.h"
 #include "tests/adapter_backends.h"
 #include "tests/layered_adapter.h"
@@ -50,6 +50,59 @@ Sizes sizes_on_device(Backend& backend, const std::string& folder) {
   }
   return sizes;
 }
+
+// As run(), within steps of few rows, whose kernels are listed.
+class ListedRun {
+ public:
+  ListedRun(Backend& backend, int rows)
+      : backend_(backend), none_(backend.place(std::vector<float>(size_t(rows) * kOutputs))) {
+    TreeMaker maker(9);
+    std::vector<float> x;
+    for (int i = 0; i < rows * kInputs; ++i) x.push_back(static_cast<float>(maker.number(1)));
+    x_ = backend.place(x);
+    for (Buffer& y : y_) y = backend.take(rows * kOutputs);
+  }
+
+  std::vector<float> operator()(Adapters& adapters, const std::vector<int>& handles) {
+    AdapterRows rows;
+    std::vector<int32_t> row;
+    for (const int handle : handles) {
+      row.push_back(static_cast<int32_t>(row.size()));
+      rows.groups.push_back({handle, {row.back()}});
+    }
+    const std::vector<int32_t> zeros(row.size() + 1);
+    AttentionStep attention{.rows = static_cast<int>(row.size()),
+                            .sequences = static_cast<int>(row.size()),
+                            .row_start = zeros.data(),
+                            .row_sequence = zeros.data(),
+                            .context = zeros.data(),
+                            .block_start = zeros.data(),
+                            .blocks = zeros.data(),
+                            .positions = zeros.data()};
+    AttentionStep* const steps[] = {&attention};
+    {
+      const AdapterUse use(adapters, rows);
+      backend_.begin(steps);
+      for (int layer = 0; layer < kLayers; ++layer) {
+        backend_.gather(none_.get(), row, kOutputs, y_[layer].get());
+        const SiteOutput output{Site::kUp, y_[layer].get(), kOutputs};
+        CHECK(adapters.apply(layer, {&output, 1}, rows, x_.get(), kInputs).empty());
+      }
+    }
+    std::vector<float> all;
+    const auto count = static_cast<int64_t>(row.size() * kOutputs);
+    for (const Buffer& y : y_) {
+      const float* values = backend_.to_host(y.get(), count);
+      all.insert(all.end(), values, values + count);
+    }
+    return all;
+  }
+
+ private:
+  Backend& backend_;
+  Buffer none_, x_;
+  Buffer y_[kLayers];
+};
 
 }  // namespace
 
@@ -226,25 +279,6 @@ TEST_CASE("whatever memory a step is refused, the steps after it have their bits
   }
 }
 
-TEST_CASE("an upload that is refused memory leaves nothing half grown") {
-  const cuda::Stream stream;
-  cuda::Staging staging(stream);
-  std::vector<int32_t> values(1000);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int32_t>(i);
-  {
-    const cuda::emulated::RefusedAllocation refusal(0);
-    check_refused(ErrorCode::kOutOfMemory, "the device has no",
-                  [&] { staging.upload(std::span<const int32_t>(values)); });
-  }
-  for (int turn = 0; turn < 16; ++turn) {
-    const int32_t* placed = staging.upload(std::span<const int32_t>(values));
-    std::vector<int32_t> read(values.size());
-    cuda::copy_to_host(read.data(), placed, read.size() * sizeof(int32_t), stream);
-    stream.synchronize();
-    CHECK(read == values);
-  }
-}
-
 TEST_CASE("a step launches as many kernels for eight adapters as for one") {
   const auto backend = device();
   ScratchFolder folder;
@@ -263,6 +297,40 @@ TEST_CASE("a step launches as many kernels for eight adapters as for one") {
   const uint64_t one = launches({handles[0]});
   CHECK(one > 0);
   CHECK(launches(handles) == one);
+}
+
+TEST_CASE("steps whose rows go to other adapters are launches of the same graph, with their bits") {
+  const auto backend = device();
+  ScratchFolder folder;
+  Adapters adapters(base_config(), adapter_backends::roomy(), *backend);
+  std::vector<int> handles;
+  for (uint32_t i = 0; i < 6; ++i) {
+    write_many(folder / std::to_string(i), 40);  // of one shape
+    handles.push_back(adapters.add(folder / std::to_string(i)));
+    REQUIRE(adapters.acquire(handles.back()));
+  }
+  const auto graphs = [&](StatIndex index) {
+    double stats[kStatCount] = {};
+    backend->stats(stats);
+    return stats[index];
+  };
+  std::vector<std::vector<int>> used;
+  std::vector<std::vector<float>> want;
+  for (int step = 0; step < 8; ++step) {
+    used.push_back({handles[step % 6], handles[(step + 1) % 6], handles[(step + 3) % 6]});
+    std::sort(used.back().begin(), used.back().end());
+    want.push_back(run(*backend, adapters, used.back()));
+  }
+  ListedRun run_listed(*backend, 3);
+  for (int step = 0; step < 8; ++step) CHECK(run_listed(adapters, used[step]) == want[step]);
+  CHECK(graphs(kStatGraphCaptures) == 1);
+  CHECK(graphs(kStatGraphDirect) == 1);
+  CHECK(graphs(kStatGraphLaunches) == 7);
+  CHECK(graphs(kStatGraphUpdates) == 0);
+  for (int handle : handles) adapters.release(handle);
+  CHECK(stat(adapters, kStatDeviceBytes) > 0);
+  for (int handle : handles) adapters.remove(handle);
+  CHECK(stat(adapters, kStatDeviceBytes) == 0);
 }
 
 TEST_CASE("steps run on the device while other threads load, acquire and remove adapters") {

@@ -19,8 +19,8 @@
 
 namespace smore::kernel_cases {
 
-// The path of the CUDA backend, whose kernels run emulated here.
-inline constexpr const char* kCuda = "cuda-emulated";
+// The path of the CUDA backend: "cuda", or "cuda-emulated" where its kernels run on the host.
+inline constexpr const char* kCuda = SMORE_TEST_DEVICE;
 
 inline std::unique_ptr<Backend> backend(const std::string& path, ActivationType activations,
                                         int threads = 2) {

@@ -65,6 +65,10 @@ export const STATS = [
   "devicePages",
   "deviceAdapters",
   "deviceBudgetBytes",
+  "graphLaunches",
+  "graphCaptures",
+  "graphUpdates",
+  "graphDirect",
 ] as const;
 export type StatName = (typeof STATS)[number];
 

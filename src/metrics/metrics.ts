@@ -204,12 +204,12 @@ export class Metrics {
     server.residentPages.set(HOST, value("residentPages"));
     server.residentAdapters.set(HOST, value("residentAdapters"));
     server.adapterBudget.set(HOST, value("adapterBudgetBytes"));
-    if (value("deviceBudgetBytes") > 0) this.#readDeviceTier(value);
+    if (value("deviceBudgetBytes") > 0) this.#readDevice(value);
     server.weightBytes.set(value("weightBytes"));
     server.kvBytes.set(value("kvBytes"));
   }
 
-  #readDeviceTier(value: (name: StatName) => number): void {
+  #readDevice(value: (name: StatName) => number): void {
     const server = this.#server;
     showTotal(server.expertHits, value("deviceHits"), DEVICE);
     showTotal(server.expertMisses, value("deviceMisses"), DEVICE);
@@ -221,6 +221,10 @@ export class Metrics {
     server.residentPages.set(DEVICE, value("devicePages"));
     server.residentAdapters.set(DEVICE, value("deviceAdapters"));
     server.adapterBudget.set(DEVICE, value("deviceBudgetBytes"));
+    showTotal(server.graphLaunches, value("graphLaunches"));
+    showTotal(server.graphCaptures, value("graphCaptures"));
+    showTotal(server.graphUpdates, value("graphUpdates"));
+    showTotal(server.graphDirect, value("graphDirect"));
   }
 
   #readAdapters(

@@ -183,6 +183,19 @@ export const SERVER_METRICS = {
   expertLoadSeconds: counter("smore_expert_load_seconds_total", "Time spent on loading them.", [
     "tier",
   ]),
+  graphLaunches: counter(
+    "smore_gpu_graph_launches_total",
+    "Parts of steps that were put on a GPU as one graph.",
+  ),
+  graphCaptures: counter("smore_gpu_graph_captures_total", "Graphs made for them."),
+  graphUpdates: counter(
+    "smore_gpu_graph_updates_total",
+    "Kernels of graphs whose arguments were changed before a launch.",
+  ),
+  graphDirect: counter(
+    "smore_gpu_direct_launches_total",
+    "Parts of steps whose kernels were put on a GPU one by one, as no graph was worth it.",
+  ),
   expertTokens: counter(
     "smore_expert_tokens_total",
     "Tokens routed to each expert of the resident adapters, over all layers and linears.",

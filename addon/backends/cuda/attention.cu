@@ -1,6 +1,7 @@
 #include "backends/cuda/attention.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "backends/cuda/warp.h"
 
@@ -10,6 +11,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kPasses = kSpan / kThreads;
 constexpr int kWarps = kThreads / kWarpSize;
+constexpr int kBlocksPerProcessor = 8;  // where a step has fewer, spans get their own
 
 __device__ __forceinline__ float load_cached(const float* at) { return *at; }
 __device__ __forceinline__ float load_cached(const uint16_t* at) { return half_bits_to_float(*at); }
@@ -251,9 +253,16 @@ int64_t attention_scratch(const AttentionShape& shape, int rows, int longest) {
   return int64_t{rows} * shape.heads * span_count(longest) * (2 + shape.head_dim);
 }
 
+int span_bucket(int longest) {
+  return static_cast<int>(std::bit_ceil(static_cast<unsigned>(span_count(longest)))) * kSpan;
+}
+
+int most_split_rows(const AttentionShape& shape, int processors) {
+  return (processors * kBlocksPerProcessor - 1) / shape.heads;
+}
+
 bool splits_spans(const AttentionShape& shape, int rows, int longest, int processors) {
-  constexpr int kBlocksPerProcessor = 8;
-  return span_count(longest) > 1 && int64_t{rows} * shape.heads < processors * kBlocksPerProcessor;
+  return span_count(longest) > 1 && rows <= most_split_rows(shape, processors);
 }
 
 void attention(const KvView& kv, int layer, const AttentionShape& shape, const PlacedStep& step,

@@ -16,6 +16,12 @@ void rotate_and_store(const KvView& kv, int layer, const AttentionShape& shape,
 // way.
 inline constexpr int kSpan = 256;
 
+// What stands for so many positions: it stays the same while they grow for long.
+int span_bucket(int longest);
+
+// Rows of the largest step whose spans get blocks of their own.
+int most_split_rows(const AttentionShape& shape, int processors);
+
 // Floats of scratch that attention() may use for so many rows.
 int64_t attention_scratch(const AttentionShape& shape, int rows, int longest);
 

@@ -9,9 +9,22 @@
 #include "backends/cuda/trees_step.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "engine/step.h"
 
 namespace smore::cuda {
 namespace {
+
+// Steps of more rows keep the device busier than their launches do the host, and seldom come again:
+// those of prompts do not.
+constexpr int kMostListedRows = 256;
+
+// Of the arrays of a step, and of that step of its needed rows alone.
+uint64_t staging_bytes(const StepSizes& sizes) {
+  const auto rows = static_cast<uint64_t>(sizes.rows);
+  const auto sequences = static_cast<uint64_t>(sizes.sequences);
+  const uint64_t blocks = sequences * (sizes.positions / kPageTokens + 1);
+  return 4 * sizeof(int32_t) * (4 * rows + sequences + blocks) + (uint64_t{64} << 10);
+}
 
 int select(int device) {
   use_device(device);
@@ -66,45 +79,77 @@ const float* CudaBackend::to_host(const float* x, int64_t count) {
   return read_.as<float>();
 }
 
-// Ops use it in turns, as the stream does them.
+// Ops use it in turns, as the stream does them. It grows where nothing was reserved.
 std::byte* CudaBackend::scratch(size_t bytes) {
-  if (bytes > scratch_.bytes()) scratch_ = DeviceMemory(bytes);
+  if (bytes > scratch_.bytes()) {
+    stream_.catch_up();  // kernels that are listed use it as it is
+    scratch_ = DeviceMemory(bytes);
+  }
   return scratch_.data();
+}
+
+size_t CudaBackend::op_scratch(const ModelConfig& model, const StepSizes& sizes) const {
+  const int columns = std::max({model.width, model.ffn_width, model.heads * model.head_dim});
+  const AttentionShape shape{
+      .heads = model.heads, .kv_heads = model.kv_heads, .head_dim = model.head_dim};
+  const int longest = span_bucket(sizes.positions);
+  const int split = std::min(sizes.rows, most_split_rows(shape, facts_.processors));
+  return std::max(floats_ ? 0 : tensor_scratch(columns, sizes.rows),
+                  attention_scratch(shape, split, longest) * sizeof(float));
+}
+
+uint64_t CudaBackend::scratch_bytes(const ModelConfig& model, const StepSizes& sizes) const {
+  return op_scratch(model, sizes) + staging_bytes(sizes);
+}
+
+void CudaBackend::reserve(const ModelConfig& model, const StepSizes& sizes) {
+  use_device(device_);
+  scratch(op_scratch(model, sizes));
+  staging_.reserve(staging_bytes(sizes));
+}
+
+void CudaBackend::stats(double* stats) const {
+  const Graphs::Counts& counts = graphs_.counts();
+  stats[kStatGraphLaunches] += static_cast<double>(counts.launches);
+  stats[kStatGraphCaptures] += static_cast<double>(counts.captures);
+  stats[kStatGraphUpdates] += static_cast<double>(counts.updates);
+  stats[kStatGraphDirect] += static_cast<double>(counts.direct);
 }
 
 void CudaBackend::wait() { stream_.synchronize(); }
 
 void CudaBackend::begin(std::span<AttentionStep* const> steps) {
   use_device(device_);
-  std::vector<std::span<const int32_t>> arrays;
-  for (const AttentionStep* step : steps) {
-    arrays.push_back({step->positions, static_cast<size_t>(step->rows)});
-    arrays.push_back({step->row_sequence, static_cast<size_t>(step->rows)});
-    arrays.push_back({step->block_start, static_cast<size_t>(step->sequences) + 1});
-    arrays.push_back({step->blocks, static_cast<size_t>(step->block_start[step->sequences])});
-  }
-  const int32_t* at = staging_.upload(arrays);
+  stream_.list_kernels(nullptr);
+  staging_.begin();
   placed_.assign(steps.size(), {});
   for (size_t i = 0; i < steps.size(); ++i) {
     AttentionStep& step = *steps[i];
-    auto next = [&, array = i * 4]() mutable {
-      return std::exchange(at, at + arrays[array++].size());
-    };
+    const auto rows = static_cast<size_t>(step.rows);
+    const auto sequences = static_cast<size_t>(step.sequences);
     PlacedStep& p = placed_[i];
-    p.positions = next();
-    p.row_sequence = next();
-    p.block_start = next();
-    p.blocks = next();
-    for (int t = 0; t < step.rows; ++t) p.longest = std::max(p.longest, step.positions[t] + 1);
+    p.positions = staging_.upload({step.positions, rows});
+    p.row_sequence = staging_.upload({step.row_sequence, rows});
+    p.block_start = staging_.upload({step.block_start, sequences + 1});
+    p.blocks =
+        staging_.upload({step.blocks, static_cast<size_t>(step.block_start[step.sequences])});
+    int longest = 0;
+    for (int t = 0; t < step.rows; ++t) longest = std::max(longest, step.positions[t] + 1);
+    p.longest = span_bucket(longest);
     step.placed = &p;
   }
+  if (steps[0]->rows > kMostListedRows) return;
+  stream_.list_kernels(&listed_, [this] {
+    staging_.put();
+    graphs_.put(listed_);
+  });
 }
 
 BlockMaker CudaBackend::host_blocks() { return pinned_blocks(device_); }
 
 std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& host,
                                                             const AdapterOptions& options) {
-  return std::make_unique<TreesStep>(device_, stream_, host, options.device_budget);
+  return std::make_unique<TreesStep>(device_, stream_, staging_, host, options.device_budget);
 }
 
 std::unique_ptr<Matrix> CudaBackend::pack(std::span<const MatrixSource> parts) {
@@ -139,13 +184,18 @@ void CudaBackend::rms_norm(const float* x, const float* weight, int rows, int wi
 }
 
 void CudaBackend::matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
+  const std::byte* rounded = nullptr;  // what the parts read, once for all
   for (const TiledPart& part : tiled(w).parts()) {
     if (floats_ || part.dtype == DType::kF32) {
       float_product(part, x, rows, bias, y, w.rows(), stream_);
-    } else {
-      std::byte* rounded = scratch(tensor_scratch(part.columns, rows));
-      tensor_product(part, x, rows, bias, rounded, y, w.rows(), stream_);
+      continue;
     }
+    if (rounded == nullptr) {
+      std::byte* to = scratch(tensor_scratch(part.columns, rows));
+      round_inputs(x, part.columns, rows, to, stream_);
+      rounded = to;
+    }
+    tensor_product(part, x, rows, bias, rounded, y, w.rows(), stream_);
   }
 }
 
@@ -175,6 +225,11 @@ void CudaBackend::gated_activation(Activation activation, const float* gate_up, 
 }
 
 void CudaBackend::add(float* x, const float* y, int64_t count) { cuda::add(x, y, count, stream_); }
+
+void CudaBackend::add_and_norm(float* x, const float* y, const float* weight, int rows, int width,
+                               float eps, float* normed) {
+  cuda::add_and_norm(x, y, weight, rows, width, eps, normed, stream_);
+}
 
 void CudaBackend::softcap(float cap, float* x, int64_t count) {
   cuda::softcap(cap, x, count, stream_);

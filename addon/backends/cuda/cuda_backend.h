@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/cuda/graphs.h"
 #include "backends/cuda/kv_cache.h"
 #include "backends/cuda/matrix.h"
 #include "backends/cuda/runtime.h"
@@ -23,6 +24,9 @@ class CudaBackend final : public Backend {
   const Stream& stream() const { return stream_; }
 
   std::optional<uint64_t> free_memory() override;
+  uint64_t scratch_bytes(const ModelConfig& model, const StepSizes& sizes) const override;
+  void reserve(const ModelConfig& model, const StepSizes& sizes) override;
+  void stats(double* stats) const override;
   Buffer take(int64_t count) override;
   Buffer place(std::span<const float> values) override;
   const float* to_host(const float* x, int64_t count) override;
@@ -48,10 +52,13 @@ class CudaBackend final : public Backend {
   void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                         float* y) override;
   void add(float* x, const float* y, int64_t count) override;
+  void add_and_norm(float* x, const float* y, const float* weight, int rows, int width, float eps,
+                    float* normed) override;
   void softcap(float cap, float* x, int64_t count) override;
 
  private:
   std::byte* scratch(size_t bytes);
+  size_t op_scratch(const ModelConfig& model, const StepSizes& sizes) const;
 
   int device_;
   bool floats_;  // float32 everywhere
@@ -61,8 +68,10 @@ class CudaBackend final : public Backend {
   ThreadPool threads_;
   Stream stream_;
   Staging staging_{stream_};
+  KernelList listed_;  // of the running step, unless it has many rows
+  Graphs graphs_{stream_};
   std::vector<PlacedStep> placed_;
-  DeviceMemory scratch_;  // of the running op; grows to the largest
+  DeviceMemory scratch_;  // of the running op
   PinnedMemory read_;     // what the host reads
 };
 

@@ -30,6 +30,25 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = threadIdx.x; i < width; i += kThreads) out[i] = row[i] * scale * weight[i];
 }
 
+// The same of the sum of two, which is kept. A thread reads what it wrote itself.
+__global__ void __launch_bounds__(kThreads)
+    add_norm_kernel(float* x, const float* y, const float* weight, int width, float eps,
+                    float* normed) {
+  __shared__ float scratch[kThreads / kWarpSize];
+  const int64_t first = int64_t{blockIdx.x} * width;
+  float squares = 0;
+  for (int i = threadIdx.x; i < width; i += kThreads) {
+    const float sum = x[first + i] + y[first + i];
+    x[first + i] = sum;
+    squares = fmaf(sum, sum, squares);
+  }
+  squares = block_sum(squares, scratch);
+  const float scale = norm_scale(squares, width, eps);
+  for (int i = threadIdx.x; i < width; i += kThreads) {
+    normed[first + i] = x[first + i] * scale * weight[i];
+  }
+}
+
 __device__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
 __device__ float gelu_tanh(float x) {
@@ -70,6 +89,12 @@ void rms_norm(const float* x, const float* weight, int rows, int width, float ep
               const Stream& stream) {
   if (rows == 0) return;
   launch(norm_kernel, rows, kThreads, 0, stream, x, weight, width, eps, y);
+}
+
+void add_and_norm(float* x, const float* y, const float* weight, int rows, int width, float eps,
+                  float* normed, const Stream& stream) {
+  if (rows == 0) return;
+  launch(add_norm_kernel, rows, kThreads, 0, stream, x, y, weight, width, eps, normed);
 }
 
 void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,

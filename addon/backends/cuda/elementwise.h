@@ -13,6 +13,11 @@ namespace smore::cuda {
 void rms_norm(const float* x, const float* weight, int rows, int width, float eps, float* y,
               const Stream& stream);
 
+// x += y, then normed as above of x.                                      x, y, normed: [rows,
+// width]
+void add_and_norm(float* x, const float* y, const float* weight, int rows, int width, float eps,
+                  float* normed, const Stream& stream);
+
 // y[t] = act(gate_up[t, :F]) * gate_up[t, F:].                            gate_up: [rows, 2 F]
 void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                       float* y, const Stream& stream);

@@ -49,7 +49,7 @@ struct PlacedStep {
   const int32_t* row_sequence = nullptr;  // T
   const int32_t* block_start = nullptr;   // B + 1
   const int32_t* blocks = nullptr;
-  int longest = 0;  // positions that the row that sees most of them may see
+  int longest = 0;  // positions that the row that sees most of them may see, or some more
 };
 
 }  // namespace smore::cuda

@@ -26,10 +26,11 @@ void float_product(const TiledPart& w, const float* x, int rows, const float* bi
 
 // The same with inputs, and weights that are not bfloat16, rounded to bfloat16 for tensor cores;
 // sums are float32. Not for weights in float32.
-//   rounded: tensor_scratch() bytes
+//   rounded: what round_inputs() made of x, tensor_scratch() bytes
 size_t tensor_scratch(int columns, int rows);
+void round_inputs(const float* x, int columns, int rows, std::byte* rounded, const Stream& stream);
 void tensor_product(const TiledPart& w, const float* x, int rows, const float* bias,
-                    std::byte* rounded, float* y, int64_t y_stride, const Stream& stream);
+                    const std::byte* rounded, float* y, int64_t y_stride, const Stream& stream);
 
 // x[t] = table[tokens[t]] * scale.                       tokens: the device's
 void embed(const TiledPart& table, const int32_t* tokens, int rows, float scale, float* x,

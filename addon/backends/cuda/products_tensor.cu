@@ -194,14 +194,16 @@ size_t tensor_scratch(int columns, int rows) {
   return rows <= kFewRows ? 0 : size_t{2} * padded_columns(columns) * rows;
 }
 
+void round_inputs(const float* x, int columns, int rows, std::byte* rounded, const Stream& stream) {
+  if (rows <= kFewRows) return;
+  launch(round_kernel, rows, kRoundThreads, 0, stream, x, columns, padded_columns(columns),
+         reinterpret_cast<uint4*>(rounded));
+}
+
 void tensor_product(const TiledPart& w, const float* x, int rows, const float* bias,
-                    std::byte* rounded, float* y, int64_t y_stride, const Stream& stream) {
+                    const std::byte* rounded, float* y, int64_t y_stride, const Stream& stream) {
   if (rows == 0) return;
-  auto* inputs = reinterpret_cast<uint4*>(rounded);
-  if (rows > kFewRows) {
-    launch(round_kernel, rows, kRoundThreads, 0, stream, x, w.columns, padded_columns(w.columns),
-           inputs);
-  }
+  const auto* inputs = reinterpret_cast<const uint4*>(rounded);
   with_type(w.dtype, [&](auto stored) {
     constexpr DType kType = stored.value;
     constexpr int kRowBlock = kRowWarps * kRowTile;

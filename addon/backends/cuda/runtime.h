@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cuda/kernel_list.h"
+
 // What the host asks of a device, and nothing of CUDA's own headers: runtime/ is the CUDA runtime,
 // emulated/ the same on the host. Everything throws Error(kDevice), or Error(kOutOfMemory) where
 // memory is short, with what was asked and what the device answered.
@@ -90,10 +92,61 @@ class Stream {
   // Returns when everything so far is done. Throws what went wrong on the device meanwhile.
   void synchronize() const;
 
+  // From now on kernels are listed, and `put` brings the list to the stream before anything else
+  // that is asked of it. Null: they are put at once again.
+  void list_kernels(KernelList* list, std::function<void()> put = {});
+  // Where launches go; null = they are put at once.
+  KernelList* listing() const { return list_; }
+  // Brings what is listed to the stream.
+  void catch_up() const;
+  // Calls it when the kernels so far are on the stream: at once unless they are listed.
+  void when_put(std::function<void()> call) const;
+
   struct State;  // the twin's own
   State& state() const { return *state_; }
 
  private:
+  std::unique_ptr<State> state_;
+  mutable KernelList* list_ = nullptr;
+  std::function<void()> put_;
+  mutable std::vector<std::function<void()>> when_put_;
+};
+
+// Launches a kernel that was listed.
+void put_kernel(const KernelList& list, size_t index, const Stream& stream);
+
+// A list of kernels as one piece of work.
+class Graph {
+ public:
+  explicit Graph(const KernelList& list);
+  ~Graph();
+  Graph(Graph&& other) noexcept;
+  Graph& operator=(Graph&&) = delete;
+
+  // Gives a kernel the arguments that it has in a list of the same calls, for launches from now on.
+  void change(const KernelList& list, size_t index);
+  void launch(const Stream& stream) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Memory of a device that comes and goes while it works: freed memory stays here for what comes
+// next. It is taken and given back in the order of one stream; what uses it on others waits for
+// that one, and that one for them.
+class DevicePool {
+ public:
+  explicit DevicePool(int device);
+  ~DevicePool();
+  DevicePool(const DevicePool&) = delete;
+  DevicePool& operator=(const DevicePool&) = delete;
+
+  std::byte* take(size_t bytes, const Stream& stream);
+  void give_back(std::byte* data, const Stream& stream);
+
+ private:
+  struct State;
   std::unique_ptr<State> state_;
 };
 
@@ -118,6 +171,8 @@ class Event {
 
 // Copies in a stream's order. Host memory must stay as it is until the stream has passed.
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream);
+// Likewise, but before kernels that are listed.
+void copy_ahead(void* to, const void* from, size_t bytes, const Stream& stream);
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream);
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream);
 

@@ -5,24 +5,71 @@
 #include <utility>
 
 namespace smore::cuda {
+namespace {
 
-const int32_t* Staging::upload(std::span<const std::span<const int32_t>> arrays) {
-  size_t bytes = 0;
-  for (const auto& array : arrays) bytes += array.size_bytes();
-  Turn& turn = turns_[next_];
-  next_ = (next_ + 1) % kTurns;
-  turn.copied.synchronize();
-  if (bytes > turn.host.bytes()) {
-    const size_t room = std::bit_ceil(bytes);
-    PinnedMemory host(room);  // both halves grow, or none
-    turn.device = DeviceMemory(room);
-    turn.host = std::move(host);
+constexpr size_t kAlignment = 256;
+constexpr size_t kLeast = size_t{64} << 10;
+
+}  // namespace
+
+size_t bucket_of(size_t count) {
+  if (count <= 4) return count;
+  const size_t step = std::bit_floor(count - 1) / 4;
+  return (count + step - 1) / step * step;
+}
+
+void Staging::reserve(size_t bytes) {
+  if (bytes > device_.bytes()) grow(bytes);
+}
+
+void Staging::begin() {
+  turns_[turn_].copied.record(stream_);
+  turn_ = (turn_ + 1) % kTurns;
+  turns_[turn_].copied.synchronize();
+  used_ = put_ = 0;
+  outgrown_.clear();
+  outgrown_host_.clear();
+}
+
+Staging::Piece Staging::take(size_t bytes) {
+  const size_t room = bucket_of((bytes + kAlignment - 1) / kAlignment) * kAlignment;
+  if (used_ + room > device_.bytes()) grow(used_ + room);
+  Turn& turn = turns_[turn_];
+  if (turn.host.bytes() < device_.bytes()) {
+    PinnedMemory host(device_.bytes());
+    put();
+    outgrown_host_.push_back(std::exchange(turn.host, std::move(host)));
   }
-  auto* to = turn.host.as<int32_t>();
-  for (const auto& array : arrays) to = std::copy(array.begin(), array.end(), to);
-  copy_to_device(turn.device.data(), turn.host.data(), bytes, stream_);
-  turn.copied.record(stream_);
-  return turn.device.as<int32_t>();
+  const size_t at = std::exchange(used_, used_ + room);
+  return {turn.host.data() + at, device_.data() + at};
+}
+
+// What the step has taken stays where it is.
+void Staging::grow(size_t bytes) {
+  const size_t room = std::max(kLeast, std::bit_ceil(bytes));
+  PinnedMemory host(room);
+  DeviceMemory device(room);
+  put();
+  outgrown_.push_back(std::exchange(device_, std::move(device)));
+  outgrown_host_.push_back(std::exchange(turns_[turn_].host, std::move(host)));
+  used_ = put_ = 0;
+}
+
+void Staging::send() {
+  if (stream_.listing() == nullptr) put();
+}
+
+void Staging::put() {
+  const size_t from = std::exchange(put_, used_);
+  if (from == used_) return;
+  copy_ahead(device_.data() + from, turns_[turn_].host.data() + from, used_ - from, stream_);
+}
+
+const int32_t* Staging::upload(std::span<const int32_t> array) {
+  const Piece piece = take(array.size_bytes());
+  std::copy(array.begin(), array.end(), reinterpret_cast<int32_t*>(piece.host));
+  send();
+  return reinterpret_cast<const int32_t*>(piece.device);
 }
 
 }  // namespace smore::cuda

@@ -13,7 +13,9 @@ namespace smore::cuda {
 // Blocks that a kernel needs for a work of `rows`; the levels of the plan are the host's.
 int64_t blocks_of(const LinearPlan& linear, int rows, Stage stage);
 
-// Works on the device, and how many blocks each kernel has for them.
+// Works on the device, and how many blocks each kernel has for them: these and `count` are buckets
+// of what is needed (bucket_of), so that steps that differ a little launch the same. Works behind
+// the last one are none.
 struct WorkList {
   const Work* works = nullptr;
   int count = 0;

@@ -97,13 +97,28 @@ class Held {
 
 }  // namespace
 
-Copies::Copies(int device, ExpertCache& host) : device_(device), host_(host) {}
+Copies::Copies(int device, ExpertCache& host) : device_(device), host_(host), pool_(device) {}
 
 Copies::~Copies() { settle(); }
 
 void Copies::order_after_use() {
   use_device(device_);
   used_.make_wait(stream_);
+}
+
+BlockMemory Copies::take(size_t bytes) {
+  use_device(device_);
+  std::byte* data = pool_.take(std::max<size_t>(bytes, 1), stream_);
+  return {data, [this](std::byte* block) { give_back(block); }};
+}
+
+void Copies::give_back(std::byte* block) {
+  try {
+    order_after_use();
+  } catch (const Error&) {
+    // A device that has failed uses nothing any more.
+  }
+  pool_.give_back(block, stream_);
 }
 
 void Copies::copy_page(PageKey key, std::byte* to, size_t bytes) {

@@ -33,14 +33,19 @@ class Copies {
   void begin_use(const Stream& stream);
   void end_use(const Stream& stream);
 
+  // Memory of the device's tier. Any thread.
+  BlockMemory take(size_t bytes);
+
   int device() const { return device_; }
 
  private:
   void order_after_use();
+  void give_back(std::byte* block);
 
   const int device_;
   ExpertCache& host_;
   Stream stream_;
+  DevicePool pool_;
   Event copied_;
   Event used_;
   std::atomic<uint64_t> copies_{0};

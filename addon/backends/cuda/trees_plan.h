@@ -84,7 +84,7 @@ enum Stage { kProject, kRoute, kGather, kCompress, kExpand, kPropagate, kFinish,
 
 // Rows of a step that one adapted linear changes in one way.
 struct Work {
-  const LinearPlan* linear = nullptr;
+  const LinearPlan* linear = nullptr;  // null = none: what blocks behind the last work find
   const std::byte* trunk = nullptr;
   const std::byte* const* pages = nullptr;  // of the linear; null = not here now
   unsigned long long* counters = nullptr;   // of the adapter: tokens of each expert

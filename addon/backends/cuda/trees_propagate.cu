@@ -65,6 +65,7 @@ __device__ void compress_tile(const Work& work, const ExpertTile& tile, const st
 
 __global__ void __launch_bounds__(kThreads) compress_kernel(const Work* works, int count) {
   const auto [work, block] = my_work(works, count, kCompress);
+  if (work.linear == nullptr) return;
   const ExpertTile tile = expert_tile(work, block, kRankTile, &LevelPlan::rank);
   const std::byte* page = work.pages[work.linear->levels[tile.level].first_page + tile.expert];
   if (tile.pairs <= 0 || page == nullptr) return;
@@ -111,6 +112,7 @@ __device__ void expand_tile(const Work& work, const ExpertTile& tile, const std:
 
 __global__ void __launch_bounds__(kThreads) expand_kernel(const Work* works, int count) {
   const auto [work, block] = my_work(works, count, kExpand);
+  if (work.linear == nullptr) return;
   const ExpertTile tile = expert_tile(work, block, kOutputs, &LevelPlan::width);
   const std::byte* page = work.pages[work.linear->levels[tile.level].first_page + tile.expert];
   if (tile.pairs <= 0 || page == nullptr) return;
@@ -211,6 +213,7 @@ struct RowTree {
 // A block for each row.
 __global__ void __launch_bounds__(kThreads) propagate_kernel(const Work* works, int count) {
   const auto [work, row] = my_work(works, count, kPropagate);
+  if (work.linear == nullptr) return;
   const RowTree tree{work, row};
   const bool children = work.linear->combine != Combine::kTreeAll;
   for (int l = 0; l < work.linear->level_count; ++l) {
@@ -273,6 +276,7 @@ __device__ void finish_tile(const Work& work, int first_row, int rows, int out) 
 __global__ void __launch_bounds__(kThreads)
     finish_kernel(const Work* works, int count, Finish which) {
   const auto [work, block] = my_work(works, count, kFinish);
+  if (work.linear == nullptr) return;
   const bool sum = work.linear->combine == Combine::kSum;
   if (which == (sum ? Finish::kTrees : Finish::kSums)) return;
   const int chunks = tiles(work.linear->outputs, kOutputs);

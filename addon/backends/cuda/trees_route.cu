@@ -38,6 +38,7 @@ __device__ void project_tile(const Work& work, int first_row, int rows, int firs
 __global__ void __launch_bounds__(kThreads) project_kernel(const Work* works, int count) {
   __shared__ float parts[kWarps * kTile * kWarpSize];
   const auto [work, block] = my_work(works, count, kProject);
+  if (work.linear == nullptr) return;
   const int chunks = (work.linear->projection + kOutputTile - 1) / kOutputTile;
   const int first_row = block / chunks * kTile;
   const int first_out = block % chunks * kOutputTile;
@@ -210,6 +211,7 @@ __device__ void route_node(const Work& work, int l, int row, int node, float* sc
 // A block for each row, a warp for each node.
 __global__ void __launch_bounds__(kThreads) route_kernel(const Work* works, int count) {
   const auto [work, row] = my_work(works, count, kRoute);
+  if (work.linear == nullptr) return;
   const LinearPlan& linear = *work.linear;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const float* token[1] = {work.token + int64_t{row} * linear.projection};
@@ -279,6 +281,7 @@ __device__ void list_all_pairs(const Work& work, int l) {
 // A block for each level of a work.
 __global__ void __launch_bounds__(kThreads) gather_kernel(const Work* works, int count) {
   const auto [work, l] = my_work(works, count, kGather);
+  if (work.linear == nullptr) return;
   if (work.linear->combine == Combine::kSum) {
     list_all_pairs(work, l);
   } else {

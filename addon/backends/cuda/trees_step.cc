@@ -11,36 +11,57 @@
 namespace smore::cuda {
 namespace {
 
-// Floats of scratch memory of works that are computed together, unless one row needs more.
-constexpr int64_t kMostScratch = int64_t{64} << 20;
+BlockMaker both(std::function<BlockMemory(size_t)> take) { return {take, take}; }
 
-template <class Memory>
-BlockMemory take_block(int device, size_t bytes) {
-  use_device(device);
-  auto memory = std::make_shared<Memory>(std::max<size_t>(bytes, 1));
-  return {memory, memory->data()};
-}
-
-template <class Memory>
-BlockMaker maker_of(int device) {
-  const auto take = [device](size_t bytes) { return take_block<Memory>(device, bytes); };
-  return {take, take};
+// Floats that one row of one linear takes, at most.
+int64_t floats_of_row(const LinearPlan& linear) {
+  std::vector<WorkLevelSlots> levels(linear.level_count);
+  Work work;
+  Room room;
+  Room starts;
+  lay_out(linear, 1, room, starts, work, levels.data());
+  return static_cast<int64_t>(room.next() / sizeof(float));
 }
 
 }  // namespace
 
-BlockMaker pinned_blocks(int device) { return maker_of<PinnedMemory>(device); }
+BlockMaker pinned_blocks(int device) {
+  return both([device](size_t bytes) -> BlockMemory {
+    use_device(device);
+    auto memory = std::make_shared<PinnedMemory>(std::max<size_t>(bytes, 1));
+    return {memory, memory->data()};
+  });
+}
 
-TreesStep::TreesStep(int device, const Stream& stream, ExpertCache& host, uint64_t budget)
+TreesStep::TreesStep(int device, const Stream& stream, Staging& staging, ExpertCache& host,
+                     uint64_t budget)
     : device_(device),
       stream_(stream),
+      staging_(staging),
       host_(host),
       copies_(device, host),
       tier_({.bytes = budget, .memory = "the device's memory for adapters (--gpu-adapter-memory)"},
-            maker_of<DeviceMemory>(device)) {}
+            both([this](size_t bytes) { return copies_.take(bytes); })) {}
+
+// What is still listed uses this.
+TreesStep::~TreesStep() {
+  try {
+    stream_.synchronize();
+  } catch (const Error&) {
+    // The device has failed, as whoever waited for it was told.
+  }
+}
 
 void TreesStep::add(const std::shared_ptr<Adapter>& adapter, const std::string& name) {
   auto added = std::make_shared<DeviceAdapter>(adapter, host_, copies_);
+  for (size_t i = 0; i < adapter->plan().sites.size(); ++i) {
+    const int64_t floats = floats_of_row(added->linear(static_cast<int>(i)));
+    if (floats <= kMostScratch) continue;
+    throw Error(ErrorCode::kUnsupported, name + ": one row takes " +
+                                             std::to_string(floats * sizeof(float)) +
+                                             " bytes of a GPU's scratch memory, which has " +
+                                             std::to_string(kMostScratch * sizeof(float)));
+  }
   tier_.add(adapter->handle(), added, name);
   const std::lock_guard lock(mutex_);
   adapters_[adapter->handle()] = std::move(added);
@@ -114,8 +135,20 @@ void TreesStep::begin(const AdapterRows& rows) {
   for (const ExpertCache::Resident& resident : residents_) place_pages(resident);
 }
 
+// What the step used stays until its kernels are on the stream, where copies can wait for them.
 void TreesStep::end() {
-  if (whole_) tier_.let_go(handles_, {});
+  if (whole_ && stream_.listing() != nullptr) {
+    stream_.when_put([this, handles = handles_] {
+      struct LetGo {
+        ExpertCache& tier;
+        const std::vector<int>& handles;
+        ~LetGo() { tier.let_go(handles, {}); }
+      } const after{tier_, handles};
+      copies_.end_use(stream_);
+    });
+  } else if (whole_) {
+    tier_.let_go(handles_, {});
+  }
   whole_ = false;
   handles_.clear();
 }
@@ -125,7 +158,7 @@ std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
   failed_.clear();
   try {
     compute({layer, outputs, rows, x, x_width});
-    copies_.end_use(stream_);
+    if (stream_.listing() == nullptr) copies_.end_use(stream_);
   } catch (...) {
     copies_.settle();
     throw;
@@ -141,7 +174,7 @@ void TreesStep::compute(const Call& call) {
     const std::span<HostWork> works = std::span(works_).subspan(first, end - first);
     route_batch(call, works);
     if (whole_) {
-      compute_resident(works);
+      compute_resident();
     } else {
       compute_in_waves(works);
     }
@@ -170,8 +203,7 @@ void TreesStep::place_pages(const ExpertCache::Resident& resident) {
   DeviceAdapter::Placed& placed = adapter.placed;
   if (placed.trunk == resident.trunk && placed.arrivals == resident.arrivals) return;
   const size_t bytes = adapter.pages() * sizeof(const std::byte*);
-  placed_upload_.begin(bytes, stream_);
-  std::memcpy(placed_upload_.on_host(0), resident.pages, bytes);
+  std::memcpy(placed_upload_.begin(bytes), resident.pages, bytes);
   placed_upload_.send_to(adapter.pages_on_device(resident.trunk), stream_);
   placed = {resident.trunk, resident.arrivals};
 }
@@ -241,7 +273,7 @@ size_t TreesStep::end_of_batch(size_t first) const {
 
 void TreesStep::route_batch(const Call& call, std::span<HostWork> works) {
   if (!whole_) lay_out_table(works);
-  batch_.begin(works, stream_);
+  batch_.begin(works, staging_, stream_);
   project(batch_.list(), stream_);
   route(batch_.list(), stream_);
   gather_pairs(batch_.list(), stream_);
@@ -250,16 +282,11 @@ void TreesStep::route_batch(const Call& call, std::span<HostWork> works) {
   }
 }
 
-void TreesStep::compute_resident(std::span<HostWork> works) {
+void TreesStep::compute_resident() {
   compress(batch_.list(), stream_);
   expand(batch_.list(), stream_);
   propagate(batch_.list(), stream_);
-  for (size_t first = 0; first < works.size();) {
-    size_t end = first + 1;
-    while (end < works.size() && works[end].group->turn == works[first].group->turn) ++end;
-    finish(batch_.part(first, end), Finish::kBoth, stream_);
-    first = end;
-  }
+  for (const WorkList& turn : batch_.turns()) finish(turn, Finish::kBoth, stream_);
 }
 
 // Gives every linear of the works places in the table of pages.
@@ -273,7 +300,10 @@ void TreesStep::lay_out_table(std::span<HostWork> works) {
     if (works[i].table == table_places_) table_places_ += works[i].site->pages;
   }
   const size_t bytes = table_places_ * sizeof(const std::byte*);
-  if (table_.bytes() < bytes) table_ = DeviceMemory(2 * bytes);
+  if (table_.bytes() < bytes) {
+    stream_.catch_up();
+    table_ = DeviceMemory(2 * bytes);
+  }
   for (HostWork& work : works) work.device.pages = table_.as<const std::byte*>() + work.table;
 }
 
@@ -321,8 +351,7 @@ void TreesStep::list_pages(std::span<HostWork> works) {
 void TreesStep::bring_pages(size_t first, std::span<const std::byte* const> blocks) {
   copies_.begin_use(stream_);
   const size_t bytes = table_places_ * sizeof(const std::byte*);
-  table_upload_.begin(bytes, stream_);
-  auto** table = reinterpret_cast<const std::byte**>(table_upload_.on_host(0));
+  auto** table = reinterpret_cast<const std::byte**>(table_upload_.begin(bytes));
   std::fill_n(table, table_places_, nullptr);
   for (size_t i = 0; i < blocks.size(); ++i) {
     table[places_[first + i]] = blocks[i];

@@ -26,7 +26,8 @@ BlockMaker pinned_blocks(int device);
 class TreesStep final : public AdapterStep {
  public:
   // The stream is that of the backend's ops.
-  TreesStep(int device, const Stream& stream, ExpertCache& host, uint64_t budget);
+  TreesStep(int device, const Stream& stream, Staging& staging, ExpertCache& host, uint64_t budget);
+  ~TreesStep() override;
 
   void begin(const AdapterRows& rows) override;
   void end() override;
@@ -58,7 +59,7 @@ class TreesStep final : public AdapterStep {
   size_t end_of_batch(size_t first) const;
   void lay_out_table(std::span<HostWork> works);
   void route_batch(const Call& call, std::span<HostWork> works);
-  void compute_resident(std::span<HostWork> works);
+  void compute_resident();
   void compute_in_waves(std::span<HostWork> works);
   void list_pages(std::span<HostWork> works);
   void bring_pages(size_t first, std::span<const std::byte* const> blocks);
@@ -66,6 +67,7 @@ class TreesStep final : public AdapterStep {
 
   const int device_;
   const Stream& stream_;
+  Staging& staging_;
   ExpertCache& host_;
   Copies copies_;
   ExpertCache tier_;

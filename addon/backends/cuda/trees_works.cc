@@ -36,6 +36,18 @@ void lay_out_level(const LinearPlan& linear, int l, int count, Room& room, Room&
   }
 }
 
+// Starts of the levels and the banned experts behind them. Returns what follows.
+int32_t* write_bans(const RouterControl& control, int level_count, int32_t* start) {
+  int32_t* ban = start + level_count + 1;
+  for (int l = 0; l < level_count; ++l) {
+    start[l] = static_cast<int32_t>(ban - start);
+    if (l >= static_cast<int>(control.banned.size())) continue;
+    ban = std::copy(control.banned[l].begin(), control.banned[l].end(), ban);
+  }
+  start[level_count] = static_cast<int32_t>(ban - start);
+  return ban;
+}
+
 }  // namespace
 
 void lay_out(const LinearPlan& linear, int count, Room& room, Room& starts, Work& work,
@@ -57,19 +69,14 @@ void lay_out(const LinearPlan& linear, int count, Room& room, Room& starts, Work
   }
 }
 
-void Upload::begin(size_t bytes, const Stream& stream) {
+std::byte* Upload::begin(size_t bytes) {
   next_ = (next_ + 1) % kTurns;
   bytes_ = bytes;
   Turn& turn = turns_[next_];
   turn.sent.synchronize();
-  if (turn.host.bytes() >= bytes) return;
-  stream.synchronize();
-  PinnedMemory host(grown(bytes));  // both halves grow, or none
-  turn.device = DeviceMemory(host.bytes());
-  turn.host = std::move(host);
+  if (turn.host.bytes() < bytes) turn.host = PinnedMemory(grown(bytes));
+  return turn.host.data();
 }
-
-void Upload::send(const Stream& stream) { send_to(turns_[next_].device.data(), stream); }
 
 void Upload::send_to(void* to, const Stream& stream) {
   Turn& turn = turns_[next_];
@@ -77,20 +84,12 @@ void Upload::send_to(void* to, const Stream& stream) {
   turn.sent.record(stream);
 }
 
-void WorkBatch::begin(std::span<HostWork> works, const Stream& stream) {
+void WorkBatch::begin(std::span<HostWork> works, Staging& staging, const Stream& stream) {
   int64_t floats = 0;
   int64_t starts = 0;
-  size_t levels = 0;
-  size_t rows = 0;
-  size_t bans = 0;
   for (const HostWork& work : works) {
     floats += work.floats;
     starts += work.starts;
-    levels += work.linear->level_count;
-    rows += work.device.count;
-    if (work.group->control == nullptr) continue;
-    bans += work.linear->level_count + 1;
-    for (const auto& banned : work.group->control->banned) bans += banned.size();
   }
   if (scratch_.bytes() < floats * sizeof(float) || starts_.bytes() < starts * sizeof(int32_t)) {
     stream.synchronize();
@@ -98,46 +97,14 @@ void WorkBatch::begin(std::span<HostWork> works, const Stream& stream) {
   }
   start_count_ = starts;
   describe(works);
-
-  const size_t levels_at = round_up(works.size() * sizeof(Work));
-  const size_t rows_at = round_up(levels_at + levels * sizeof(WorkLevelSlots));
-  const size_t bans_at = round_up(rows_at + rows * sizeof(int32_t));
-  upload_.begin(bans_at + bans * sizeof(int32_t), stream);
-  auto* row = reinterpret_cast<int32_t*>(upload_.on_host(rows_at));
-  auto* ban = reinterpret_cast<int32_t*>(upload_.on_host(bans_at));
-  const auto on_device = [&](const int32_t* written, size_t at) {
-    const auto* start = reinterpret_cast<const int32_t*>(upload_.on_host(at));
-    return reinterpret_cast<const int32_t*>(upload_.on_device(at)) + (written - start);
-  };
-  for (size_t i = 0; i < works.size(); ++i) {
-    Work& work = works_[i];
-    work.levels =
-        reinterpret_cast<const WorkLevelSlots*>(upload_.on_device(levels_at)) + first_level_[i];
-    work.rows = on_device(row, rows_at);
-    row = std::copy_n(works[i].group->rows.data() + works[i].first_row, work.count, row);
-    const RouterControl* control = works[i].group->control;
-    if (control == nullptr) continue;
-    work.bans = on_device(ban, bans_at);
-    const int level_count = works[i].linear->level_count;
-    int32_t* start = ban;
-    ban += level_count + 1;
-    for (int l = 0; l < level_count; ++l) {
-      start[l] = static_cast<int32_t>(ban - start);
-      if (l >= static_cast<int>(control->banned.size())) continue;
-      ban = std::copy(control->banned[l].begin(), control->banned[l].end(), ban);
-    }
-    start[level_count] = static_cast<int32_t>(ban - start);
-  }
-  std::memcpy(upload_.on_host(0), works_.data(), works_.size() * sizeof(Work));
-  std::memcpy(upload_.on_host(levels_at), levels_.data(), levels * sizeof(WorkLevelSlots));
-  upload_.send(stream);
-  list_.works = reinterpret_cast<const Work*>(upload_.on_device(0));
+  write(works, staging);
 }
 
 void WorkBatch::reserve(size_t floats, size_t starts) {
   if (scratch_.bytes() < floats * sizeof(float)) {
     scratch_ = {};  // first, as the two may not fit beside each other
-    scratch_ = DeviceMemory(grown(floats * sizeof(float)));
+    const size_t most = std::max<size_t>(floats, kMostScratch) * sizeof(float);
+    scratch_ = DeviceMemory(std::min(grown(floats * sizeof(float)), most));
   }
   if (starts_.bytes() < starts * sizeof(int32_t)) {
     starts_ = DeviceMemory(grown(starts * sizeof(int32_t)));
@@ -148,34 +115,84 @@ void WorkBatch::describe(std::span<HostWork> works) {
   levels_.clear();
   first_level_.clear();
   works_.clear();
+  place_.clear();
+  turns_.clear();
   Room room(scratch_.data());
   Room starts(starts_.data());
-  std::fill_n(ends_, kStages, 0);
-  for (HostWork& work : works) {
+  int ends[kStages] = {};
+  size_t first = 0;  // of the turn
+  for (size_t i = 0; i < works.size(); ++i) {
+    HostWork& work = works[i];
     first_level_.push_back(levels_.size());
     levels_.resize(levels_.size() + work.linear->level_count);
     lay_out(*work.linear, work.device.count, room, starts, work.device,
             levels_.data() + first_level_.back());
+    std::copy_n(ends, kStages, work.device.first_block);
     for (int stage = 0; stage < kStages; ++stage) {
-      work.device.first_block[stage] = ends_[stage];
-      ends_[stage] +=
+      ends[stage] +=
           static_cast<int>(blocks_of(*work.linear, work.device.count, static_cast<Stage>(stage)));
     }
+    place_.push_back(works_.size());
     works_.push_back(work.device);
+    if (i + 1 < works.size() && works[i + 1].group->turn == work.group->turn) continue;
+    end_turn(first, ends);
+    first = works_.size();
   }
-  list_.count = static_cast<int>(works.size());
-  std::copy_n(ends_, kStages, list_.blocks);
+  list_.count = static_cast<int>(works_.size());
+  for (int stage = 0; stage < kStages; ++stage) {
+    list_.blocks[stage] = static_cast<int>(bucket_of(ends[stage]));
+  }
 }
 
-WorkList WorkBatch::part(size_t first, size_t end) const {
-  WorkList part;
-  part.works = list_.works + first;
-  part.count = static_cast<int>(end - first);
+void WorkBatch::end_turn(size_t first, const int (&ends)[kStages]) {
+  Work none;
+  std::copy_n(ends, kStages, none.first_block);
+  works_.resize(first + bucket_of(works_.size() - first + 1), none);
+  WorkList turn;
+  turn.count = static_cast<int>(works_.size() - first);
   for (int stage = 0; stage < kStages; ++stage) {
-    const int last = end < works_.size() ? works_[end].first_block[stage] : ends_[stage];
-    part.blocks[stage] = last - works_[first].first_block[stage];
+    turn.blocks[stage] =
+        static_cast<int>(bucket_of(ends[stage] - works_[first].first_block[stage]));
   }
-  return part;
+  turns_.push_back(turn);
+}
+
+// Works, their levels, rows and banned experts in one piece.
+void WorkBatch::write(std::span<const HostWork> works, Staging& staging) {
+  size_t rows = 0;
+  size_t bans = 0;
+  for (const HostWork& work : works) {
+    rows += work.device.count;
+    if (work.group->control == nullptr) continue;
+    bans += work.linear->level_count + 1;
+    for (const auto& banned : work.group->control->banned) bans += banned.size();
+  }
+  const size_t levels_at = round_up(works_.size() * sizeof(Work));
+  const size_t rows_at = round_up(levels_at + levels_.size() * sizeof(WorkLevelSlots));
+  const size_t bans_at = round_up(rows_at + rows * sizeof(int32_t));
+  const Staging::Piece piece = staging.take(bans_at + bans * sizeof(int32_t));
+  const auto on_device = [&](const void* written) {
+    return piece.device + (static_cast<const std::byte*>(written) - piece.host);
+  };
+  auto* row = reinterpret_cast<int32_t*>(piece.host + rows_at);
+  auto* ban = reinterpret_cast<int32_t*>(piece.host + bans_at);
+  for (size_t i = 0; i < works.size(); ++i) {
+    Work& work = works_[place_[i]];
+    work.levels =
+        reinterpret_cast<const WorkLevelSlots*>(piece.device + levels_at) + first_level_[i];
+    work.rows = reinterpret_cast<const int32_t*>(on_device(row));
+    row = std::copy_n(works[i].group->rows.data() + works[i].first_row, work.count, row);
+    const RouterControl* control = works[i].group->control;
+    if (control == nullptr) continue;
+    work.bans = reinterpret_cast<const int32_t*>(on_device(ban));
+    ban = write_bans(*control, works[i].linear->level_count, ban);
+  }
+  std::memcpy(piece.host, works_.data(), works_.size() * sizeof(Work));
+  std::memcpy(piece.host + levels_at, levels_.data(), levels_.size() * sizeof(WorkLevelSlots));
+  staging.send();
+  list_.works = reinterpret_cast<const Work*>(piece.device);
+  const Work* first = list_.works;
+  for (WorkList& turn : turns_) turn.works = std::exchange(first, first + turn.count);
 }
 
 std::span<const int32_t> WorkBatch::read_starts(const Stream& stream) {

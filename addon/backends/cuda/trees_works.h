@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backends/cuda/runtime.h"
+#include "backends/cuda/staging.h"
 #include "backends/cuda/trees.h"
 #include "backends/cuda/trees_adapter.h"
 #include "residual/adapters.h"
@@ -38,29 +39,25 @@ class Room {
   uintptr_t next_;
 };
 
+// Floats of scratch memory of works that are computed together.
+constexpr int64_t kMostScratch = int64_t{64} << 20;
+
 // Gives a work of `count` rows its scratch memory; levels: [L]. Rooms without memory tell the size.
 void lay_out(const LinearPlan& linear, int count, Room& room, Room& starts, Work& work,
              WorkLevelSlots* levels);
 
-// Memory of the host, and as much of the device, that takes turns carrying what the host has
-// written for a call.
+// Memory of the host that takes turns carrying what it has written to places on the device.
 class Upload {
  public:
-  // Waits for the turn before the last ones.
-  void begin(size_t bytes, const Stream& stream);
-  std::byte* on_host(size_t at) const { return turn().host.data() + at; }
-  std::byte* on_device(size_t at) const { return turn().device.data() + at; }
-  void send(const Stream& stream);
-  // To another place than on_device().
+  // Room for so many bytes. Waits for the turn before the last ones.
+  std::byte* begin(size_t bytes);
   void send_to(void* to, const Stream& stream);
 
  private:
   struct Turn {
     PinnedMemory host;
-    DeviceMemory device;
     Event sent;
   };
-  const Turn& turn() const { return turns_[next_]; }
 
   static constexpr int kTurns = 16;
   Turn turns_[kTurns];
@@ -72,11 +69,11 @@ class Upload {
 class WorkBatch {
  public:
   // Brings them to the device. Their `device` parts are completed.
-  void begin(std::span<HostWork> works, const Stream& stream);
+  void begin(std::span<HostWork> works, Staging& staging, const Stream& stream);
 
   const WorkList& list() const { return list_; }
-  // The works [first, end) of the list alone.
-  WorkList part(size_t first, size_t end) const;
+  // Those of each turn alone.
+  std::span<const WorkList> turns() const { return turns_; }
   const WorkLevelSlots& level(size_t work, int l) const { return levels_[first_level_[work] + l]; }
 
   // WorkLevelSlots::expert_start of all works, level by level, once the stream has come here.
@@ -85,17 +82,19 @@ class WorkBatch {
  private:
   void reserve(size_t floats, size_t starts);
   void describe(std::span<HostWork> works);
+  void end_turn(size_t first, const int (&ends)[kStages]);
+  void write(std::span<const HostWork> works, Staging& staging);
 
-  Upload upload_;
   DeviceMemory scratch_;
   DeviceMemory starts_;
   PinnedMemory host_starts_;
   size_t start_count_ = 0;
   std::vector<WorkLevelSlots> levels_;
   std::vector<size_t> first_level_;
-  std::vector<Work> works_;
+  std::vector<Work> works_;    // with those that are none
+  std::vector<size_t> place_;  // of each work among them
   WorkList list_;
-  int ends_[kStages] = {};  // of the blocks of all works
+  std::vector<WorkList> turns_;  // until they are written, with places among works_
 };
 
 }  // namespace smore::cuda

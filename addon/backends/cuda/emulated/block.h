@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "backends/cuda/kernel_list.h"
+
 // Runs the blocks of a launch on the host: a fibre for each thread of a block, blocks one after the
 // other. A fibre runs until it must wait for others, so threads that lack a barrier see values of
 // before it. Threads start in rising order in one block and in falling order in the next: what
@@ -11,9 +13,7 @@
 
 namespace smore::cuda::emulated {
 
-struct Index3 {
-  unsigned x = 1, y = 1, z = 1;
-};
+using Index3 = Extent;
 
 struct Thread {
   Index3 thread_index;

@@ -53,9 +53,32 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
+namespace emulated {
+
+template <class... Parameters, size_t... kIndices>
+void call_with(const void* kernel, void* const* arguments, std::index_sequence<kIndices...>) {
+  reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(kernel))(
+      *static_cast<const Parameters*>(arguments[kIndices])...);
+}
+
+template <class... Parameters>
+void call_listed(const void* kernel, void* const* arguments) {
+  call_with<Parameters...>(kernel, arguments, std::index_sequence_for<Parameters...>());
+}
+
+}  // namespace emulated
+
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             const Stream& stream, Arguments&&... arguments) {
+  if (KernelList* list = stream.listing()) {
+    const KernelCall call{.kernel = reinterpret_cast<const void*>(kernel),
+                          .call = emulated::call_listed<Parameters...>,
+                          .grid = {grid.x, grid.y, grid.z},
+                          .block = {block.x, block.y, block.z},
+                          .shared_bytes = shared_bytes};
+    return list->add<Parameters...>(call, static_cast<Parameters>(arguments)...);
+  }
   emulated::launched += 1;
   emulated::enqueue(
       stream, [=, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] {

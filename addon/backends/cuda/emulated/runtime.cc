@@ -6,6 +6,7 @@
 #include <set>
 
 #include "backends/cuda/capability.h"
+#include "backends/cuda/emulated/block.h"
 #include "backends/cuda/emulated/faults.h"
 #include "backends/cuda/emulated/memory.h"
 #include "backends/cuda/emulated/streams.h"
@@ -112,16 +113,23 @@ DeviceFacts device_facts(int device) {
           .free_memory = emulated::free_bytes()};
 }
 
+namespace {
+
+[[noreturn]] void refuse_memory(size_t bytes) {
+  throw Error(ErrorCode::kOutOfMemory, "the device has no " + memory_text(bytes) +
+                                           " in one piece; " + memory_text(emulated::free_bytes()) +
+                                           " of " + memory_text(emulated::kMemoryBytes) +
+                                           " of the device are free");
+}
+
+}  // namespace
+
 template <>
 DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex());
   data_ = emulated::allocate(bytes);
-  if (data_ != nullptr) return;
-  throw Error(ErrorCode::kOutOfMemory, "the device has no " + memory_text(bytes) +
-                                           " in one piece; " + memory_text(emulated::free_bytes()) +
-                                           " of " + memory_text(emulated::kMemoryBytes) +
-                                           " of the device are free");
+  if (data_ == nullptr) refuse_memory(bytes);
 }
 
 template <>
@@ -156,8 +164,63 @@ Stream::~Stream() {
 }
 
 void Stream::synchronize() const {
+  catch_up();
   const std::lock_guard lock(mutex());
   state_->run_all();
+}
+
+namespace {
+
+// Runs kernels [first, end) with the arguments that they have now.
+void enqueue_kernels(const KernelList& list, size_t first, size_t end, const Stream& stream) {
+  emulated::launched += end - first;
+  emulated::enqueue(stream, [=] {
+    for (size_t i = first; i < end; ++i) {
+      const KernelCall& call = list.calls()[i];
+      const std::vector<void*> arguments = list.arguments_of(i);
+      emulated::run_blocks(call.grid, call.block, call.shared_bytes,
+                           [&] { call.call(call.kernel, arguments.data()); });
+    }
+  });
+}
+
+}  // namespace
+
+void put_kernel(const KernelList& list, size_t index, const Stream& stream) {
+  enqueue_kernels(list, index, index + 1, stream);
+}
+
+struct Graph::State {
+  KernelList list;
+};
+
+Graph::Graph(const KernelList& list) : state_(std::make_unique<State>(list)) {}
+Graph::~Graph() = default;
+Graph::Graph(Graph&& other) noexcept = default;
+
+void Graph::change(const KernelList& list, size_t index) {
+  state_->list.copy_arguments(list, index);
+}
+
+void Graph::launch(const Stream& stream) const {
+  enqueue_kernels(state_->list, 0, state_->list.calls().size(), stream);
+}
+
+struct DevicePool::State {};
+
+DevicePool::DevicePool(int device) { use_device(device); }
+DevicePool::~DevicePool() = default;
+
+std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
+  const std::lock_guard lock(mutex());
+  if (emulated::free_bytes() < bytes) stream.synchronize();  // what was given back
+  std::byte* data = emulated::allocate(bytes);
+  if (data == nullptr) refuse_memory(bytes);
+  return data;
+}
+
+void DevicePool::give_back(std::byte* data, const Stream& stream) {
+  emulated::enqueue(stream, [data] { emulated::release(data); });
 }
 
 Event::Event() : state_(std::make_unique<State>()) {}
@@ -165,12 +228,14 @@ Event::Event() : state_(std::make_unique<State>()) {}
 Event::~Event() = default;
 
 void Event::record(const Stream& stream) {
+  stream.catch_up();
   const std::lock_guard lock(mutex());
   state_->stream = &stream.state();
   emulated::enqueue(stream, [done = state_->done, turn = ++state_->recorded] { *done = turn; });
 }
 
 void Event::make_wait(const Stream& stream) const {
+  stream.catch_up();
   const std::lock_guard lock(mutex());
   if (reached()) return;
   emulated::enqueue(stream, [done = state_->done, turn = state_->recorded, on = state_->stream] {
@@ -191,18 +256,25 @@ void Event::synchronize() const {
 }
 
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
+  stream.catch_up();
+  copy_ahead(to, from, bytes, stream);
+}
+
+void copy_ahead(void* to, const void* from, size_t bytes, const Stream& stream) {
   emulated::require_on_device(to, bytes);
   emulated::require_on_host(from, bytes);
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
+  stream.catch_up();
   emulated::require_on_host(to, bytes);
   emulated::require_on_device(from, bytes);
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
+  stream.catch_up();
   emulated::require_on_device(to, bytes);
   emulated::enqueue(stream, [=] { std::memset(to, value, bytes); });
 }

@@ -103,11 +103,113 @@ Stream::Stream() : state_(std::make_unique<State>()) {
 
 Stream::~Stream() { cudaStreamDestroy(state_->handle); }
 
-void Stream::synchronize() const { check(cudaStreamSynchronize(state_->handle), "work of a step"); }
+void Stream::synchronize() const {
+  catch_up();
+  check(cudaStreamSynchronize(state_->handle), "work of a step");
+}
 
 cudaStream_t stream_handle(const Stream& stream) { return stream.state().handle; }
 
 void check_launch() { check(cudaGetLastError(), "launch of a kernel"); }
+
+namespace {
+
+dim3 to_dim3(const Extent& extent) { return dim3(extent.x, extent.y, extent.z); }
+
+cudaKernelNodeParams node_of(const KernelCall& call, void** arguments) {
+  cudaKernelNodeParams node{};
+  node.func = const_cast<void*>(call.kernel);
+  node.gridDim = to_dim3(call.grid);
+  node.blockDim = to_dim3(call.block);
+  node.sharedMemBytes = static_cast<unsigned>(call.shared_bytes);
+  node.kernelParams = arguments;
+  return node;
+}
+
+}  // namespace
+
+void put_kernel(const KernelList& list, size_t index, const Stream& stream) {
+  const KernelCall& call = list.calls()[index];
+  check(cudaLaunchKernel(call.kernel, to_dim3(call.grid), to_dim3(call.block),
+                         list.arguments_of(index).data(), call.shared_bytes, stream_handle(stream)),
+        "launch of a kernel");
+}
+
+struct Graph::State {
+  ~State() {
+    cudaGraphExecDestroy(ready);
+    cudaGraphDestroy(graph);
+  }
+
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  std::vector<cudaGraphNode_t> nodes;  // each after the one before it
+};
+
+Graph::Graph(const KernelList& list) : state_(std::make_unique<State>()) {
+  check(cudaGraphCreate(&state_->graph, 0), "new graph");
+  for (size_t i = 0; i < list.calls().size(); ++i) {
+    std::vector<void*> arguments = list.arguments_of(i);
+    const cudaKernelNodeParams node = node_of(list.calls()[i], arguments.data());
+    cudaGraphNode_t added = nullptr;
+    check(cudaGraphAddKernelNode(&added, state_->graph, i > 0 ? &state_->nodes.back() : nullptr,
+                                 i > 0 ? 1 : 0, &node),
+          "kernel of a graph");
+    state_->nodes.push_back(added);
+  }
+  check(cudaGraphInstantiate(&state_->ready, state_->graph, 0), "graph of a step");
+}
+
+Graph::~Graph() = default;
+Graph::Graph(Graph&& other) noexcept = default;
+
+void Graph::change(const KernelList& list, size_t index) {
+  std::vector<void*> arguments = list.arguments_of(index);
+  const cudaKernelNodeParams node = node_of(list.calls()[index], arguments.data());
+  check(cudaGraphExecKernelNodeSetParams(state_->ready, state_->nodes[index], &node),
+        "new arguments of a graph");
+}
+
+void Graph::launch(const Stream& stream) const {
+  check(cudaGraphLaunch(state_->ready, stream_handle(stream)), "launch of a step's graph");
+}
+
+struct DevicePool::State {
+  cudaMemPool_t handle = nullptr;
+};
+
+DevicePool::DevicePool(int device) : state_(std::make_unique<State>()) {
+  cudaMemPoolProps wanted{};
+  wanted.allocType = cudaMemAllocationTypePinned;
+  wanted.location.type = cudaMemLocationTypeDevice;
+  wanted.location.id = device;
+  check(cudaMemPoolCreate(&state_->handle, &wanted), "new pool of memory");
+  uint64_t kept = UINT64_MAX;  // what is free stays here
+  check(cudaMemPoolSetAttribute(state_->handle, cudaMemPoolAttrReleaseThreshold, &kept),
+        "threshold of a pool of memory");
+}
+
+DevicePool::~DevicePool() { cudaMemPoolDestroy(state_->handle); }
+
+std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
+  void* data = nullptr;
+  const auto try_once = [&] {
+    return cudaMallocFromPoolAsync(&data, bytes, state_->handle, stream_handle(stream));
+  };
+  cudaError_t result = try_once();
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // else the next launch would be blamed for it
+    stream.synchronize();
+    cudaMemPoolTrimTo(state_->handle, 0);  // pieces of other sizes
+    result = try_once();
+  }
+  check_memory(result, "the device", bytes);
+  return static_cast<std::byte*>(data);
+}
+
+void DevicePool::give_back(std::byte* data, const Stream& stream) {
+  cudaFreeAsync(data, stream_handle(stream));
+}
 
 Event::Event() : state_(std::make_unique<State>()) {
   check(cudaEventCreateWithFlags(&state_->handle, cudaEventDisableTiming), "new event");
@@ -116,10 +218,12 @@ Event::Event() : state_(std::make_unique<State>()) {
 Event::~Event() { cudaEventDestroy(state_->handle); }
 
 void Event::record(const Stream& stream) {
+  stream.catch_up();
   check(cudaEventRecord(state_->handle, stream_handle(stream)), "record of an event");
 }
 
 void Event::make_wait(const Stream& stream) const {
+  stream.catch_up();
   check(cudaStreamWaitEvent(stream_handle(stream), state_->handle, 0), "wait for an event");
 }
 
@@ -135,16 +239,23 @@ void Event::synchronize() const {
 }
 
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
+  stream.catch_up();
+  copy_ahead(to, from, bytes, stream);
+}
+
+void copy_ahead(void* to, const void* from, size_t bytes, const Stream& stream) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_handle(stream)),
         "copy to the device");
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
+  stream.catch_up();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_handle(stream)),
         "copy to the host");
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
+  stream.catch_up();
   check(cudaMemsetAsync(to, value, bytes, stream_handle(stream)), "fill");
 }
 
