@@ -27,6 +27,7 @@ namespace {
 constexpr int kStreams = 64;
 constexpr int kContext = 256;  // positions of a stream before it is measured
 constexpr int kAdapters = 64;
+constexpr int kNone = 0;  // no adapter's handle
 
 struct Options {
   std::string folder;
@@ -71,12 +72,30 @@ class Bench {
                 info.kernel_path.c_str());
   }
 
-  void decode(int streams) {
+  // Seconds of a step.
+  double decode(int streams) {
     const double time = measure(streams, {});
     const double bound = static_cast<double>(engine_->info().weight_bytes) / options_.bandwidth;
     std::printf("%-44s %9.0f tokens/s  %8.3f ms  %.2f of the memory's limit\n",
                 (std::to_string(streams) + (streams == 1 ? " stream" : " streams")).c_str(),
                 streams / time, time * 1e3, bound / time);
+    return time;
+  }
+
+  // The base alone once adapters are in memory, beside what it took before they were.
+  void without_adapters(double before) {
+    const double time = measure(kStreams, {});
+    std::printf("%-44s %9.0f tokens/s  %8.3f ms  %.3f of the base before them\n",
+                (std::to_string(kStreams) + " streams beside trees in memory").c_str(),
+                kStreams / time, time * 1e3, before / time);
+  }
+
+  void graphs() const {
+    double stats[kStatCount] = {};
+    engine_->stats(stats);
+    std::printf("%-44s %9.0f launches, %.0f made, %.0f kernels changed; %.0f lists without one\n",
+                "graphs", stats[kStatGraphLaunches], stats[kStatGraphCaptures],
+                stats[kStatGraphUpdates], stats[kStatGraphDirect]);
   }
 
   void prompts() {
@@ -101,7 +120,9 @@ class Bench {
     for (int i = 0; i < kAdapters; ++i) {
       handles.push_back(engine_->adapters().add(options_.folder + "/tree"));
     }
-    cold(handles[0]);
+    first_token(handles[0]);  // the first adapter of all also loads kernels
+    std::printf("%-44s %31.3f ms to the first token\n", "an adapter out of the page cache",
+                first_token(handles[1]) * 1e3);
     for (const int count : {1, 4, 16, kAdapters}) {
       const std::vector<int> used(handles.begin(), handles.begin() + count);
       for (const int handle : used) {
@@ -111,6 +132,9 @@ class Bench {
                       (count == 1 ? " tree" : " trees"),
                   used);
     }
+    std::vector<int> half(handles.begin(), handles.begin() + kStreams / 2);
+    half.resize(kStreams, kNone);
+    beside_base(std::to_string(kStreams) + " streams, half of them on trees", half);
   }
 
  private:
@@ -158,7 +182,8 @@ class Bench {
     sequence.context = context;
     sequence.first_page = stream * pages_;
     sequence.sample_index = context;
-    if (!adapters.empty()) sequence.adapters = {{adapters[stream % adapters.size()]}};
+    const int adapter = adapters.empty() ? kNone : adapters[stream % adapters.size()];
+    if (adapter != kNone) sequence.adapters = {{adapter}};
     return sequence;
   }
 
@@ -215,15 +240,14 @@ class Bench {
                 name.c_str(), kStreams / adapted, adapted * 1e3, base / adapted, base * 1e3);
   }
 
-  // From an adapter that is registered to the first token of a short prompt.
-  void cold(int handle) {
+  // Seconds from an adapter that is registered to the first token of a short prompt.
+  double first_token(int handle) {
     const double begin = seconds();
     acquire(handle);
     std::vector<Sequence> sequence{row_of(0, 0, {handle})};
     sequence[0].tokens = tokens(16);
     step(sequence);
-    std::printf("%-44s %31.3f ms to the first token\n", "an adapter out of the page cache",
-                (seconds() - begin) * 1e3);
+    return seconds() - begin;
   }
 
   Options options_;
@@ -245,10 +269,11 @@ int run(int argc, char** argv) {
   }
   Bench bench(options);
   bench.decode(1);
-  bench.decode(kStreams);
+  const double base = bench.decode(kStreams);
   bench.prompts();
   bench.adapters();
-  bench.decode(kStreams);  // the base alone, beside adapters that are in memory
+  bench.without_adapters(base);
+  bench.graphs();
   return 0;
 }
 

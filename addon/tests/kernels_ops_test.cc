@@ -50,6 +50,31 @@ TEST_CASE("norms equal the reference") {
   });
 }
 
+TEST_CASE("the norm of a sum has the bits of a sum and then a norm, also over what was added") {
+  std::mt19937 random(12);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
+    for (int width : kWidths) {
+      CAPTURE(width);
+      const int rows = 5;
+      const size_t count = size_t(rows) * width;
+      const std::vector<float> x = random_floats(count, random);
+      const std::vector<float> y = random_floats(count, random);
+      const std::vector<float> weight = random_floats(width, random);
+      const Buffer weights = ops->place(weight);
+      const Buffer apart = ops->place(y);
+      const std::vector<float> sum =
+          changed(*ops, x, [&](float* to) { ops->add(to, apart.get(), count); });
+      const std::vector<float> want = norm(*ops, sum, weight, rows);
+      const Buffer stream = ops->place(x);
+      CHECK(changed(*ops, y, [&](float* to) {
+              ops->add_and_norm(stream.get(), to, weights.get(), rows, width, 1e-5f, to);
+            }) == want);
+      CHECK(kernel_cases::on_host(*ops, stream, count) == sum);
+    }
+  });
+}
+
 TEST_CASE("the norm of a row that overflows is not a number, and other rows are unharmed") {
   for_each_backend([&](const std::string& path, ActivationType activations) {
     const auto ops = backend(path, activations);

@@ -1,0 +1,106 @@
+// npm run bench:gpu [-- OPTIONS]: gpu_bench and PyTorch on the same shapes, one after the other, side by side.
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { jobs, root, run } from "./setup.mjs";
+
+const HELP = `Usage: npm run bench:gpu [-- OPTIONS]
+
+Builds gpu_bench, runs it and addon/bench/torch_peer.py, and prints both side by side.
+
+  --shape NAME      llama-3.2-1b, llama-3-8b or tiny (default: llama-3.2-1b)
+  --device DEVICE   cuda:0 and so on, or cpu to try the programs out (default: cuda:0)
+  --folder PATH     where random models and adapters are made (default: a folder for it among the temporary ones)
+  --rounds N        steps of each measurement (default: 64)
+  --python PATH     a Python with PyTorch (default: python3); without PyTorch its columns are left out
+  --official PATH   a checkout of the official S'MoRE implementation, whose layer is measured too`;
+
+const { values } = parseArgs({
+  options: {
+    shape: { type: "string", default: "llama-3.2-1b" },
+    device: { type: "string", default: "cuda:0" },
+    folder: { type: "string", default: join(tmpdir(), "smore-gpu-bench") },
+    rounds: { type: "string", default: "64" },
+    python: { type: "string", default: "python3" },
+    official: { type: "string" },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+/** @typedef {{ tokens: string, ms: string }} Figure */
+
+/** "64 streams   1234 tokens/s   5.678 ms ..." */
+const LINE = /^(.{44}) +(\d+) tokens\/s +([\d.]+) ms/;
+
+/**
+ * Runs a program with its output shown, and gives its lines.
+ * @param {string} command @param {string[]} args
+ */
+function linesOf(command, args) {
+  const { status, stdout } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  process.stdout.write(stdout ?? "");
+  if (status !== 0) throw new Error(`${command} ${args[0]} ended with ${status}`);
+  return stdout.split("\n");
+}
+
+function build() {
+  const cuda = values.device.startsWith("cuda") ? "ON" : "OFF";
+  const configure = ["-S", ".", "-B", "build/native", "-DCMAKE_BUILD_TYPE=Release"];
+  const built =
+    run("cmake", [...configure, `-DSMORE_CUDA=${cuda}`, "--log-level=WARNING"]) &&
+    run("cmake", ["--build", "build/native", "--target", "gpu_bench", "--parallel", jobs]);
+  if (!built) throw new Error("gpu_bench cannot be built");
+}
+
+/** @returns {string[]} nothing where there is no PyTorch */
+function peerLines() {
+  if (spawnSync(values.python, ["-c", "import torch"]).status !== 0) {
+    console.log(`${values.python} has no PyTorch: --python names one that has`);
+    return [];
+  }
+  const device = values.device.replace("cuda:0", "cuda");
+  const options = ["--shape", values.shape, "--device", device, "--rounds", values.rounds];
+  if (values.official !== undefined) options.push("--official", values.official);
+  return linesOf(values.python, ["addon/bench/torch_peer.py", ...options]);
+}
+
+/** @param {string[]} ours @param {string[]} peer */
+function sideBySide(ours, peer) {
+  /** @type {Map<string, Map<string, Figure>>} name -> column -> figure */
+  const rows = new Map();
+  /** @param {string} column @param {string} line */
+  const add = (column, line) => {
+    const [, name = "", tokens = "", ms = ""] = LINE.exec(line) ?? [];
+    if (name === "") return;
+    const row = rows.get(name.trim()) ?? new Map();
+    rows.set(name.trim(), row.set(column, { tokens, ms }));
+  };
+  for (const line of ours) add("smore", line);
+  for (const line of peer) add(line.slice(0, 9).trim(), line.slice(10));
+  const columns = ["smore", "eager", "compiled", "official"];
+  console.log(`\n${"tokens/s (ms)".padEnd(40)}${columns.map((c) => c.padStart(20)).join("")}`);
+  for (const [name, row] of rows) {
+    const cells = columns.map((column) => {
+      const figure = row.get(column);
+      return (figure === undefined ? "-" : `${figure.tokens} (${figure.ms})`).padStart(20);
+    });
+    console.log(name.padEnd(40) + cells.join(""));
+  }
+}
+
+if (values.help) {
+  console.log(HELP);
+} else {
+  build();
+  const program = join(root, "build/native/gpu_bench");
+  if (!existsSync(program)) throw new Error(`${program} is not there`);
+  const ours = linesOf(program, [values.folder, values.shape, values.device, values.rounds]);
+  sideBySide(ours, peerLines());
+}
