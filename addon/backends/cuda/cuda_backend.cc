@@ -99,7 +99,7 @@ size_t CudaBackend::op_scratch(const ModelConfig& model, const StepSizes& sizes)
 }
 
 uint64_t CudaBackend::scratch_bytes(const ModelConfig& model, const StepSizes& sizes) const {
-  return op_scratch(model, sizes) + staging_bytes(sizes);
+  return op_scratch(model, sizes) + staging_bytes(sizes) + kMostScratch * sizeof(float);
 }
 
 void CudaBackend::reserve(const ModelConfig& model, const StepSizes& sizes) {

@@ -35,8 +35,7 @@ class Staging {
   Piece take(size_t bytes);
   void send();
 
-  // Where copies of the arrays, one after the other or each in a piece of its own, are until the
-  // next step.
+  // Where a copy of the array is until the next step.
   const int32_t* upload(std::span<const int32_t> array);
 
   // Brings what was written to the stream, ahead of kernels that are listed.

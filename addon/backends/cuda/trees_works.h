@@ -39,7 +39,7 @@ class Room {
   uintptr_t next_;
 };
 
-// Floats of scratch memory of works that are computed together.
+// Floats of scratch memory that works which are computed together may take.
 constexpr int64_t kMostScratch = int64_t{64} << 20;
 
 // Gives a work of `count` rows its scratch memory; levels: [L]. Rooms without memory tell the size.
