@@ -78,6 +78,37 @@ export function scenariosOf(model: string, window: number): Scenario[] {
       }),
     ),
     post(
+      "128 tools of many fields",
+      chats,
+      chat({
+        tools: Array.from({ length: 128 }, (_, i) => tool(i)),
+        tool_choice: "required",
+        ignore_eos: false,
+      }),
+      400,
+    ),
+    post(
+      "a tool of 1,500 fields",
+      chats,
+      chat({ ...toolWith(wideSchema(1500)), ignore_eos: false }),
+    ),
+    post("a schema of 1,500 fields", chats, chat(schemaBody(wideSchema(1500)))),
+    post("a schema of 60,000 fields", chats, chat(schemaBody(wideSchema(20_000))), 400),
+    post("a schema of 4,000 texts", chats, chat(schemaBody({ enum: texts(4000) }))),
+    post("a schema of long texts", chats, chat(schemaBody({ type: "string", maxLength: 1000 }))),
+    post("a schema of 2,000 choices", chats, chat(schemaBody({ oneOf: constants(2000) }))),
+    post("250 schemas that may not overlap", chats, chat(schemaBody({ oneOf: kinds(250) }))),
+    post("a schema as a text of 8 MB", chats, chat({ guided_json: " ".repeat(7.8 * MIB) }), 400),
+    post("13 kB of expressions", chats, chat({ ...BOUND, guided_regex: expression(13_000) })),
+    post(
+      "100 kB of expressions",
+      chats,
+      chat({ ...BOUND, guided_regex: expression(100_000) }),
+      400,
+    ),
+    post("1,000 choices", chats, chat({ ...BOUND, guided_choice: texts(1000) })),
+    post("256 texts", completions, completion({ prompt: texts(256) })),
+    post(
       "256 embeddings",
       "/v1/embeddings",
       JSON.stringify({ model, input: Array(256).fill(ids(4)) }),
@@ -88,6 +119,7 @@ export function scenariosOf(model: string, window: number): Scenario[] {
       JSON.stringify({ model, prompt: "word ".repeat(window - 8) }),
     ),
     post("250,000 ids detokenized", "/detokenize", JSON.stringify({ model, tokens: ids(250_000) })),
+    { name: "models", path: "/v1/models", status: 200, times: 8 },
     { name: "metrics", path: "/metrics", status: 200, times: 8 },
     { name: "adapters", path: "/v1/adapters", status: 200, times: 8 },
     {
@@ -107,4 +139,46 @@ function tool(index: number): object {
   );
   const parameters = { type: "object", properties, required: Object.keys(properties) };
   return { type: "function", function: { name: `tool_${index}`, parameters } };
+}
+
+/** Ended by what follows a grammar: it may not be ignored. */
+const BOUND = { ignore_eos: false };
+
+function schemaBody(schema: object): object {
+  return { ...BOUND, response_format: { type: "json_schema", json_schema: { schema } } };
+}
+
+function wideSchema(fields: number): object {
+  const properties = Object.fromEntries(
+    Array.from({ length: fields }, (_, i) => [`field_${i}`, { type: "string" }]),
+  );
+  return { type: "object", properties, required: Object.keys(properties) };
+}
+
+function toolWith(parameters: object): object {
+  return {
+    tools: [{ type: "function", function: { name: "wide", parameters } }],
+    tool_choice: "required",
+    tool_prompt: "none",
+  };
+}
+
+function texts(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `text ${i}`);
+}
+
+function constants(count: number): object[] {
+  return texts(count).map((text) => ({ const: text }));
+}
+
+/** Told apart by one property. */
+function kinds(count: number): object[] {
+  return constants(count).map((kind) => ({
+    ...{ type: "object", properties: { kind }, required: ["kind"] },
+  }));
+}
+
+function expression(length: number): string {
+  const part = "[a-z]\\d(x|é)?";
+  return part.repeat(Math.ceil(length / part.length)).slice(0, length - (length % part.length));
 }

@@ -5,10 +5,17 @@ import { invalid, isJsonObject, type JsonObject, unsupported } from "./schema.js
 
 const ROLES: readonly string[] = ["system", "developer", "user", "assistant", "tool"];
 
-export function parseMessages(value: unknown): ChatMessage[] {
+const MESSAGES_PER_STEP = 64;
+
+export function* parseMessages(value: unknown): Generator<void, ChatMessage[]> {
   if (!Array.isArray(value)) throw invalid("messages", "an array of messages", value);
   if (value.length === 0) throw invalid("messages", "an array of at least one message", value);
-  return value.map((message: unknown, i) => parseMessage(message, `messages[${i}]`));
+  const messages: ChatMessage[] = [];
+  for (const [i, message] of value.entries()) {
+    if (i % MESSAGES_PER_STEP === 0) yield;
+    messages.push(parseMessage(message, `messages[${i}]`));
+  }
+  return messages;
 }
 
 function parseMessage(message: unknown, param: string): ChatMessage {

@@ -8,6 +8,7 @@ import {
   withoutSystem,
   withToolsAsText,
 } from "../text/tool-format.js";
+import { spread } from "../turns.js";
 import { parseAim } from "./auto.js";
 import { parseMessages } from "./chat-messages.js";
 import type { ApiContext } from "./context.js";
@@ -48,11 +49,13 @@ async function parseChat(
   const logprobs = parseLogprobs(fields);
   const newer = fields.integer("max_completion_tokens", { min: 1 });
   const older = fields.integer("max_tokens", { min: 1 });
-  const messages = parseMessages(fields.raw("messages"));
+  const messages = await spread(parseMessages(fields.raw("messages")));
   const tools = parseTools(fields);
   const toolPrompt = parseToolPrompt(fields);
   const format = context.chatTemplate?.toolFormat ?? PLAIN_FORMAT;
-  const structure = tools === null ? parseStructure(fields) : toolStructure(fields, tools, format);
+  const structure = await spread(
+    tools === null ? parseStructure(fields) : toolStructure(fields, tools, format),
+  );
   const ending = parseEnding(fields, messages);
   if (ending === "continued" && tools !== null) {
     throw unsupported("continue_final_message", ` together with tools; set tool_choice to "none"`);
@@ -68,11 +71,15 @@ async function parseChat(
   return { ...common, ...target, prompts: [prompt], logprobs, grammar, toolFormat };
 }
 
-function toolStructure(fields: Fields, tools: ToolUse, format: ToolFormat): AskedGrammar {
-  const other = parseStructure(fields);
+function* toolStructure(
+  fields: Fields,
+  tools: ToolUse,
+  format: ToolFormat,
+): Generator<unknown, AskedGrammar> {
+  const other = yield* parseStructure(fields);
   if (other !== null)
     throw unsupported(other.param, ` together with tools; set tool_choice to "none"`);
-  return { text: toolGrammar(tools, format), param: "tools" };
+  return { text: yield* toolGrammar(tools, format), param: "tools" };
 }
 
 /** "none": the model was trained to call these tools and needs no list of them. */
@@ -122,10 +129,11 @@ async function renderWhole(
   const options = { addGenerationPrompt: ending === "open" };
   if (chatTemplate.toolFormat !== null) {
     const listed = tools === null ? {} : { tools: tools.listed };
-    return chatTemplate.render(withArgumentObjects(messages), { ...options, ...listed });
+    const told = await spread(withArgumentObjects(messages));
+    return chatTemplate.render(told, { ...options, ...listed });
   }
   const listing = tools === null ? null : { ...tools, tools: tools.listed };
-  const told = withToolsAsText(messages, listing);
+  const told = await spread(withToolsAsText(messages, listing));
   try {
     return await chatTemplate.render(told, options);
   } catch (error) {

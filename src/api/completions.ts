@@ -52,7 +52,7 @@ async function parseCompletion(
   const common = parseCommon(fields, context, alwaysStreams);
   refuseUnserved(fields, common.n, CHAT_ONLY);
   const candidates = parseBestOf(fields, common.n, common.stream);
-  const structure = parseStructure(fields);
+  const structure = await spread(parseStructure(fields));
   if (parseTools(fields) !== null) throw unsupported("tools", ": use /v1/chat/completions");
   const logprobs = fields.integer("logprobs", { min: 0, max: MAX_TOP_LOGPROBS }) ?? null;
   const echo = fields.boolean("echo") ?? false;

@@ -34,7 +34,7 @@ function shown(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? "an empty array" : "an array";
   if (isJsonObject(value)) return "an object";
   if (typeof value === "number") return String(value); // JSON has no word for 1e999
-  const text = JSON.stringify(value);
+  const text = JSON.stringify(typeof value === "string" ? value.slice(0, MAX_SHOWN + 1) : value);
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
 }
 

@@ -48,8 +48,12 @@ export async function tokenize(
   };
 }
 
-function renderMessages(value: unknown, fields: Fields, context: ApiContext): Promise<string> {
-  const messages = parseMessages(value);
+async function renderMessages(
+  value: unknown,
+  fields: Fields,
+  context: ApiContext,
+): Promise<string> {
+  const messages = await spread(parseMessages(value));
   return render(messages, parseEnding(fields, messages), context);
 }
 

@@ -95,17 +95,28 @@ export function triggerOf({ open }: ToolFormat): string {
 }
 
 /** The grammar of an answer with calls, or with text in their place where none is required. */
-export function toolGrammar(use: ToolUse, format: ToolFormat): string {
+export function* toolGrammar(use: ToolUse, format: ToolFormat): Generator<void, string> {
+  try {
+    return yield* callsGrammar(use, format);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw unsupported("tools", `: ${error.message}`);
+  }
+}
+
+function* callsGrammar(use: ToolUse, format: ToolFormat): Generator<void, string> {
   const writer = new GrammarWriter();
   const key = literal(JSON.stringify(format.argumentsKey));
-  const objects = use.callable.map((i) => {
+  const objects: string[] = [];
+  for (const i of use.callable) {
     const { name } = use.tools[i]!;
     const head = `"{" ${literal('"name"')} ${COLON} ${literal(JSON.stringify(name))}`;
-    return `${head} ${COMMA} ${key} ${COLON} ${argumentsOf(use.tools[i]!, i, writer)} "}"`;
-  });
+    const args = yield* argumentsOf(use.tools[i]!, i, writer);
+    objects.push(`${head} ${COMMA} ${key} ${COLON} ${args} "}"`);
+  }
   const call = writer.rule(`${literal(format.open)} ${anyOf(objects)} ${literal(format.close)}`);
   const calls = use.parallel ? `${call} (${literal("\n")} ${call}){0,${MOST_CALLS - 1}}` : call;
-  if (use.required) return writer.text(calls);
+  if (use.required) return yield* writer.text(calls);
   const trigger = triggerOf(format).codePointAt(0)!;
   const first = characterClass(
     complement([
@@ -114,21 +125,25 @@ export function toolGrammar(use: ToolUse, format: ToolFormat): string {
       [trigger, trigger],
     ]),
   );
-  return writer.text(`${calls} | (${first} ${characterClass(complement([]))}*)?`);
+  return yield* writer.text(`${calls} | (${first} ${characterClass(complement([]))}*)?`);
 }
 
 /** Held to their schema where it can be; without `strict`, any object where it cannot. */
-function argumentsOf(tool: Tool, index: number, writer: GrammarWriter): string {
+function* argumentsOf(tool: Tool, index: number, writer: GrammarWriter): Generator<void, string> {
   const param = `tools[${index}].function.parameters`;
+  const before = writer.size;
   try {
     const { type, properties } = tool.parameters as JsonObject;
     if (type !== "object" && (type !== undefined || properties === undefined)) {
       throw new SchemaError(".type", `must be "object"`);
     }
-    return writer.rule(schemaToEbnf(tool.parameters, writer, String(index)));
+    return writer.rule(yield* schemaToEbnf(tool.parameters, writer, String(index)));
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error;
-    if (!tool.strict) return jsonObject(writer);
+    if (!tool.strict) {
+      writer.cut(before); // others may need the room
+      return jsonObject(writer);
+    }
     throw unsupported(`${param}${error.path}`, `: ${error.message}`);
   }
 }

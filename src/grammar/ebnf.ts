@@ -1,48 +1,76 @@
 /** Pieces of the grammar dialect that the matcher reads: literals, character classes, rules. */
 
 const MAX_RULES = 5_000;
+/** Of all rules together: texts of so many are looked up and sent to workers in a millisecond or two. */
+export const MAX_CHARACTERS = 2 << 20;
+const RULES_PER_STEP = 256;
 
 /** The grammar that is being written; bodies are EBNF expressions. */
 export class GrammarWriter {
   readonly #bodies = new Map<string, string>();
-
-  has(name: string): boolean {
-    return this.#bodies.has(name);
-  }
+  #characters = 0;
 
   /** Defines a rule of this name once; `body` is asked for the first time only. Returns the name. */
   shared(name: string, body: () => string): string {
-    if (this.#bodies.has(name)) return name;
-    this.#refuseMore();
-    this.#bodies.set(name, ""); // a recursive rule meets its own name
-    this.#bodies.set(name, body());
+    if (this.begin(name)) this.define(name, body());
     return name;
+  }
+
+  /** Whether the rule of this name is new: then it is to be defined, and its body may mention it. */
+  begin(name: string): boolean {
+    if (this.#bodies.has(name)) return false;
+    if (this.#bodies.size >= MAX_RULES) throw new RangeError("the grammar has too many rules");
+    this.#bodies.set(name, "");
+    return true;
+  }
+
+  define(name: string, body: string): void {
+    this.#characters += name.length + body.length;
+    if (this.#characters > MAX_CHARACTERS) {
+      throw new RangeError(`the grammar has more than ${MAX_CHARACTERS} characters`);
+    }
+    this.#bodies.set(name, body);
   }
 
   /** Defines a rule under a name of its own. */
   rule(body: string): string {
-    this.#refuseMore();
     const name = `r${this.#bodies.size}`;
-    this.#bodies.set(name, body);
+    this.begin(name);
+    this.define(name, body);
     return name;
   }
 
-  #refuseMore(): void {
-    if (this.#bodies.size >= MAX_RULES) throw new RangeError("the grammar has too many rules");
+  /** How many rules there are. */
+  get size(): number {
+    return this.#bodies.size;
+  }
+
+  /** Forgets all rules but the first `size`. */
+  cut(size: number): void {
+    for (const name of [...this.#bodies.keys()].slice(size)) {
+      this.#characters -= name.length + this.#bodies.get(name)!.length;
+      this.#bodies.delete(name);
+    }
   }
 
   /** The whole grammar, which starts at `root`. */
-  text(root: string): string {
-    const rules = [...this.#bodies].map(([name, body]) => `${name} ::= ${body}`);
-    return [`root ::= ${root}`, ...rules].join("\n");
+  *text(root: string): Generator<void, string> {
+    const rules = [...this.#bodies];
+    const parts = [`root ::= ${root}`];
+    for (let i = 0; i < rules.length; i += RULES_PER_STEP) {
+      const some = rules.slice(i, i + RULES_PER_STEP);
+      parts.push(some.map(([name, body]) => `${name} ::= ${body}`).join("\n"));
+      yield;
+    }
+    return parts.join("\n");
   }
 }
 
 export function literal(text: string): string {
-  return text === ""
-    ? `""`
-    : `"${[...text].map((char) => escaped(char.codePointAt(0)!)).join("")}"`;
+  return `"${text.replace(NOT_PLAIN, (char) => escaped(char.codePointAt(0)!))}"`;
 }
+
+const NOT_PLAIN = /[^A-Za-z0-9 _:,.{}<>/]/gu;
 
 /** Alternatives in parentheses. */
 export function anyOf(alternatives: readonly string[]): string {
@@ -76,6 +104,10 @@ const MOST_LETTERS = 256; // of a class, beyond ASCII
  * letters are all in, by a negated class, or named one by one.
  */
 export function characterClass(ranges: CodeRanges): string {
+  const [first] = ranges;
+  if (ranges.length === 1 && first![0] === first![1] && first![0] < 0x80) {
+    return `[${escaped(first![0])}]`;
+  }
   const ascii = intersection(ranges, ASCII);
   const beyond = intersection(ranges, complement(ASCII));
   if (beyond.length === 0) return `[${rangesText(ascii)}]`;

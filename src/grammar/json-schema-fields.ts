@@ -19,6 +19,9 @@ const NEUTRAL = new Set([
   ...["writeOnly", "$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "strict"],
 ]);
 
+const MOST_KEYWORDS = 1000;
+const MOST_NAMES = 4000;
+
 const TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"] as const;
 export type Type = (typeof TYPES)[number];
 
@@ -53,7 +56,11 @@ export function refuseOthers(
   place: Place,
   why: string,
 ): void {
-  for (const keyword of Object.keys(schema)) {
+  const keywords = Object.keys(schema);
+  if (keywords.length > MOST_KEYWORDS) {
+    throw new SchemaError(place.path, `has more than ${MOST_KEYWORDS} keywords`);
+  }
+  for (const keyword of keywords) {
     if (schema[keyword] === undefined || allowed.includes(keyword)) continue;
     if (NEUTRAL.has(keyword) || keyword.startsWith("x-")) continue;
     throw new SchemaError(
@@ -116,6 +123,9 @@ export function numberField(schema: Schema, keyword: string, place: Place): numb
 
 export function requiredNames(required: unknown, place: Place): ReadonlySet<string> {
   if (required === undefined) return new Set();
+  if (Array.isArray(required) && required.length > MOST_NAMES) {
+    throw new SchemaError(beside(place, "required").path, `has more than ${MOST_NAMES} names`);
+  }
   if (Array.isArray(required) && required.every((name) => typeof name === "string")) {
     return new Set(required as string[]);
   }

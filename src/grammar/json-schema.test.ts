@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { finished } from "../turns.js";
 import { schemaToGrammar } from "./json-schema.js";
 import { SchemaError } from "./json-schema-fields.js";
 
 function refusal(schema: unknown): string {
   try {
-    schemaToGrammar(schema);
+    finished(schemaToGrammar(schema));
   } catch (error) {
     assert.ok(error instanceof SchemaError, String(error));
     return `${error.path}: ${error.message}`;
@@ -90,8 +91,8 @@ test("equal schemas give equal grammars, and rules are not repeated", () => {
     properties: { a: { $ref: "#/$defs/point" }, b: { $ref: "#/$defs/point" } },
     $defs: { point },
   };
-  const grammar = schemaToGrammar(schema);
-  assert.equal(grammar, schemaToGrammar(structuredClone(schema)));
+  const grammar = finished(schemaToGrammar(schema));
+  assert.equal(grammar, finished(schemaToGrammar(structuredClone(schema))));
   const names = grammar.split("\n").map((line) => line.split(" ::= ")[0]);
   assert.equal(new Set(names).size, names.length);
 });
@@ -102,7 +103,7 @@ test("strings with bounds share their rules with all others that have as much le
       ? { type: "string", minLength }
       : { type: "string", minLength, maxLength };
   const rules = (...fields: readonly object[]) =>
-    schemaToGrammar({ type: "object", properties: { ...fields } }).split("\n").length;
+    finished(schemaToGrammar({ type: "object", properties: { ...fields } })).split("\n").length;
   const more = rules(text(0, 40), text(0, 40), text(0, 30), text(2, 32)) - rules(text(0, 40));
   assert.ok(more < 20, `${more} more rules`);
   assert.match(refusal({ type: "string", minLength: 1e9 }), /too many rules/);

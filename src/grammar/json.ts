@@ -60,16 +60,33 @@ const ESCAPE = `${BACKSLASH} ([bfnrt] | ${QUOTE} | ${BACKSLASH} | "/" | "u" ([0-
 /** What follows a string: lets the matcher settle tokens that reach over its end beforehand. */
 const FOLLOWING = "(=[,}\\]:])";
 
+const PLAIN_CLASS = characterClass(PLAIN);
+
+/** A character of a string, and what follows it. */
+function character(next: string): string {
+  return `${PLAIN_CLASS} ${next} | ${ESCAPE} ${next}`;
+}
+
+/** The rest of a string of any length. */
+function freeCharacters(writer: GrammarWriter): string {
+  return writer.shared("chars", () => `(${QUOTE} | ${character("chars")}) ${FOLLOWING}`);
+}
+
+export function jsonString(writer: GrammarWriter): string {
+  return writer.shared("string", () => `${QUOTE} ${freeCharacters(writer)}`);
+}
+
 /**
  * A string of so many characters. Right recursion: its masks are made when the grammar is compiled. That
  * is what compiling takes its time for, so what is left of one string is the same rule in all others.
  */
-export function jsonString(writer: GrammarWriter, min = 0, max = Infinity): string {
-  const character = (next: string) => `${characterClass(PLAIN)} ${next} | ${ESCAPE} ${next}`;
-  const free = () =>
-    writer.shared("chars", () => `(${QUOTE} | ${character("chars")}) ${FOLLOWING}`);
-  if (min === 0 && max === Infinity) return writer.shared("string", () => `${QUOTE} ${free()}`);
-  let rest = max === Infinity ? free() : writer.shared("chars0to0", () => QUOTE);
+export function* jsonStringOf(
+  writer: GrammarWriter,
+  min: number,
+  max: number,
+): Generator<void, string> {
+  if (min === 0 && max === Infinity) return jsonString(writer);
+  let rest = max === Infinity ? freeCharacters(writer) : writer.shared("chars0to0", () => QUOTE);
   for (let length = max === Infinity ? min - 1 : max - 1; length >= 0; length--) {
     const [least, most] = [Math.max(min - length, 0), max - length];
     const next = rest;
@@ -78,6 +95,7 @@ export function jsonString(writer: GrammarWriter, min = 0, max = Infinity): stri
       `chars${least}to${most}`,
       () => `(${mayEnd}${character(next)}) ${FOLLOWING}`,
     );
+    yield;
   }
   return `${QUOTE} ${rest}`;
 }
@@ -184,7 +202,10 @@ export interface Property {
 }
 
 /** An object of these properties in this order; those that are not required may be left out. */
-export function jsonProperties(writer: GrammarWriter, properties: readonly Property[]): string {
+export function* jsonProperties(
+  writer: GrammarWriter,
+  properties: readonly Property[],
+): Generator<void, string> {
   let first = `""`; // properties i and on, when none came before them
   let later = `""`; // the same, after others
   for (const { name, value, required } of properties.toReversed()) {
@@ -193,6 +214,7 @@ export function jsonProperties(writer: GrammarWriter, properties: readonly Prope
     const nextFirst = `${pair}${next}`;
     first = writer.rule(required ? nextFirst : `${nextFirst} | ${first}`);
     later = writer.rule(required ? `${COMMA} ${pair}${next}` : `(${COMMA} ${pair})?${next}`);
+    yield;
   }
   return `"{" ${first} "}"`;
 }

@@ -3,6 +3,7 @@ import { after, test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { fixtureText } from "../../test/support/text-fixtures.js";
+import { finished } from "../turns.js";
 import { schemaToGrammar } from "./json-schema.js";
 import { allowedTokens, randomWalk } from "./random-walk.js";
 import { regexToEbnf } from "./regex.js";
@@ -99,7 +100,7 @@ test("whatever the tokens, an answer parses and fits its schema", async () => {
   let ended = 0;
   await fc.assert(
     fc.asyncProperty(schemas, fc.nat(), async (schema, seed) => {
-      const answer = await walk(schemaToGrammar(schema), seed);
+      const answer = await walk(finished(schemaToGrammar(schema)), seed);
       if (!answer.ended) return;
       ended++;
       const text = new TextDecoder("utf-8", { fatal: true }).decode(answer.bytes);
@@ -119,7 +120,7 @@ test("whatever the tokens, an answer matches its regular expression", async () =
     "[äöü]+.",
   ]) {
     for (let seed = 0; seed < 4; seed++) {
-      const { bytes, ended } = await walk(`root ::= ${regexToEbnf(pattern)}`, seed, 30);
+      const { bytes, ended } = await walk(`root ::= ${finished(regexToEbnf(pattern))}`, seed, 30);
       if (!ended) continue;
       assert.match(
         new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -130,7 +131,7 @@ test("whatever the tokens, an answer matches its regular expression", async () =
 });
 
 test("a grammar that is known is opened at once; one that was refused is refused at once", async () => {
-  const grammar = schemaToGrammar({ type: "boolean" });
+  const grammar = finished(schemaToGrammar({ type: "boolean" }));
   await service.compile(grammar);
   const workers = service.workers;
   const session = (await service.compile(grammar)).open();
@@ -151,12 +152,14 @@ test("a grammar that is known is opened at once; one that was refused is refused
 });
 
 const long = (length: number) =>
-  schemaToGrammar({ type: "string", minLength: length, maxLength: length });
+  finished(schemaToGrammar({ type: "string", minLength: length, maxLength: length }));
 
 /** Made to be slow, endless, wrong or huge. */
 const HOSTILE: readonly string[] = [
   long(1000),
-  schemaToGrammar({ type: "array", items: { type: "string", maxLength: 900 }, maxItems: 3 }),
+  finished(
+    schemaToGrammar({ type: "array", items: { type: "string", maxLength: 900 }, maxItems: 3 }),
+  ),
   'root ::= root "a" | "b"',
   "root ::= root",
   'root ::= a\na ::= b\nb ::= a | "x" a',
@@ -181,7 +184,9 @@ test("twenty hostile grammars end or are refused in time, and a running one goes
   assert.equal(HOSTILE.length, 20);
   const quick = new GrammarService(vocabulary, { compileMs: 1000 });
   try {
-    const running = (await quick.compile(schemaToGrammar({ type: "array", minItems: 400 }))).open();
+    const running = (
+      await quick.compile(finished(schemaToGrammar({ type: "array", minItems: 400 })))
+    ).open();
     await running.made;
     const random = seeded(1);
     const outcomes = new Set<string>();
@@ -211,10 +216,12 @@ test("twenty hostile grammars end or are refused in time, and a running one goes
 });
 
 test("a grammar that took too long is tried again after a while, and not before", async () => {
-  const endless = schemaToGrammar({
-    type: "string",
-    pattern: "^([a-z]{0,900}[a-z]{0,900}){0,900}!$",
-  });
+  const endless = finished(
+    schemaToGrammar({
+      type: "string",
+      pattern: "^([a-z]{0,900}[a-z]{0,900}){0,900}!$",
+    }),
+  );
   for (const [slowMs, again] of [
     [60_000, false],
     [0, true],

@@ -32,6 +32,16 @@ export function jsonOf(value: unknown): string {
   return [...jsonPieces(value)].join("");
 }
 
+/** The whole text, in steps. */
+export function* jsonText(value: unknown): Generator<void, string> {
+  let text = "";
+  for (const piece of jsonPieces(value)) {
+    text += piece;
+    yield;
+  }
+  return text;
+}
+
 /** The text in pieces, each a step of work. `value` is plain but for the lazy lists in it. */
 export function* jsonPieces(value: unknown): Generator<string, void> {
   if (value instanceof LazyList) yield* listPieces(value);
@@ -67,7 +77,8 @@ function* arrayPieces(items: readonly unknown[]): Generator<string, void> {
 
 function* objectPieces(members: object): Generator<string, void> {
   let separator = "{";
-  for (const [key, value] of Object.entries(members)) {
+  for (const key of Object.keys(members)) {
+    const value = (members as Record<string, unknown>)[key];
     if (value === undefined) continue;
     yield `${separator}${JSON.stringify(key)}:`;
     yield* jsonPieces(value);

@@ -5,6 +5,9 @@ import { type ToolFormat, toolFormatOf } from "./tool-format.js";
 
 /** Messages and tools that are rendered at once, in a millisecond at most; more on another thread. */
 const RENDERED_AT_ONCE = 32;
+/** The same of values in them, where so many characters of a text count as another one. */
+const VALUES_AT_ONCE = 1000;
+const CHARACTERS_PER_VALUE = 256;
 
 /** The model's own template. */
 export class JinjaChatTemplate implements ChatTemplate {
@@ -20,8 +23,23 @@ export class JinjaChatTemplate implements ChatTemplate {
   }
 
   async render(messages: readonly ChatMessage[], options: RenderOptions): Promise<string> {
-    const size = messages.length + (options.tools?.length ?? 0);
-    if (size > RENDERED_AT_ONCE) return this.#thread.render(messages, options);
+    const { tools = [] } = options;
+    const many = messages.length + tools.length > RENDERED_AT_ONCE;
+    if (many || valuesIn([messages, tools], VALUES_AT_ONCE) >= VALUES_AT_ONCE) {
+      return this.#thread.render(messages, options);
+    }
     return this.#template.render(messages, options);
   }
+}
+
+/** Counted no further than `most`. */
+function valuesIn(value: unknown, most: number): number {
+  if (typeof value === "string") return 1 + Math.floor(value.length / CHARACTERS_PER_VALUE);
+  if (typeof value !== "object" || value === null) return 1;
+  let count = 1;
+  for (const key in value) {
+    count += valuesIn((value as Record<string, unknown>)[key], most - count);
+    if (count >= most) return count;
+  }
+  return count;
 }

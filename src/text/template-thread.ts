@@ -1,6 +1,8 @@
 import { Worker } from "node:worker_threads";
 import { ApiError } from "../errors.js";
 import { entered } from "../hold.js";
+import { jsonText } from "../json/write.js";
+import { spread } from "../turns.js";
 import type { ChatMessage, RenderOptions } from "./text.js";
 
 export interface TemplateSource {
@@ -11,6 +13,11 @@ export interface TemplateSource {
 
 export interface RenderOrder {
   readonly id: number;
+  /** JSON of Rendered: copying many values in one go would hold the event loop. */
+  readonly json: string;
+}
+
+export interface Rendered {
   readonly messages: readonly ChatMessage[];
   readonly options: RenderOptions;
 }
@@ -37,9 +44,11 @@ export class TemplateThread {
   }
 
   /** Rejects with ApiError. */
-  render(messages: readonly ChatMessage[], options: RenderOptions): Promise<string> {
+  async render(messages: readonly ChatMessage[], options: RenderOptions): Promise<string> {
+    const rendered: Rendered = { messages, options };
+    const json = await spread(jsonText(rendered));
     return new Promise((resolve, reject) => {
-      const order: RenderOrder = { id: this.#orders++, messages, options };
+      const order: RenderOrder = { id: this.#orders++, json };
       this.#waiting.set(order.id, { resolve, reject });
       this.#worker ??= this.#start();
       this.#worker.ref();

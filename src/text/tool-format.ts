@@ -1,3 +1,5 @@
+import { readJson } from "../json/read.js";
+import { jsonText } from "../json/write.js";
 import type { ChatMessage } from "./text.js";
 
 /** How a model writes calls of functions, and how it is told which there are. */
@@ -36,20 +38,21 @@ export interface ToolListing {
  * A conversation for a template without tools: they are listed in the system message, and calls and their
  * results are told as text.
  */
-export function withToolsAsText(
+export function* withToolsAsText(
   messages: readonly ChatMessage[],
   listing: ToolListing | null,
-): ChatMessage[] {
+): Generator<void, ChatMessage[]> {
   const told: ChatMessage[] = [];
   for (const message of messages) {
-    const next = message.role === "tool" ? resultAsText(message) : callsAsText(message);
+    yield;
+    const next = message.role === "tool" ? resultAsText(message) : yield* callsAsText(message);
     const last = told.at(-1);
     // Templates want turns to alternate: results that come together are one message.
     if (message.role === "tool" && last?.role === "user") told.splice(-1, 1, joined(last, next));
     else told.push(next);
   }
   if (listing === null) return told;
-  const instructions: ChatMessage = { role: "system", content: toolPrompt(listing) };
+  const instructions: ChatMessage = { role: "system", content: yield* toolPrompt(listing) };
   const [first, ...rest] = told;
   if (instructs(first)) return [joined(first, instructions), ...rest];
   return [instructions, ...told];
@@ -67,15 +70,26 @@ function instructs(message: ChatMessage | undefined): message is ChatMessage {
 }
 
 /** Arguments as the object that templates expect; clients send them as JSON text. */
-export function withArgumentObjects(messages: readonly ChatMessage[]): ChatMessage[] {
-  return messages.map((message) => {
-    if (!Array.isArray(message.tool_calls)) return message;
-    return { ...message, tool_calls: (message.tool_calls as readonly Call[]).map(withObject) };
-  });
+export function* withArgumentObjects(
+  messages: readonly ChatMessage[],
+): Generator<void, ChatMessage[]> {
+  const told: ChatMessage[] = [];
+  for (const message of messages) {
+    yield;
+    if (!Array.isArray(message.tool_calls)) {
+      told.push(message);
+      continue;
+    }
+    const calls: object[] = [];
+    for (const call of message.tool_calls as readonly Call[]) calls.push(yield* withObject(call));
+    told.push({ ...message, tool_calls: calls });
+  }
+  return told;
 }
 
-function toolPrompt({ tools, required, parallel }: ToolListing): string {
-  const lines = tools.map((tool) => JSON.stringify((tool as { function: object }).function));
+function* toolPrompt({ tools, required, parallel }: ToolListing): Generator<void, string> {
+  const lines: string[] = [];
+  for (const tool of tools) lines.push(yield* jsonText((tool as { function: object }).function));
   return [
     "You can call these functions:",
     ...lines,
@@ -88,11 +102,13 @@ interface Call {
   readonly function: { readonly name: string; readonly arguments: string };
 }
 
-function callsAsText({ tool_calls, ...message }: ChatMessage): ChatMessage {
+function* callsAsText({ tool_calls, ...message }: ChatMessage): Generator<void, ChatMessage> {
   if (!Array.isArray(tool_calls)) return message;
-  const lines = (tool_calls as readonly Call[]).map(({ function: call }) =>
-    JSON.stringify({ name: call.name, arguments: parsed(call.arguments) }),
-  );
+  const lines: string[] = [];
+  for (const { function: call } of tool_calls as readonly Call[]) {
+    const told = { name: call.name, arguments: yield* parsed(call.arguments) };
+    lines.push(yield* jsonText(told));
+  }
   return { ...message, content: [message.content, ...lines].filter(Boolean).join("\n") };
 }
 
@@ -104,14 +120,15 @@ function joined(a: ChatMessage, b: ChatMessage): ChatMessage {
   return { ...a, content: `${a.content}\n\n${b.content}` };
 }
 
-function withObject(call: Call) {
-  return { ...call, function: { ...call.function, arguments: parsed(call.function.arguments) } };
+function* withObject(call: Call): Generator<void, object> {
+  const args = yield* parsed(call.function.arguments);
+  return { ...call, function: { ...call.function, arguments: args } };
 }
 
 /** Arguments that were cut off are no JSON: they stay text. */
-function parsed(text: string): unknown {
+function* parsed(text: string): Generator<void, unknown> {
   try {
-    return JSON.parse(text);
+    return yield* readJson(Buffer.from(text));
   } catch {
     return text;
   }
