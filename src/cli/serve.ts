@@ -26,6 +26,7 @@ import { AdapterFolder } from "../models/adapter-folder.js";
 import { AdapterRoots } from "../models/adapter-roots.js";
 import { adapterFolders, adapterRoots, checkFolders } from "../models/adapter-sources.js";
 import { AdapterRegistry } from "../models/adapters.js";
+import { CardThread } from "../models/card-thread.js";
 import { resolveModel } from "../models/resolve.js";
 import type { Router, RouterOptions } from "../router/router.js";
 import { EngineLoop } from "../scheduler/loop.js";
@@ -221,6 +222,7 @@ export class Service {
       },
     });
     const sample: RoutingSample = new RoutingSample((handle) => models.infoOf(handle));
+    const cards = new CardThread();
     const models = new AdapterRegistry({
       engine,
       holder: loop,
@@ -228,6 +230,7 @@ export class Service {
       baseName,
       modelPath: path,
       followers: router === null ? [sample] : [sample, router],
+      readCard: (folder) => cards.read(folder),
       onCardFault: (adapter, { message }) =>
         this.#log.warn(`adapter "${adapter}" is served without its card: ${message}`),
     });

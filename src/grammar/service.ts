@@ -1,3 +1,4 @@
+import { spread } from "../turns.js";
 import { Host, type HostEnd, Session } from "./host.js";
 import type { Vocabulary } from "./vocabulary.js";
 
@@ -42,7 +43,7 @@ const MOST_REMEMBERED = 256;
  * No worker runs before the first grammar comes.
  */
 export class GrammarService {
-  readonly #makeVocabulary: () => Vocabulary;
+  readonly #makeVocabulary: () => Generator<void, Vocabulary>;
   #vocabulary: Vocabulary | null = null;
   readonly #compileMs: number;
   readonly #slowMs: number;
@@ -56,7 +57,7 @@ export class GrammarService {
 
   /** `vocabulary` is asked for with the first grammar. */
   constructor(
-    vocabulary: () => Vocabulary,
+    vocabulary: () => Generator<void, Vocabulary>,
     { compileMs = COMPILE_MS, slowMs = SLOW_MS }: GrammarServiceOptions = {},
   ) {
     this.#makeVocabulary = vocabulary;
@@ -118,6 +119,8 @@ export class GrammarService {
   }
 
   async #compile(grammar: string): Promise<void> {
+    this.#vocabulary ??= await spread(this.#makeVocabulary());
+    if (this.#closed) throw new GrammarError("busy", "the server is closing");
     this.#scout ??= this.#newScout();
     const scout = this.#scout;
     await this.#tried(scout, TRIVIAL); // starting a worker is not the grammar's fault
@@ -152,8 +155,8 @@ export class GrammarService {
   }
 
   #newScout(): Host {
-    this.#vocabulary ??= this.#makeVocabulary();
-    const scout: Host = new Host(this.#vocabulary, (end) => this.#onEnd(scout, end));
+    // The first grammar is compiled before anything else needs a worker.
+    const scout: Host = new Host(this.#vocabulary!, (end) => this.#onEnd(scout, end));
     return scout;
   }
 

@@ -8,18 +8,26 @@ export interface Vocabulary {
   readonly stopTokens: readonly number[];
 }
 
+const TOKENS_PER_STEP = 1024;
+
 /** Special tokens spell nothing: no grammar allows them, but for the stop tokens at its end. */
-export function sharedVocabulary(
+export function* sharedVocabulary(
   tokenizer: Tokenizer,
   size: number,
   stopTokens: ReadonlySet<number>,
-): Vocabulary {
+): Generator<void, Vocabulary> {
   const spelling = (id: number) =>
     id >= tokenizer.vocabSize || tokenizer.isSpecial(id) ? NOTHING : tokenizer.tokenBytes(id);
   const starts = new Uint32Array(new SharedArrayBuffer(4 * (size + 1)));
-  for (let id = 0; id < size; id++) starts[id + 1] = starts[id]! + spelling(id).length;
+  for (let id = 0; id < size; id++) {
+    starts[id + 1] = starts[id]! + spelling(id).length;
+    if (id % TOKENS_PER_STEP === 0) yield;
+  }
   const bytes = new Uint8Array(new SharedArrayBuffer(starts[size]!));
-  for (let id = 0; id < size; id++) bytes.set(spelling(id), starts[id]);
+  for (let id = 0; id < size; id++) {
+    bytes.set(spelling(id), starts[id]);
+    if (id % TOKENS_PER_STEP === 0) yield;
+  }
   return { size, bytes, starts, stopTokens: [...stopTokens] };
 }
 

@@ -11,9 +11,10 @@ import type {
 import { adapterNameFault } from "../config.js";
 import type { NativeAdapterInfo, NativeAdapterPlace, NativeEngine } from "../engine/native.js";
 import { ApiError } from "../errors.js";
+import { entered } from "../hold.js";
 import { olderFormatFault } from "./adapter-files.js";
 import type { AdapterRoots } from "./adapter-roots.js";
-import { type AdapterCard, NO_CARD, readCard } from "./card.js";
+import { type AdapterCard, NO_CARD } from "./card.js";
 
 /** What becomes of an adapter in the engine; src/scheduler/loop.ts knows who uses it. */
 export interface AdapterHolder {
@@ -38,6 +39,8 @@ export interface RegistryOptions {
   readonly baseName: string;
   readonly modelPath: string;
   readonly followers: readonly AdapterFollower[];
+  /** Reads the card in a folder, on another thread. */
+  readonly readCard: (folder: string) => Promise<AdapterCard>;
   /** Hears of a card that cannot be read: its adapter is served without one. */
   readonly onCardFault: (name: string, error: Error) => void;
 }
@@ -169,14 +172,16 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
     if (older !== null)
       throw new ApiError("invalid_adapter", { message: older, param: "lora_path" });
     const info = await engine.loadAdapter(root, progress);
+    entered("adapter");
     if (pin && !(await holder.keep(info.handle))) {
       holder.retire(info.handle);
       throw new ApiError("adapter_memory_full");
     }
+    const card = await this.#card(name, root);
     const before = this.#adapters.get(name);
     const served = {
       ...{ name, adapter: info.handle, parent: this.base.name, root, created: now(), info },
-      ...{ pinned: pin, card: this.#card(name, root) },
+      ...{ pinned: pin, card },
     };
     this.#adapters.set(name, served);
     this.#names.set(info.handle, name);
@@ -185,9 +190,9 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
     return served;
   }
 
-  #card(name: string, root: string): AdapterCard {
+  async #card(name: string, root: string): Promise<AdapterCard> {
     try {
-      return readCard(root);
+      return await this.#options.readCard(root);
     } catch (error) {
       this.#options.onCardFault(name, error as Error);
       return NO_CARD;
