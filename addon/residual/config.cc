@@ -286,12 +286,12 @@ bool ModuleNames::contain(const std::string& module) const {
   });
 }
 
+bool TargetModules::lists_layer(int layer) const {
+  return layers.empty() || std::find(layers.begin(), layers.end(), layer) != layers.end();
+}
+
 bool TargetModules::matches(const std::string& module, int layer) const {
-  if (excluded.contain(module)) return false;
-  if (!layers.empty() && std::find(layers.begin(), layers.end(), layer) == layers.end()) {
-    return false;
-  }
-  return chosen.contain(module);
+  return lists_layer(layer) && !excluded.contain(module) && chosen.contain(module);
 }
 
 AdapterConfig parse_adapter_config(const Json& json, const std::string& where) {

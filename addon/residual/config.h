@@ -62,6 +62,7 @@ struct TargetModules {
   std::vector<int> layers;  // layers_to_transform; empty = all
 
   bool known() const { return !chosen.empty(); }
+  bool lists_layer(int layer) const;
   bool matches(const std::string& module, int layer) const;
 };
 

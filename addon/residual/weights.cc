@@ -136,8 +136,10 @@ void check_targets(const AdapterFile& file, const ModelConfig& base, const SiteM
       const bool stored = sites.contains({layer, site});
       if (targets.matches(module, layer) == stored) continue;
       refuse(file, std::string(kPrefix) + module,
-             stored ? "has tensors, but target_modules does not name it"
-                    : "has no tensors, but target_modules names it");
+             !stored ? "has no tensors, but target_modules names it"
+             : targets.lists_layer(layer)
+                 ? "has tensors, but target_modules does not name it"
+                 : "has tensors, but layers_to_transform does not list its layer");
     }
   }
 }
@@ -177,7 +179,6 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
   const AdapterConfig config = parse_adapter_config(file.config, file.where);
   const auto* smore = std::get_if<SmoreConfig>(&config.kind);
   SiteMap sites = sort_by_site(file, base, progress);
-  check_targets(file, base, sites, config.targets);
 
   AdapterPlan plan;
   plan.path = file.tensors_path;
@@ -205,6 +206,9 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
     plan.info.levels = std::max(plan.info.levels, static_cast<int>(site.mixture.levels.size()));
     plan.info.linears.push_back({site.layer, site.site});
   }
+  // After the shapes: an adapter of a base of another size has other shapes and, mostly, other
+  // layers.
+  check_targets(file, base, sites, config.targets);
   plan.trunk_bytes = trunk.bytes();
   number_pages(plan, smore != nullptr && smore->shared_pool);
   plan.info.trunk_bytes = plan.trunk_bytes;

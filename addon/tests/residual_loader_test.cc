@@ -233,12 +233,18 @@ TEST_CASE("tensors that are missing, misshapen, unread or of another kind are re
     tensors.back().name = prefix + "lora_magnitude_vector";
   });
   check_config_refused(kLora, "\"q_proj\",", "", "has tensors, but target_modules does not name");
+  check_config_refused(kLora, "\"layers_to_transform\": null", "\"layers_to_transform\": [1]",
+                       "layers.0.self_attn.q_proj: has tensors, but layers_to_transform does not");
 }
 
 TEST_CASE("an adapter of another width is refused") {
   const TempFolder folder(kSmore);
   ModelConfig wider = tied_base();
   wider.width *= 2;
+  check_refused(ErrorCode::kInvalidAdapter, "has shape [4, 4, 64], expected [4, 4, 128]",
+                [&] { plan(folder, wider); });
+  // More layers than the adapter knows say less of what is wrong than the width.
+  wider.layers *= 2;
   check_refused(ErrorCode::kInvalidAdapter, "has shape [4, 4, 64], expected [4, 4, 128]",
                 [&] { plan(folder, wider); });
 }

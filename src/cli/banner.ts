@@ -9,10 +9,12 @@ export interface BannerFacts {
   readonly seconds: number; // from start to ready
   readonly context: ApiContext;
   readonly info: EngineInfo;
+  /** Whether clients need a key. */
+  readonly keys: boolean;
 }
 
 /** What a ready server tells on standard output. */
-export function banner({ scheme, host, port, seconds, context, info }: BannerFacts): string {
+export function banner({ scheme, host, port, seconds, context, info, keys }: BannerFacts): string {
   const url = `${scheme}://${urlHost(host)}:${port}`;
   const names = context.models.list().map(({ name }) => name);
   if (context.router?.ready === true) names.push(AUTO_MODEL);
@@ -22,7 +24,7 @@ smore-serve is ready on ${url} after ${seconds.toFixed(1)} s (${info.kernelPath}
 Models: ${names.join(", ")}
 Try:
 ${examples(context)
-  .map(([path, body]) => curl(`${url}/v1/${path}`, body))
+  .map(([path, body]) => curl(`${url}/v1/${path}`, body, keys))
   .join("\n")}
 `;
 }
@@ -45,8 +47,9 @@ function chat(model: string, content: string): Example {
   return ["chat/completions", { model, temperature: 0, messages: [{ role: "user", content }] }];
 }
 
-function curl(url: string, body: object): string {
-  return `  curl ${url} -H 'Content-Type: application/json' \\
+function curl(url: string, body: object, keys: boolean): string {
+  const key = keys ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+  return `  curl ${url} -H 'Content-Type: application/json'${key} \\
     -d '${JSON.stringify(body)}'`;
 }
 

@@ -1,7 +1,7 @@
 import { ENGINE_OPTIONS, type EngineConfig } from "../config.js";
 import { nativeModule } from "../engine/engine.js";
 import type { NativeConfig, NativeEngine, NativeModule } from "../engine/native.js";
-import { createProgress, type Progress } from "../models/progress.js";
+import { createProgress, type Progress, type ProgressOutput } from "../models/progress.js";
 import { CommandError } from "./command.js";
 import { bytesOf, flagName, type MemorySize, UsageError, usableMemory } from "./options.js";
 
@@ -14,12 +14,13 @@ export function native(): NativeModule {
   }
 }
 
-/** Loads the engine with a progress bar on standard error. */
+/** Loads the engine with its progress on `output`. */
 export async function loadEngine(
   config: EngineConfig,
   modelPath: string,
   onProgress: (share: number, what: string) => void = () => {},
   profile = false,
+  output: ProgressOutput = process.stderr,
 ): Promise<NativeEngine> {
   let progress: Progress | null = null;
   let complete = false;
@@ -27,7 +28,7 @@ export async function loadEngine(
     const engine = await native().loadEngine(
       nativeConfig(config, modelPath, profile, memoryOf(config)),
       (done, total, what) => {
-        progress ??= createProgress("Loading", total);
+        progress ??= createProgress("Loading", total, output);
         progress.update(done);
         onProgress(total > 0 ? done / total : 0, what);
       },

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { setTimeout } from "node:timers/promises";
-import type { ApiContext, Lifecycle, ServedAdapter } from "../api/context.js";
+import type { ApiContext, Lifecycle } from "../api/context.js";
 import { AUTO_MODEL, type Config, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
 import { HeapTrimmer } from "../engine/heap-trimmer.js";
@@ -40,6 +40,7 @@ import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine, native } from "./engine.js";
 import { optionHelp, UsageError, unknownVariables } from "./options.js";
 import { checkFallback, createRouter } from "./router.js";
+import { adapterLog, progressOutput } from "./serve-log.js";
 import { startTracing } from "./tracing.js";
 
 const USAGE = `Usage: smore serve [OPTIONS]
@@ -150,7 +151,8 @@ export class Service {
     const seconds = (performance.now() - started) / 1000;
     const { host } = this.#config;
     const scheme = this.#tls === null ? "http" : "https";
-    this.#host.ready({ scheme, host, port, seconds, context, info: engine.info });
+    const keys = apiKeys(this.#config).length > 0;
+    this.#host.ready({ scheme, host, port, seconds, context, info: engine.info, keys });
 
     await Promise.race([running, stopped]);
     this.#lifecycle = { ...this.#lifecycle, phase: "draining" };
@@ -202,7 +204,9 @@ export class Service {
     const encoder = await this.#startEncoder(baseName);
     const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics.autoChoice(...told);
     const router = await createRouter(config, ENCODER_THREADS, onChoice, this.#log);
-    const engine = await loadEngine(config, path, (share, what) => this.#progress(share, what));
+    const onProgress = (share: number, what: string) => this.#progress(share, what);
+    const output = progressOutput(this.#log, config.logFormat);
+    const engine = await loadEngine(config, path, onProgress, false, output);
     if (config.gpuAdapterMemory !== null && engine.info.device === "cpu") {
       this.#log.warn(
         "--gpu-adapter-memory has no use: --device auto found no GPU and took the CPU",
@@ -229,7 +233,7 @@ export class Service {
       roots,
       baseName,
       modelPath: path,
-      followers: router === null ? [sample] : [sample, router],
+      followers: [adapterLog(this.#log), sample, ...(router === null ? [] : [router])],
       readCard: (folder) => cards.read(folder),
       onCardFault: (adapter, { message }) =>
         this.#log.warn(`adapter "${adapter}" is served without its card: ${message}`),
@@ -285,23 +289,19 @@ export class Service {
 
   /** One that is named must load; those that a folder holds cost only themselves. */
   async #loadAdapters(registry: AdapterRegistry): Promise<readonly AdapterFolder[]> {
-    const onLoaded = ({ name, info: { linears: _, ...info } }: ServedAdapter) =>
-      this.#log.info({ adapter: name, ...info }, "adapter loaded");
     const onFault = (folder: string, { message }: Error) =>
       this.#log.warn(`the folder ${folder} is not served: ${message}`);
-    const onUnloaded = (name: string) => this.#log.info({ adapter: name }, "adapter unloaded");
-
     for (const { name, path } of this.#config.adapters) {
       this.#progress(1, `adapter ${name}`);
       const loading = registry.load({ name, path, pin: false, inPlace: false });
-      await loading.then(onLoaded, ({ message }: Error) => {
+      await loading.catch(({ message }: Error) => {
         throw new CommandError(`--adapter ${name}: ${message}`);
       });
     }
     const folders: AdapterFolder[] = [];
     for (const path of adapterFolders(this.#config)) {
       this.#progress(1, `adapters in ${path}`);
-      const folder = new AdapterFolder({ path, registry, onLoaded, onUnloaded, onFault });
+      const folder = new AdapterFolder({ path, registry, onFault });
       const found = await folder.open();
       if (found === 0) this.#log.warn(`no adapters in ${path} yet; what is dropped in is served`);
       folders.push(folder);

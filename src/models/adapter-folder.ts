@@ -1,7 +1,7 @@
 import { lstat, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import type { AdapterControl, ServedAdapter } from "../api/context.js";
+import type { AdapterControl } from "../api/context.js";
 import { adapterNameFault } from "../config.js";
 import { ADAPTER_FILES, olderFormatFault } from "./adapter-files.js";
 import { CARD_FILE } from "./card.js";
@@ -19,8 +19,6 @@ interface Sighting {
 export interface FolderOptions {
   readonly path: string;
   readonly registry: AdapterControl & { find(name: string): { readonly root: string } | undefined };
-  readonly onLoaded: (adapter: ServedAdapter) => void;
-  readonly onUnloaded: (name: string) => void;
   /** Hears why a folder is not served; another, or its older content, may be served under its name. */
   readonly onFault: (folder: string, error: Error) => void;
 }
@@ -85,24 +83,23 @@ export class AdapterFolder {
   }
 
   async #load(name: string, seen: Sighting): Promise<void> {
-    const { registry, onLoaded, onFault } = this.#options;
+    const { registry, onFault } = this.#options;
     const path = join(this.#path, name);
     seen.loaded = seen.print;
     try {
       const other = registry.find(name)?.root ?? path;
       if (other !== path) throw new ModelError(`the name belongs to ${other} already`);
-      onLoaded(await registry.load({ name, path, pin: false, inPlace: true }));
+      await registry.load({ name, path, pin: false, inPlace: true });
     } catch (error) {
       onFault(path, error as Error);
     }
   }
 
   async #unload(name: string): Promise<void> {
-    const { registry, onUnloaded } = this.#options;
+    const { registry } = this.#options;
     this.#sightings.delete(name);
     if (registry.find(name)?.root !== join(this.#path, name)) return;
     await registry.unload(name);
-    onUnloaded(name);
   }
 
   /**

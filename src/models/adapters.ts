@@ -123,10 +123,9 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
       const message = `lora_name ${fault}.`;
       return Promise.reject(new ApiError("invalid_parameter", { message, param: "lora_name" }));
     }
-    const taken = name === this.base.name || (this.#adapters.has(name) && !inPlace);
-    if (taken || this.#loads.has(name)) {
-      const what = this.#loads.has(name) ? "being loaded" : "taken";
-      const message = `The name "${name}" is ${what}; load_inplace replaces an adapter.`;
+    const taken = this.#takenBy(name, inPlace);
+    if (taken !== null) {
+      const message = `The name "${name}" ${taken}.`;
       return Promise.reject(new ApiError("adapter_exists", { message, param: "lora_name" }));
     }
     const root = resolve(order.path);
@@ -160,6 +159,16 @@ export class AdapterRegistry implements ModelRegistry, AdapterControl {
     }
     this.#adapters.delete(name);
     this.#retire(adapter);
+  }
+
+  /** Why an adapter cannot have this name now; null where it can. */
+  #takenBy(name: string, inPlace: boolean): string | null {
+    if (name === this.base.name) return "is the base model's";
+    if (this.#loads.has(name)) return "is being loaded";
+    if (this.#adapters.has(name) && !inPlace) {
+      return "is another adapter's, which load_inplace replaces";
+    }
+    return null;
   }
 
   async #load(

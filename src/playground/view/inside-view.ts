@@ -102,7 +102,7 @@ export class InsideView {
     };
     const width = Math.max(280, this.#heat.clientWidth);
     this.#heat.replaceChildren(drawHeat(heat, marks, width));
-    this.#heatScope.textContent = `${linear}, ${routing.tokens.length} tokens of ${answer.model}`;
+    this.#heatScope.textContent = `${linear}, ${routing.tokens.length} tokens of ${routing.adapter!.name}`;
     this.#heatMost.textContent = percent(mostOf(heat));
   }
 }
