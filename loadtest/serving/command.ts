@@ -52,6 +52,7 @@ interface Round {
   readonly http: number;
   readonly besideAdapters: number; // the same on a server that holds adapters
   readonly loopShare: number;
+  readonly betweenSteps: number;
   readonly stall: Stall;
   readonly reuse: Reuse;
 }
@@ -114,15 +115,15 @@ async function round(
     http: 0,
     besideAdapters: 0,
   };
-  let loopShare = 0;
+  let [loopShare, betweenSteps] = [0, 0];
   const parts = [
     async () => {
       measured.bench = await engineAlone(common);
     },
     async () => {
-      const { tokensPerSecond, loopShare: share } = await measureThroughput(plain, seed);
-      measured.http = tokensPerSecond;
-      loopShare = share;
+      const throughput = await measureThroughput(plain, seed);
+      measured.http = throughput.tokensPerSecond;
+      ({ loopShare, betweenSteps } = throughput);
     },
     async () => {
       measured.besideAdapters = (await measureThroughput(holding, seed)).tokensPerSecond;
@@ -131,7 +132,7 @@ async function round(
   for (const part of number % 2 === 0 ? parts : parts.toReversed()) await part();
   const stall = await measureStall(plain, seed + 10);
   const reuse = await measureReuse(plain, seed + 20);
-  return { ...measured, loopShare, stall, reuse };
+  return { ...measured, loopShare, betweenSteps, stall, reuse };
 }
 
 async function engineAlone(common: readonly string[]): Promise<number> {
@@ -157,6 +158,7 @@ function figuresOf(rounds: readonly Round[]) {
     besideAdapters: most("besideAdapters"),
     besideAdaptersOfPlain: most("besideAdapters") / most("http"),
     loopShare: Math.min(...rounds.map((each) => each.loopShare)),
+    betweenSteps: Math.min(...rounds.map((each) => each.betweenSteps)),
     stall: calmest(
       rounds.map((each) => each.stall),
       (stall) => stall.ratio,
@@ -180,6 +182,7 @@ ${name}: best of ${rounds}
 | ${STREAMS} streams over HTTP, prompts included | ${figures.http.toFixed(0)} tokens/s, ${percent(figures.httpOfBench)} of it |
 | the same beside ${HELD_ADAPTERS} adapters held | ${figures.besideAdapters.toFixed(0)} tokens/s, ${percent(figures.besideAdaptersOfPlain)} of it |
 | event loop held, of the engine's time | ${percent(figures.loopShare)} |
+| time in which no step ran | ${percent(figures.betweenSteps)} |
 | between tokens of 8 streams: median | ${ms(stall.p50)} |
 | while a prompt of 2,000 words arrives (${ms(stall.promptMs)}): median, 99th percentile | ${ms(stall.p50During)}, ${ms(stall.p99During)} = ${stall.ratio.toFixed(2)} times that |
 | prompt of 1,000 words: first token, again after another end | ${ms(reuse.first)}, ${ms(reuse.again)} = ${percent(reuse.share)} |

@@ -66,6 +66,7 @@ export async function measureReuse(session: Session, seed: number): Promise<Reus
 export interface Throughput {
   readonly tokensPerSecond: number;
   readonly loopShare: number; // time that callbacks held the event loop / time of the engine's steps
+  readonly betweenSteps: number; // share of the time in which no step ran, from the first request on
 }
 
 export async function measureThroughput(session: Session, seed: number): Promise<Throughput> {
@@ -83,9 +84,11 @@ export async function measureThroughput(session: Session, seed: number): Promise
   });
   const after = await session.metrics();
   const spent = (name: string) => after(name) - before(name);
+  const stepSeconds = spent("smore_engine_seconds_total");
   return {
     tokensPerSecond: result.output_throughput,
-    loopShare: spent("smore_event_loop_hold_seconds_sum") / spent("smore_engine_seconds_total"),
+    loopShare: spent("smore_event_loop_hold_seconds_sum") / stepSeconds,
+    betweenSteps: 1 - stepSeconds / result.duration,
   };
 }
 

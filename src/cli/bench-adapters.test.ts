@@ -9,6 +9,7 @@ const result = (changes: Partial<BenchResult>): BenchResult => ({
   distinctAdapters: 0,
   tokensPerSecond: 1000,
   stepMilliseconds: 10,
+  betweenSteps: 0,
   weightGigabytesPerSecond: 0,
   steps: 1,
   rowsPerStep: 16,

@@ -27,6 +27,7 @@ export interface BenchResult {
   readonly distinctAdapters: number;
   readonly tokensPerSecond: number;
   readonly stepMilliseconds: number;
+  readonly betweenSteps: number; // share of the time in which no step ran
   readonly weightGigabytesPerSecond: number; // base weights read
   readonly steps: number;
   readonly rowsPerStep: number;
@@ -94,6 +95,7 @@ export class EngineBench {
       distinctAdapters: distinct.size,
       tokensPerSecond: tokens / seconds,
       stepMilliseconds: (1000 * seconds) / steps,
+      betweenSteps: 1 - count("stepSeconds") / seconds,
       weightGigabytesPerSecond: (count("basePasses") * weightBytes) / seconds / 1e9,
       steps,
       rowsPerStep: count("rows") / steps,

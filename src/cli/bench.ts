@@ -173,13 +173,14 @@ async function bestOf(
 function header(name: string, { info }: NativeEngine): string {
   const megabytes = (info.weightBytes / 1e6).toFixed(0);
   return `${name}: ${megabytes} MB of weights, ${info.kernelPath}, ${info.threads} threads
-${"".padEnd(36)}${["tokens/s", "ms/step", "GB/s", "rows/step", "passes/step"].map(cell).join("")}`;
+${"".padEnd(36)}${["tokens/s", "ms/step", "between", "GB/s", "rows/step", "passes/step"].map(cell).join("")}`;
 }
 
 function row(result: BenchResult): string {
   const figures = [
     result.tokensPerSecond.toFixed(1),
     result.stepMilliseconds.toFixed(2),
+    `${(100 * result.betweenSteps).toFixed(1)} %`,
     result.weightGigabytesPerSecond.toFixed(2),
     result.rowsPerStep.toFixed(2),
     result.basePassesPerStep.toFixed(2),
