@@ -88,7 +88,8 @@ test("unknown paths are 404, wrong methods 405 with the right ones", async (t) =
   assert.equal(wrong.headers.get("allow"), "POST, OPTIONS");
   const deleted = await fetch(`${url}/livez`, { method: "DELETE" });
   assert.equal(deleted.status, 405);
-  assert.equal((await fetch(`${url}/v1/stream`)).status, 426);
+  const upgrade = await fetch(`${url}/v1/stream`);
+  assert.deepEqual([upgrade.status, upgrade.headers.get("upgrade")], [426, "websocket"]);
   const raw = new RawClient(port).send("HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2));
   await until(() => raw.received.split("Content-Length: 15").length === 3, "two heads, no bodies");
   assert.ok(!raw.received.includes("{"));

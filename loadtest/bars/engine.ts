@@ -11,7 +11,9 @@ export interface EngineFigures {
   /** Bounds of the metric's buckets, in ms: 16 streams. */
   readonly deliveryP50: number;
   readonly deliveryP99: number;
+  readonly deliveredIn1Ms: number; // share of the tokens
   readonly streams64: boolean;
+  readonly scrapeP99: number; // of /metrics meanwhile, in ms
   /** Time to the first token of small requests, in ms. */
   readonly idleTtftP99: number;
   readonly mixedTtftP99: number;
@@ -20,6 +22,8 @@ export interface EngineFigures {
 const SMALL = { prompt: 16, tokens: 4 };
 const LONG_PROMPT = 1000;
 const ALL = 64;
+/** Far more often than Prometheus, so that some seconds tell. */
+const SCRAPE_MS = 50;
 /** In which streams that begin together drift apart. */
 const SETTLE_MS = 1500;
 /** Tokens of each stream whose delivery is timed: so many that their prompts are less than a hundredth of it. */
@@ -41,7 +45,10 @@ export async function measureEngine(
     const before = await deliveries(url);
     await load.many(16, STEADY);
     const delivered = difference(before, await deliveries(url));
-    const streams64 = await load.many(ALL, 32);
+    const scrapes: number[] = [];
+    const scraping = setInterval(async () => scrapes.push(await scrapeTime(url)), SCRAPE_MS);
+    const streams64 = await load.many(ALL, 64);
+    clearInterval(scraping);
     const idle = await load.ttfts(requests);
     const mixed = await load.amid(() => load.ttfts(requests));
     load.close();
@@ -49,7 +56,9 @@ export async function measureEngine(
       threads,
       deliveryP50: 1000 * quantile(delivered, 0.5),
       deliveryP99: 1000 * quantile(delivered, 0.99),
+      deliveredIn1Ms: (delivered.get(0.001) ?? 0) / (delivered.get(Infinity) ?? 1),
       streams64,
+      scrapeP99: percentile(Float64Array.from(scrapes).sort(), 99),
       idleTtftP99: percentile(idle, 99),
       mixedTtftP99: percentile(mixed, 99),
     };
@@ -138,6 +147,12 @@ class Load {
   close(): void {
     this.#client.close();
   }
+}
+
+async function scrapeTime(url: string): Promise<number> {
+  const began = performance.now();
+  await (await fetch(`${url}/metrics`)).text();
+  return performance.now() - began;
 }
 
 type Buckets = ReadonlyMap<number, number>; // counts up to each bound, in seconds

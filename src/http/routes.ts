@@ -155,7 +155,12 @@ export const ROUTES: readonly Route[] = [
     "/detokenize",
     counted(detokenize, (_, { tokens }) => (tokens as readonly unknown[]).length),
   ),
-  get(STREAM_PATH, (exchange) => exchange.error(new ApiError("upgrade_required"))),
+  get(STREAM_PATH, (exchange) =>
+    exchange.error(new ApiError("upgrade_required"), [
+      ["Upgrade", "websocket"],
+      ["Connection", "Upgrade"],
+    ]),
+  ),
 ];
 
 export function nothingAt(path: string): string {
