@@ -11,22 +11,32 @@ import { requestOf } from "./simulation.js";
 
 const needs = fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 20 });
 
-test("shares of the prompts use the whole budget and give nobody more than needed", () => {
+test("shares of the prompts are about the budget, fit the step and give nobody more than needed", () => {
+  const sizes = fc.tuple(fc.integer({ min: 1, max: 600 }), fc.integer({ min: 0, max: 600 }));
   fc.assert(
-    fc.property(needs, fc.integer({ min: 1, max: 600 }), (remaining, budget) => {
-      const rows = sharePrefill(remaining, budget);
+    fc.property(needs, sizes, (remaining, [budget, spare]) => {
+      const rows = sharePrefill(remaining, budget, budget + spare);
       const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
-      assert.equal(sum(rows), Math.min(budget, sum(remaining)));
+      assert.ok(sum(rows) <= Math.min(1.5 * budget, budget + spare));
       rows.forEach((share, index) => {
         assert.ok(share >= 0 && share <= remaining[index]!);
       });
       assert.ok(rows[0]! >= Math.min(remaining[0]!, Math.ceil(budget / 4)), "the oldest gets on");
+      const ends = rows.some((share, index) => share === remaining[index]);
+      if (!ends) assert.equal(sum(rows), Math.min(budget, sum(remaining)));
     }),
   );
 });
 
-test("a short prompt passes a long one that came before it", () => {
-  assert.deepEqual(sharePrefill([2000, 10], 32), [22, 10]);
+test("a short prompt passes a long one that came before it, and what it leaves makes its step shorter", () => {
+  assert.deepEqual(sharePrefill([2000, 10], 32, 500), [8, 10]);
+  assert.deepEqual(sharePrefill([2000, 1900], 32, 500), [8, 24]);
+});
+
+test("short prompts that come together end with one step where few rows more are enough", () => {
+  assert.deepEqual(sharePrefill([2000, 16, 16], 32, 500), [8, 16, 16]);
+  assert.deepEqual(sharePrefill([2000, 16, 16], 32, 36), [8, 16, 0], "the step has no room");
+  assert.deepEqual(sharePrefill([2000, 16, 40], 32, 500), [8, 16, 0]);
 });
 
 test("prompts take a small part of a step beside running streams", () => {

@@ -123,21 +123,30 @@ export function timeToPlan(expected: number): number {
   return Math.max(0, expected - Math.max(LEAST_LEFT, SHARE_LEFT * expected));
 }
 
+/** How far a step may go beyond its prompt rows so that short prompts end with it: a share of those rows. */
+const MOST_OVER = 0.5;
+
 /**
- * Divides `budget` rows among prompts (oldest first, by rows they still need): a quarter for the oldest, the
- * rest to the shortest first, so that short prompts start soon and long ones are not starved.
+ * Divides `budget` rows among prompts (oldest first, by rows they still need): a quarter for the oldest, so that long ones are
+ * not starved, the rest to the shortest first, so that short ones start soon. A prompt that would end with a few rows more gets
+ * them, of the `room` that the step has. Where some end, what they leave is used by nobody: it would make their tokens later.
  */
-export function sharePrefill(remaining: readonly number[], budget: number): number[] {
+export function sharePrefill(remaining: readonly number[], budget: number, room: number): number[] {
   const rows = remaining.map(() => 0);
-  let left = budget;
-  const give = (index: number, most: number) => {
-    const more = Math.min(most, remaining[index]! - rows[index]!);
+  if (rows.length === 0) return rows;
+  rows[0] = Math.min(Math.ceil(budget / 4), remaining[0]!);
+  let left = budget - rows[0];
+  let someEnd = rows[0] === remaining[0];
+  const over = Math.min(Math.floor(MOST_OVER * budget), room - budget);
+  const shortestFirst = [...rows.keys()].sort((a, b) => remaining[a]! - remaining[b]! || a - b);
+  for (const index of shortestFirst) {
+    const needed = remaining[index]! - rows[index]!;
+    const ends = needed <= left + over;
+    const more = ends ? needed : someEnd ? 0 : Math.max(0, left);
     rows[index]! += more;
     left -= more;
-  };
-  if (rows.length > 0) give(0, Math.ceil(budget / 4));
-  const shortestFirst = [...rows.keys()].sort((a, b) => remaining[a]! - remaining[b]! || a - b);
-  for (const index of shortestFirst) give(index, left);
+    someEnd ||= ends;
+  }
   return rows;
 }
 

@@ -170,14 +170,15 @@ export class Scheduler {
       (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
     );
     const longest = Math.max(0, ...prompts.map(({ planned }) => planned));
-    const budget = this.#prefill(this.#limits.rows - streams.rows, {
+    const room = this.#limits.rows - streams.rows;
+    const budget = this.#prefill(room, {
       streams: this.pace.costOf(streams),
       fixed: this.pace.fixedRows,
       promptRow: this.pace.costOf({ rows: 1, positions: longest }),
       seconds: this.pace.secondsPerRow,
     });
     const needs = rowNeeds(prompts);
-    for (const [index, rows] of sharePrefill(needs, budget).entries()) {
+    for (const [index, rows] of sharePrefill(needs, budget, room).entries()) {
       if (rows > 0) draft.add(prompts[index]!, rows);
     }
     const step = draft.write(arrays);
