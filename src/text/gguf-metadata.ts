@@ -4,8 +4,8 @@ import { openRegularFile } from "../models/regular-file.js";
 
 /**
  * The key-value header of a GGUF file, as far as text handling needs it. Reads through a window of
- * fixed size and checks every count against the bytes that are left, so that a corrupt header costs
- * no more memory than the file is long. Tensors are the engine's business (addon/io/gguf).
+ * fixed size, checks every count against the bytes that are left, and builds no list and no text that is longer
+ * than any tokenizer's: a header costs what it says of text, however long its file is. Tensors are the engine's business (addon/io/gguf).
  */
 export type GgufValue = number | boolean | string | readonly (number | boolean | string)[];
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
@@ -14,6 +14,11 @@ const MAGIC = 0x46554747; // "GGUF"
 const WINDOW = 1 << 20;
 const MAX_KEYS = 1 << 16;
 const MAX_KEY_BYTES = 1 << 16;
+/** Of a list that is built: the largest vocabularies have a sixteenth of it. */
+const MAX_ITEMS = 1 << 22;
+/** Of a text that is built, and of all texts of a list together. */
+const MAX_TEXT_BYTES = 16 << 20;
+const MAX_LIST_BYTES = 256 << 20;
 
 /** Bytes of the fixed-size types, by their number in the file; 8 is string, 9 is array. */
 const TYPE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8] as const;
@@ -40,7 +45,7 @@ function readHeader(reader: HeaderReader, wanted: (key: string) => boolean): Ggu
   if (keys > MAX_KEYS) throw reader.corrupt(`${keys} keys are more than ${MAX_KEYS}`);
   const values = new Map<string, GgufValue>();
   for (let i = 0; i < keys; i++) {
-    const key = reader.string(MAX_KEY_BYTES);
+    const key = reader.string("a key", MAX_KEY_BYTES);
     const type = reader.u32();
     if (wanted(key)) values.set(key, readValue(reader, key, type));
     else skipValue(reader, key, type);
@@ -51,13 +56,22 @@ function readHeader(reader: HeaderReader, wanted: (key: string) => boolean): Ggu
 function readValue(reader: HeaderReader, key: string, type: number): GgufValue {
   if (type !== ARRAY) return readScalar(reader, key, type);
   const { element, count } = arrayHead(reader, key);
+  if (count > MAX_ITEMS) {
+    throw reader.corrupt(`key ${key} has ${count} items, more than ${MAX_ITEMS}`);
+  }
   const items: (number | boolean | string)[] = [];
-  for (let i = 0; i < count; i++) items.push(readScalar(reader, key, element));
+  const most = reader.position + MAX_LIST_BYTES;
+  for (let i = 0; i < count; i++) {
+    items.push(readScalar(reader, key, element));
+    if (reader.position > most) {
+      throw reader.corrupt(`key ${key} has more than ${MAX_LIST_BYTES} bytes`);
+    }
+  }
   return items;
 }
 
 function readScalar(reader: HeaderReader, key: string, type: number): number | boolean | string {
-  if (type === STRING) return reader.string();
+  if (type === STRING) return reader.string(`key ${key}: a text`, MAX_TEXT_BYTES);
   const bytes = typeBytes(reader, key, type);
   const view = reader.take(bytes);
   const value = SCALARS[type]?.(view);
@@ -115,6 +129,11 @@ class HeaderReader {
     this.fileBytes = fstatSync(fd).size;
   }
 
+  /** Of the next byte in the file. */
+  get position(): number {
+    return this.at;
+  }
+
   u32(): number {
     return this.take(4).getUint32(0, true);
   }
@@ -128,9 +147,11 @@ class HeaderReader {
     return value;
   }
 
-  string(maxBytes = this.fileBytes): string {
+  string(what: string, maxBytes: number): string {
     const bytes = this.count(1, "the length of a string");
-    if (bytes > maxBytes) throw this.corrupt(`a key of ${bytes} bytes is longer than ${maxBytes}`);
+    if (bytes > maxBytes) {
+      throw this.corrupt(`${what} of ${bytes} bytes is longer than ${maxBytes}`);
+    }
     const view = this.take(bytes);
     return Buffer.from(view.buffer, view.byteOffset, bytes).toString("utf8");
   }
