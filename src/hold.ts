@@ -15,6 +15,7 @@ export type Callback =
   | "text" // a text has been tokenized, or its template rendered
   | "grammar" // a grammar worker has answered
   | "encoder" // sentences have been encoded
+  | "model" // read for its text; before the server listens, but for one that was just fetched
   | "adapter" // one was loaded or made resident
   | "timer";
 

@@ -1,11 +1,24 @@
 import { CommandError } from "../../src/cli/command.js";
 import { integer, optionHelp, text } from "../../src/cli/options.js";
 import { readArguments } from "../options.js";
+import { LongCard } from "./card.js";
 import { type Scenario, scenariosOf } from "./scenarios.js";
 
 const OPTIONS = {
   baseUrl: text({ initial: "http://127.0.0.1:8080" as string, placeholder: "URL", help: "server" }),
   rounds: integer({ initial: 3, min: 1, max: 1000, help: "times that each scenario is run" }),
+  warmUps: integer({
+    initial: 0,
+    min: 0,
+    max: 100,
+    help: "times that each scenario is run before, unmeasured: new code is compiled on the event loop",
+  }),
+  adapter: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "folder of an adapter, beside which the server may load others: one with a long card is put there and loaded",
+    shown: "none",
+  }),
   only: text({
     initial: null,
     placeholder: "WORDS",
@@ -35,14 +48,35 @@ type Holds = ReadonlyMap<string, ReadonlyMap<number, number>>;
 export async function hold(args: readonly string[]): Promise<number> {
   const given = readArguments(OPTIONS, USAGE, args);
   if (given === null) return 0;
-  const { baseUrl, rounds, only } = given.values;
+  const { baseUrl, rounds, warmUps, adapter, only } = given.values;
   const { id, max_model_len } = await firstModel(baseUrl);
-  const scenarios = scenariosOf(id, max_model_len).filter(({ name }) => name.includes(only ?? ""));
+  const card = adapter === null ? null : new LongCard(adapter);
+  const all = [...scenariosOf(id, max_model_len), ...(card === null ? [] : [card.scenario])];
+  const scenarios = all.filter(({ name }) => name.includes(only ?? ""));
+  try {
+    return await measure(scenarios, { baseUrl, rounds, warmUps });
+  } finally {
+    card?.remove();
+  }
+}
+
+interface Settings {
+  readonly baseUrl: string;
+  readonly rounds: number;
+  readonly warmUps: number;
+}
+
+/** The exit code. */
+async function measure(
+  scenarios: readonly Scenario[],
+  { baseUrl, rounds, warmUps }: Settings,
+): Promise<number> {
   let wrong = 0;
   let [callbacks, over, waited] = [0, 0, 0];
   const columns = ["status", "ms", "callbacks", "over 5 ms", "with waits", "longest computed"];
   console.log(line("scenario", columns));
   for (const scenario of scenarios) {
+    for (let round = 0; round < warmUps; round++) await run(scenario, baseUrl);
     const before = await scrape(baseUrl);
     const began = performance.now();
     const statuses = new Set<number>();
@@ -86,7 +120,9 @@ async function run(scenario: Scenario, baseUrl: string): Promise<number[]> {
     await response.arrayBuffer();
     return response.status;
   });
-  return Promise.all(asked);
+  const statuses = await Promise.all(asked);
+  if (scenario.next !== undefined) statuses.push(...(await run(scenario.next, baseUrl)));
+  return statuses;
 }
 
 async function scrape(baseUrl: string): Promise<string> {

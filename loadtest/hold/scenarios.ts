@@ -6,6 +6,8 @@ export interface Scenario {
   readonly body?: string;
   /** What it answers; a refusal is work, too. */
   readonly status: number;
+  /** Asked for when it is answered. */
+  readonly next?: Scenario;
   /** Requests at a time; 1 where it says nothing. */
   readonly times?: number;
 }

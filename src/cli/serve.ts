@@ -7,7 +7,7 @@ import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
 import { GrammarService } from "../grammar/service.js";
 import { sharedVocabulary } from "../grammar/vocabulary.js";
-import { type HoldListener, hearHolds } from "../hold.js";
+import { entered, type HoldListener, hearHolds } from "../hold.js";
 import { readApiKeys } from "../http/api-key-file.js";
 import type { ApiKey } from "../http/auth.js";
 import { DEFAULT_LIMITS } from "../http/options.js";
@@ -27,7 +27,7 @@ import { AdapterRoots } from "../models/adapter-roots.js";
 import { adapterFolders, adapterRoots, checkFolders } from "../models/adapter-sources.js";
 import { AdapterRegistry } from "../models/adapters.js";
 import { CardThread } from "../models/card-thread.js";
-import { resolveModel } from "../models/resolve.js";
+import { localModel, type ResolvedModel, resolveModel } from "../models/resolve.js";
 import type { Router, RouterOptions } from "../router/router.js";
 import { EngineLoop } from "../scheduler/loop.js";
 import type { Generator } from "../scheduler/request.js";
@@ -130,14 +130,19 @@ export class Service {
     });
   }
 
-  /** Listens at once, loads, serves until told to stop, and finishes what runs. */
+  /**
+   * Listens as soon as a model that is there has been read for its text, which would hold the event loop; loads, serves until
+   * told to stop, and finishes what runs.
+   */
   async run(): Promise<number> {
     const stop = this.#host.drainSignal();
     const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
     const started = performance.now();
+    const local = await localModel(this.#config.model);
+    const known = local === null ? null : withText(local);
     const port = await this.#listen();
     this.#followCertificate(stop);
-    const loading = this.#load();
+    const loading = this.#load(known);
     await Promise.race([loading, stopped]);
     if (stop.aborted) {
       this.#server.close();
@@ -192,15 +197,15 @@ export class Service {
     this.#host.onHangup(followCertificate({ files: this.#tls, renew, log: this.#log, stop }));
   }
 
-  async #load() {
+  /** `known`: the model where it did not have to be fetched. */
+  async #load(known: ReadModel | null) {
     const config = this.#config;
     checkFolders(config);
     const roots = new AdapterRoots(adapterRoots(config));
     this.#warnOfThreads();
     this.#progress(0, "resolving the model");
-    const { path, name } = await resolveModel(config.model);
+    const { path, name, text } = known ?? withText(await resolveModel(config.model));
     const baseName = config.servedModelName ?? name;
-    const text = loadText(path);
     const encoder = await this.#startEncoder(baseName);
     const onChoice: RouterOptions["onChoice"] = (...told) => this.#metrics.autoChoice(...told);
     const router = await createRouter(config, ENCODER_THREADS, onChoice, this.#log);
@@ -308,6 +313,15 @@ export class Service {
     }
     return folders;
   }
+}
+
+interface ReadModel extends ResolvedModel {
+  readonly text: ModelText;
+}
+
+function withText(model: ResolvedModel): ReadModel {
+  entered("model");
+  return { ...model, text: loadText(model.path) };
 }
 
 function apiKeys({ apiKey, apiKeyFile }: Config): ApiKey[] {

