@@ -97,7 +97,12 @@ export function scenariosOf(model: string, window: number): Scenario[] {
     post("a schema of 1,500 fields", chats, chat(schemaBody(wideSchema(1500)))),
     post("a schema of 60,000 fields", chats, chat(schemaBody(wideSchema(20_000))), 400),
     post("a schema of 4,000 texts", chats, chat(schemaBody({ enum: texts(4000) }))),
-    post("a schema of long texts", chats, chat(schemaBody({ type: "string", maxLength: 1000 }))),
+    post(
+      "a schema of long texts",
+      chats,
+      chat(schemaBody({ type: "string", maxLength: 4000 })),
+      400,
+    ),
     post("a schema of 2,000 choices", chats, chat(schemaBody({ oneOf: constants(2000) }))),
     post("250 schemas that may not overlap", chats, chat(schemaBody({ oneOf: kinds(250) }))),
     post("a schema as a text of 8 MB", chats, chat({ guided_json: " ".repeat(7.8 * MIB) }), 400),
