@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import type { ApiContext } from "../src/api/context.js";
-import { fakeContext } from "../src/engine/fake.js";
+import { FakeGenerator, fakeContext } from "../src/engine/fake.js";
 import { type Callback, hearHolds } from "../src/hold.js";
+import { CardThread } from "../src/models/card-thread.js";
 import type { Generator } from "../src/scheduler/request.js";
 import type { ChatTemplate, Tokenizer } from "../src/text/text.js";
 import { post, serve } from "./harness.js";
+import { fakeGrammars } from "./support/grammars.js";
+import { fixtureText } from "./support/text-fixtures.js";
 
 /**
  * What the event loop computes for a request is all in the histogram: the clock moves only where a request reaches
@@ -118,6 +121,34 @@ test("every stretch of a completion is told, also of one whose body is read in s
   );
   const sum = Object.values(told).reduce((total, seconds) => total + seconds, 0);
   assert.equal(sum, finding + tokenizing + submitting + decoding);
+});
+
+test("what comes after the answer of another thread is told", async (context) => {
+  let seconds = 0;
+  const told: [Callback, number][] = [];
+  hearHolds({
+    heard: (callback, { cpuSeconds }) => cpuSeconds > 0 && told.push([callback, cpuSeconds]),
+    cpuSeconds: () => seconds,
+  });
+  context.after(() => hearHolds(null));
+  const { tokenizer } = fixtureText("llama-spm");
+  const grammars = fakeGrammars(fakeContext(new FakeGenerator()));
+  context.after(() => grammars.close());
+  await turn();
+  await tokenizer.encode("How are you?");
+  seconds += 1;
+  await turn();
+  await grammars.compile(`root ::= "a"`);
+  seconds += 2;
+  await turn();
+  await new CardThread().read("/nowhere");
+  seconds += 4;
+  await turn();
+  assert.deepEqual(told, [
+    ["text", 1],
+    ["grammar", 2],
+    ["adapter", 4],
+  ]);
 });
 
 test("what is asked for by GET is told", async (context) => {
