@@ -131,3 +131,12 @@ export function requiredNames(required: unknown, place: Place): ReadonlySet<stri
   }
   throw new SchemaError(beside(place, "required").path, "must be an array of names");
 }
+
+/** The smallest integer above a bound. */
+export function above(bound: number | undefined): number | undefined {
+  return bound === undefined ? undefined : Math.floor(bound) + 1;
+}
+
+export function below(bound: number | undefined): number | undefined {
+  return bound === undefined ? undefined : Math.ceil(bound) - 1;
+}

@@ -20,6 +20,8 @@ import {
 } from "./json.js";
 import { areDisjoint } from "./json-schema-disjoint.js";
 import {
+  above,
+  below,
   beside,
   hasType,
   inside,
@@ -382,15 +384,6 @@ class Converter {
 /** Before they are looked at one by one. */
 function refuseMore(parts: number): void {
   if (parts > MOST_NODES) throw new SchemaError("", `more than ${MOST_NODES} parts`);
-}
-
-/** The smallest integer above a bound. */
-function above(bound: number | undefined): number | undefined {
-  return bound === undefined ? undefined : Math.floor(bound) + 1;
-}
-
-function below(bound: number | undefined): number | undefined {
-  return bound === undefined ? undefined : Math.ceil(bound) - 1;
 }
 
 function decode(part: string): string {
