@@ -140,3 +140,12 @@ export function above(bound: number | undefined): number | undefined {
 export function below(bound: number | undefined): number | undefined {
   return bound === undefined ? undefined : Math.ceil(bound) - 1;
 }
+
+/** A part of a reference; as it is where it is no valid encoding. */
+export function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

@@ -23,6 +23,7 @@ import {
   above,
   below,
   beside,
+  decode,
   hasType,
   inside,
   isSchema,
@@ -384,14 +385,6 @@ class Converter {
 /** Before they are looked at one by one. */
 function refuseMore(parts: number): void {
   if (parts > MOST_NODES) throw new SchemaError("", `more than ${MOST_NODES} parts`);
-}
-
-function decode(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
 }
 
 function jsonCharacterOrFail(ranges: Parameters<typeof jsonCharacter>[0]): string {
