@@ -30,6 +30,8 @@ if(SMORE_HAS_CUDA)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # which CMake before 3.26 does not know
   add_library(smore_cuda OBJECT ${SMORE_CUDA_SOURCES} addon/backends/cuda/runtime/runtime.cu)
   target_include_directories(smore_cuda PRIVATE addon addon/backends/cuda/runtime)
+  # It draws the tokens that the CPU draws, whose products and sums are not fused.
+  set_source_files_properties(addon/backends/cuda/sampling.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
   # The runtime is linked statically, and looks for the driver when it is first asked: a program
   # starts where there is none.
   set_target_properties(smore_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)

@@ -20,6 +20,8 @@ namespace smore {
 class AdapterStep;
 struct AdapterOptions;
 class ExpertCache;
+class Readout;
+struct ReadoutShape;
 
 // A weight matrix in the layout that its backend's kernels read. Made once at load by pack().
 class Matrix {
@@ -43,6 +45,14 @@ struct AttentionStep {
   const int32_t* positions = nullptr;     // T
   const void* placed = nullptr;           // set by Backend::begin
 };
+
+// The tokens of a step's rows: the host's, or those last sampled into slots.
+struct TokenRows {
+  const int32_t* tokens = nullptr;       // T
+  const int32_t* slots = nullptr;        // T: whose token a row has, or kOwnToken; null = all own
+  const int32_t* slot_tokens = nullptr;  // Readout::slot_tokens
+};
+inline constexpr int32_t kOwnToken = -1;
 
 // Floats where the ops of their backend read and write them: in host memory only where ops run on
 // the host. They must not outlive the backend.
@@ -136,8 +146,11 @@ class Backend {
   virtual std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
                                                          const AdapterOptions& options) = 0;
 
-  // x[t] = table[tokens[t]] * scale.                                   x: [T, D]
-  virtual void embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+  // How tokens and log probabilities get from logits to the host.
+  virtual std::unique_ptr<Readout> make_readout(const ReadoutShape& shape) = 0;
+
+  // x[t] = table[token of row t] * scale.                              x: [T, D]
+  virtual void embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
                      float* x) = 0;
 
   // y[i] = x[rows[i]], rows rising; y may be x.                        x, y: [.., width]

@@ -137,7 +137,7 @@ class Bench {
       block_start.push_back(static_cast<int32_t>(blocks.size()));
       wanted.push_back({b, b, true});
     }
-    ModelStep step{.tokens = tokens.data(),
+    ModelStep step{.tokens = {tokens.data()},
                    .attention = {.rows = streams,
                                  .sequences = streams,
                                  .row_start = row_start.data(),

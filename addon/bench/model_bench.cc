@@ -73,7 +73,7 @@ class Bench {
       wanted.push_back({row_start.back() - 1, b, true});
     }
     ModelStep step;
-    step.tokens = tokens.data();
+    step.tokens = {tokens.data()};
     step.attention = {.rows = static_cast<int>(tokens.size()),
                       .sequences = streams,
                       .row_start = row_start.data(),

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "binding/batch_view.h"
-#include "binding/engine_thread.h"
+#include "engine/engine_thread.h"
 
 namespace smore {
 

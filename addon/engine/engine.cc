@@ -1,15 +1,14 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "attention/kv_pages.h"
+#include "core/check.h"
 #include "core/error.h"
 #include "core/memory_text.h"
 #include "engine/memory.h"
-#include "engine/readout.h"
 
 namespace smore {
 
@@ -109,6 +108,10 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
       plan_kv_pages(config.kv_memory, info_.page_bytes, config.max_model_len, model_.max_position);
   info_.kv_pages = plan.pages;
   info_.max_model_len = plan.max_model_len;
+  info_.limits = step_limits(config, info_.max_model_len, model_);
+  info_.slots = 2 * config.max_batch;
+  const int logit_rows = Activations::fitting_logit_rows(model_, config.max_batch_tokens);
+  readout_ = backend_->make_readout({info_.limits, model_.vocab, info_.slots, logit_rows});
   require_memory(source, config, info_.kv_pages * info_.page_bytes, info_.max_model_len, *backend_);
 
   weights_ = pack_weights(source, config.quantize, *backend_, progress);
@@ -138,39 +141,50 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.threads = backend_->threads().size();
   info_.parameters = weights_.parameters;
   info_.weight_bytes = weights_.bytes;
-  info_.limits = step_limits(config, info_.max_model_len, model_);
-  info_.slots = 2 * config.max_batch;
 
   check_ = std::make_unique<StepCheck>(StepBounds{.limits = info_.limits,
                                                   .vocab = info_.vocab,
                                                   .kv_pages = info_.kv_pages,
                                                   .max_model_len = info_.max_model_len,
                                                   .slots = info_.slots});
-  rows_ = std::make_unique<StepRows>(info_.limits);
-  slots_.resize(info_.slots);
-  wanted_.reserve(info_.limits.rows);
+  rows_ = std::make_unique<StepRows>(info_.limits, info_.slots, readout_->slot_tokens());
 }
 
-void Engine::step(const StepInput& in, const StepOutput& out) {
-  const auto start = std::chrono::steady_clock::now();
+void Engine::launch(const StepInput& in, const StepOutput& out,
+                    const std::function<void()>& settle) {
+  SMORE_CHECK(launched_.size() < kStepsAhead, "more steps ahead than arrays for them");
+  Launched launched{.begun = clock_seconds(), .rows = in.counts->rows};
   check_->check(in);
-  prepare_slots(in);
-  rows_->build(in, slots_);
+  rows_->build(in);
   step_adapters_.build(in, out, *adapters_, info_.limits.layer_words, rows_->adapters());
-  profiled(kStageAdapters, [&] { set_statuses(in, llama_->forward(rows_->model_step()), out); });
-  profiled(kStageSampling, [&] {
-    read_logits(in, out);
-    pool_states(in, out);
-    backend_->wait();
+  if (!launched_.empty() && (profile_ || adapters_->waits(rows_->adapters()))) settle();
+  profiled(kStageAdapters, [&] {
+    readout_->begin(in, out, rows_->wanted());
+    fail_sequences(in, llama_->forward(rows_->model_step()));
   });
+  profiled(kStageSampling, [&] {
+    read_logits();
+    pool_states(in);
+    readout_->end();
+  });
+  launched.base_passes = std::ceil(llama_->take_passes());
+  launched.wanted_rows = static_cast<int>(rows_->wanted().size());
+  launched.adapter_rows = step_adapters_.row_count();
+  launched_.push_back(launched);
+}
 
+void Engine::finish() {
+  const Launched launched = launched_.front();
+  launched_.pop_front();
+  const double begun = std::max(launched.begun, finished_at_);  // steps may overlap
+  readout_->finish();
+  finished_at_ = clock_seconds();
   count(kStatSteps, 1);
-  count(kStatBasePasses, std::ceil(llama_->take_passes()));
-  count(kStatRows, in.counts->rows);
-  count(kStatSampledRows, static_cast<double>(wanted_.size()));
-  count(kStatAdapterRows, step_adapters_.row_count());
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  count(kStatStepSeconds, taken.count());
+  count(kStatBasePasses, launched.base_passes);
+  count(kStatRows, launched.rows);
+  count(kStatSampledRows, launched.wanted_rows);
+  count(kStatAdapterRows, launched.adapter_rows);
+  count(kStatStepSeconds, finished_at_ - begun);
 }
 
 // Runs a part of a step. What its ops did not take was for `rest`: adapters and sampling are no ops
@@ -180,78 +194,40 @@ void Engine::profiled(Stage rest, Work&& work) {
   if (!profile_) return work();
   const double begin = clock_seconds() - profile_->total_seconds();
   work();
+  backend_->wait();
   profile_->add(rest, clock_seconds() - profile_->total_seconds() - begin, 0, 0);
 }
 
-void Engine::prepare_slots(const StepInput& in) {
+void Engine::fail_sequences(const StepInput& in, const std::vector<int>& failed_adapters) {
+  failed_.clear();
   for (int b = 0; b < in.counts->sequences; ++b) {
-    Slot& slot = slots_[in.slot[b]];
-    if (!(in.flags[b] & kRestoreHistory)) {
-      if ((in.flags[b] & kPool) && slot.state_sum.empty()) {
-        throw Error(ErrorCode::kInvalidArgument, "step: slot " + std::to_string(in.slot[b]) +
-                                                     " of sequence " + std::to_string(b) +
-                                                     " has pooled nothing to continue from");
-      }
-      continue;
-    }
-    slot.token = -1;
-    slot.status = SequenceStatus::kOk;
-    slot.history.clear();
-    slot.state_sum.assign((in.flags[b] & kPool) ? info_.width : 0, 0.0f);
-    if (!(in.flags[b] & kPenalties)) continue;
-    const int32_t* token = in.history + in.history_start[b];
-    const int32_t* end = in.history + in.history_start[b + 1];
-    for (const int32_t* prompt_end = token + in.history_prompt[b]; token < prompt_end; ++token) {
-      slot.history.add_prompt(*token);
-    }
-    for (; token < end; ++token) slot.history.add_sampled(*token);
-  }
-}
-
-void Engine::set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
-                          const StepOutput& out) {
-  for (int b = 0; b < in.counts->sequences; ++b) {
-    SequenceStatus& status = slots_[in.slot[b]].status;
     const int32_t* own = in.adapter + in.adapter_start[b];
     const int32_t* end = in.adapter + in.adapter_start[b + 1];
-    const bool failed =
-        std::find_first_of(own, end, failed_adapters.begin(), failed_adapters.end()) != end;
-    if (failed && status == SequenceStatus::kOk) status = SequenceStatus::kAdapterFailed;
-    out.status[b] = static_cast<int32_t>(status);
+    if (std::find_first_of(own, end, failed_adapters.begin(), failed_adapters.end()) != end) {
+      failed_.push_back(b);
+    }
   }
+  if (!failed_.empty()) readout_->fail(failed_);
 }
 
-void Engine::read_logits(const StepInput& in, const StepOutput& out) {
-  wanted_.clear();
-  for (const WantedRow& wanted : rows_->wanted()) {
-    if (slots_[in.slot[wanted.sequence]].status == SequenceStatus::kOk) wanted_.push_back(wanted);
-  }
+void Engine::read_logits() {
+  const std::span<const WantedRow> wanted = rows_->wanted();
   const size_t at_once = llama_->max_logit_rows();
-  for (size_t begin = 0; begin < wanted_.size(); begin += at_once) {
-    const std::span<const WantedRow> chunk = std::span<const WantedRow>(wanted_).subspan(
-        begin, std::min(at_once, wanted_.size() - begin));
-    const float* logits = llama_->logits(chunk);
-    backend_->threads().for_each(static_cast<int64_t>(chunk.size()), [&](int64_t i) {
-      const std::span<const float> row(logits + i * info_.vocab, info_.vocab);
-      const int b = chunk[i].sequence;
-      if (chunk[i].sample) {
-        read_sampled_row(in, b, row, slots_[in.slot[b]], out);
-      } else {
-        read_prompt_row(in, chunk[i], row, out);
-      }
-    });
+  for (size_t first = 0; first < wanted.size(); first += at_once) {
+    const size_t count = std::min(at_once, wanted.size() - first);
+    const float* logits = llama_->logits(wanted.subspan(first, count));
+    readout_->read(static_cast<int>(first), static_cast<int>(count), logits);
   }
 }
 
-void Engine::pool_states(const StepInput& in, const StepOutput& out) {
-  for (int b = 0; b < in.counts->sequences; ++b) {
-    Slot& slot = slots_[in.slot[b]];
-    if (!(in.flags[b] & kPool) || slot.status != SequenceStatus::kOk) continue;
+void Engine::pool_states(const StepInput& in) {
+  if (rows_->pooled().empty()) return;
+  pooled_.clear();
+  for (const int32_t b : rows_->pooled()) {
     const int row = in.row_start[b];
-    const int rows = in.row_start[b + 1] - row;
-    pool_rows(in, b, {llama_->states(row, rows), static_cast<size_t>(rows) * info_.width}, slot,
-              out);
+    pooled_.push_back({b, llama_->state_row(row), in.row_start[b + 1] - row});
   }
+  readout_->pool(pooled_, llama_->states());
 }
 
 void Engine::count(StatIndex index, double amount) {

@@ -2,10 +2,13 @@
 
 #include <array>
 #include <atomic>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/readout.h"
 #include "engine/config.h"
 #include "engine/profile.h"
 #include "engine/step.h"
@@ -27,9 +30,25 @@ class Engine {
 
   const EngineInfo& info() const { return info_; }
 
-  // Runs one step and fills `out`. One step at a time, always from the same thread. Throws
-  // Error(kInvalidArgument), before anything is computed, when the arrays contradict each other.
-  void step(const StepInput& in, const StepOutput& out);
+  // Begins a step, whose arrays stay as they are until it is finished. Where a device computes it
+  // goes on after the call has returned. Throws Error(kInvalidArgument), before anything is
+  // computed, when the arrays contradict each other; a step that threw is not finished. At most
+  // kStepsAhead are begun and not finished; always from the same thread. Where the host has to wait
+  // within the step, `settle` is called before that: results of the step before come sooner than
+  // this call ends, and whoever waits for them calls finish() there.
+  void launch(
+      const StepInput& in, const StepOutput& out, const std::function<void()>& settle = [] {});
+
+  // Whether finish() would not have to wait. Requires: a step to finish.
+  bool done() { return readout_->done(); }
+
+  // Fills the outputs of the oldest step that was begun. Throws Error(kDevice) when it failed.
+  void finish();
+
+  void step(const StepInput& in, const StepOutput& out) {
+    launch(in, out);
+    finish();
+  }
 
   // From any thread, except `apply`.
   Adapters& adapters() { return *adapters_; }
@@ -44,11 +63,18 @@ class Engine {
   Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<Backend> backend,
          const Progress& progress);
 
-  void prepare_slots(const StepInput& in);
-  void set_statuses(const StepInput& in, const std::vector<int>& failed_adapters,
-                    const StepOutput& out);
-  void read_logits(const StepInput& in, const StepOutput& out);
-  void pool_states(const StepInput& in, const StepOutput& out);
+  // What counters are told of a step.
+  struct Launched {
+    double begun = 0;  // clock_seconds()
+    double base_passes = 0;
+    int rows = 0;
+    int wanted_rows = 0;
+    int adapter_rows = 0;
+  };
+
+  void fail_sequences(const StepInput& in, const std::vector<int>& failed_adapters);
+  void read_logits();
+  void pool_states(const StepInput& in);
   template <class Work>
   void profiled(Stage rest, Work&& work);
   void count(StatIndex index, double amount);
@@ -66,8 +92,11 @@ class Engine {
   std::unique_ptr<StepCheck> check_;
   std::unique_ptr<StepRows> rows_;
   StepAdapters step_adapters_;
-  std::vector<Slot> slots_;
-  std::vector<WantedRow> wanted_;  // of the running step, without sequences that failed
+  std::unique_ptr<Readout> readout_;
+  std::vector<int32_t> failed_;     // sequences of the step that is launched
+  std::vector<PooledRows> pooled_;  // likewise
+  std::deque<Launched> launched_;   // and not finished
+  double finished_at_ = 0;          // the last step
   std::array<std::atomic<double>, kStatCount> counters_{};  // written by the engine thread alone
 };
 

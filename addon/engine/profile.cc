@@ -1,5 +1,6 @@
 #include "engine/profile.h"
 
+#include "backends/readout.h"
 #include "residual/adapter_step.h"
 
 namespace smore {
@@ -59,7 +60,11 @@ std::unique_ptr<AdapterStep> ProfiledBackend::make_adapter_step(ExpertCache& hos
   return inner_.make_adapter_step(host, options);
 }
 
-void ProfiledBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+std::unique_ptr<Readout> ProfiledBackend::make_readout(const ReadoutShape& shape) {
+  return inner_.make_readout(shape);
+}
+
+void ProfiledBackend::embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
                             float* x) {
   const double row = static_cast<double>(table.bytes()) / static_cast<double>(table.rows());
   time(kStageEmbed, rows * (row + static_cast<double>(table.columns()) * 4), 0,

@@ -71,7 +71,9 @@ class ProfiledBackend final : public Backend {
   BlockMaker host_blocks() override { return inner_.host_blocks(); }
   std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
                                                  const AdapterOptions& options) override;
-  void embed(const Matrix& table, const int32_t* tokens, int rows, float scale, float* x) override;
+  std::unique_ptr<Readout> make_readout(const ReadoutShape& shape) override;
+  void embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
+             float* x) override;
   void gather(const float* x, std::span<const int32_t> rows, int64_t width, float* y) override;
   void rms_norm(const float* x, const float* weight, int rows, int width, float eps,
                 float* y) override;

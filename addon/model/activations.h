@@ -34,6 +34,12 @@ class Activations {
     return sizeof(float) * (rows * row + fitting_logit_rows(config, rows) * logit_row);
   }
 
+  // Rows of logits that are computed at a time.
+  static int fitting_logit_rows(const ModelConfig& config, int rows) {
+    const int64_t fit = kLogitBytes / (int64_t{config.vocab} * int64_t{sizeof(float)});
+    return static_cast<int>(std::clamp<int64_t>(fit, 1, rows));
+  }
+
   int logit_rows;    // S: rows of logits that one product makes
   Buffer x;          // T D: the residual stream
   Buffer normed;     // T D: what the linears read
@@ -47,12 +53,6 @@ class Activations {
 
  private:
   static constexpr int64_t kLogitBytes = int64_t{64} << 20;
-
-  // More rows of logits than this are computed in several products.
-  static int fitting_logit_rows(const ModelConfig& config, int rows) {
-    const int64_t fit = kLogitBytes / (int64_t{config.vocab} * int64_t{sizeof(float)});
-    return static_cast<int>(std::clamp<int64_t>(fit, 1, rows));
-  }
 };
 
 }  // namespace smore

@@ -58,6 +58,7 @@ std::vector<int> Llama::forward(ModelStep& step) {
 
 void Llama::begin(ModelStep& step) {
   all_kept_ = !step.needed || static_cast<int>(step.needed->size()) == step.attention.rows;
+  last_rows_ = all_kept_ ? step.attention.rows : static_cast<int>(step.needed->size());
   if (!all_kept_) plan_kept(step);
   AttentionStep* const steps[] = {&step.attention, &kept_.step.attention};
   backend_.begin(std::span(steps).first(all_kept_ ? 1 : 2));
@@ -95,7 +96,7 @@ void Llama::plan_kept(const ModelStep& step) {
     k.row_sequence.push_back(all.row_sequence[row]);
   }
   k.row_start.clear();
-  for (int b = 0; b <= all.sequences; ++b) k.row_start.push_back(kept_row(all.row_start[b]));
+  for (int b = 0; b <= all.sequences; ++b) k.row_start.push_back(state_row(all.row_start[b]));
   k.step = {.tokens = nullptr, .attention = all, .adapters = {}, .needed = {}};
   k.step.attention.rows = static_cast<int>(k.rows.size());
   k.step.attention.row_start = k.row_start.data();
@@ -105,11 +106,11 @@ void Llama::plan_kept(const ModelStep& step) {
     AdapterRows::Group kept{group.handle, {}, group.scale, group.turn, group.control};
     std::set_intersection(group.rows.begin(), group.rows.end(), k.rows.begin(), k.rows.end(),
                           std::back_inserter(kept.rows));
-    for (int32_t& row : kept.rows) row = kept_row(row);
+    for (int32_t& row : kept.rows) row = state_row(row);
     if (!kept.rows.empty()) k.step.adapters.groups.push_back(std::move(kept));
   }
   k.step.adapters.probes = step.adapters.probes;  // of rows that sample, which are needed
-  for (RouteProbe& probe : k.step.adapters.probes) probe.row = kept_row(probe.row);
+  for (RouteProbe& probe : k.step.adapters.probes) probe.row = state_row(probe.row);
 }
 
 // Brings what the rest of the last layer reads of the needed rows to the front.
@@ -121,7 +122,7 @@ void Llama::keep_needed() {
 }
 
 // Where x has a row: kept rows before it.
-int Llama::kept_row(int row) const {
+int Llama::state_row(int row) const {
   if (all_kept_) return row;
   const auto found = std::lower_bound(kept_.rows.begin(), kept_.rows.end(), row);
   return static_cast<int>(found - kept_.rows.begin());
@@ -189,11 +190,11 @@ void Llama::add_to_stream(const Buffer& post_norm, const float* next_norm, int r
                         a.normed.get());
 }
 
-const float* Llama::states(int row, int rows) {
+const float* Llama::states() {
   Activations& a = activations_;
-  backend_.rms_norm(a.x.get() + int64_t{kept_row(row)} * config_.width, weights_.final_norm.get(),
-                    rows, config_.width, config_.norm_eps, a.normed.get());
-  return backend_.to_host(a.normed.get(), int64_t{rows} * config_.width);
+  backend_.rms_norm(a.x.get(), weights_.final_norm.get(), last_rows_, config_.width,
+                    config_.norm_eps, a.normed.get());
+  return a.normed.get();
 }
 
 const float* Llama::logits(std::span<const WantedRow> wanted) {
@@ -201,7 +202,7 @@ const float* Llama::logits(std::span<const WantedRow> wanted) {
   SMORE_CHECK(count <= max_logit_rows(), "more rows of logits than their buffer holds");
   Activations& a = activations_;
   logit_rows_.clear();
-  for (const WantedRow& row : wanted) logit_rows_.push_back(kept_row(row.row));
+  for (const WantedRow& row : wanted) logit_rows_.push_back(state_row(row.row));
   backend_.gather(a.x.get(), logit_rows_, config_.width, a.gathered.get());
   backend_.rms_norm(a.gathered.get(), weights_.final_norm.get(), count, config_.width,
                     config_.norm_eps, a.normed.get());
@@ -209,7 +210,7 @@ const float* Llama::logits(std::span<const WantedRow> wanted) {
   if (config_.logit_softcap > 0) {
     backend_.softcap(config_.logit_softcap, a.logits.get(), int64_t{count} * config_.vocab);
   }
-  return backend_.to_host(a.logits.get(), int64_t{count} * config_.vocab);
+  return a.logits.get();
 }
 
 }  // namespace smore

@@ -7,22 +7,16 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/readout.h"
 #include "model/activations.h"
 #include "model/weights.h"
 #include "residual/adapters.h"
 
 namespace smore {
 
-// A row of a step whose logits are wanted.
-struct WantedRow {
-  int32_t row;
-  int32_t sequence;
-  bool sample;  // else: log probability of the prompt token that follows
-};
-
 // The rows of one step, as the graph sees them.
 struct ModelStep {
-  const int32_t* tokens = nullptr;  // T
+  TokenRows tokens;
   AttentionStep attention;
   AdapterRows adapters;
   // Rows, rising, whose states or logits will be asked for: the others end once the last layer has
@@ -52,11 +46,13 @@ class Llama {
   // Rows of logits that one call of `logits` computes at most.
   int max_logit_rows() const { return activations_.logit_rows; }
 
-  // What the output layer reads of these rows of the last forward, all of them needed, [rows, D],
-  // on the host, valid until the next call of this or of another method.
-  const float* states(int row, int rows);
+  // What the output layer reads of all needed rows of the last forward, [.., D]; where the
+  // backend's ops find it, valid until the next call of this or of another method.
+  const float* states();
+  // Which of them has this row.
+  int state_row(int row) const;
 
-  // Logits of these rows of the last forward, [rows, V], on the host, valid until the next call.
+  // Logits of these rows of the last forward, [rows, V], likewise.
   const float* logits(std::span<const WantedRow> wanted);
 
  private:
@@ -69,7 +65,6 @@ class Llama {
              const float* x, int x_width);
   void plan_kept(const ModelStep& step);
   void keep_needed();
-  int kept_row(int row) const;
   // next_norm: of the block that reads the stream next; null after the last one.
   void add_to_stream(const Buffer& post_norm, const float* next_norm, int rows);
 
@@ -94,6 +89,7 @@ class Llama {
   };
   Kept kept_;
   bool all_kept_ = true;
+  int last_rows_ = 0;                // of the last forward that x has
   std::vector<int32_t> logit_rows_;  // of the running call of logits
 };
 

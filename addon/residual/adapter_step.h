@@ -23,6 +23,9 @@ class AdapterStep {
   virtual void begin(const AdapterRows& /*rows*/) {}
   virtual void end() {}
 
+  // Adapters::waits().
+  virtual bool waits(const AdapterRows& /*rows*/) { return false; }
+
   // Adapters::apply().
   virtual std::vector<int> run(int layer, std::span<const SiteOutput> outputs,
                                const AdapterRows& rows, const float* x, int x_width) = 0;

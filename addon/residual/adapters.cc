@@ -132,6 +132,10 @@ int64_t Adapters::routes(int handle, const uint32_t* layers) const {
   return count;
 }
 
+bool Adapters::waits(const AdapterRows& rows) const {
+  return !rows.groups.empty() && impl_->step->waits(rows);
+}
+
 void Adapters::begin(const AdapterRows& rows) {
   if (!rows.groups.empty()) impl_->step->begin(rows);
 }

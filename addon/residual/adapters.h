@@ -131,6 +131,10 @@ class Adapters {
   // Pairs that a probe of these layers is given.
   int64_t routes(int handle, const uint32_t* layers) const;
 
+  // Whether the host must wait within a step of these groups for what a device has computed of it:
+  // where it reads routing out, or not all experts are there. Only a guess before begin().
+  bool waits(const AdapterRows& rows) const;
+
   // A step begins and ends (AdapterUse). In between, what is resident of its adapters stays where
   // it is.
   void begin(const AdapterRows& rows);

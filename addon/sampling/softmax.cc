@@ -52,28 +52,33 @@ int32_t first_index_of(std::span<const float> logits, float value) {
   return static_cast<int32_t>(at - logits.begin());
 }
 
-double exp_sum(std::span<const float> logits, float max, float scale) {
+uint64_t weight_sum(std::span<const float> logits, float max, float scale) {
   // Loops over a short buffer: each of them vectorises, as one they would not.
   constexpr size_t kBlock = 16 * kLanes;
   std::array<float, kBlock> block;
-  std::array<float, kLanes> sums{};
+  constexpr size_t kSums = 8;
+  std::array<uint64_t, kSums> sums{};
   for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
     const size_t count = std::min(kBlock, logits.size() - begin);
     for (size_t i = 0; i < count; ++i) {
       const float x = (logits[begin + i] - max) * scale;
-      block[i] = x < kLeastExponent ? kLeastExponent : x;
+      block[i] = x > kLeastExponent ? x : kLeastExponent;
     }
     for (size_t i = 0; i < count; ++i) block[i] = exp_in_range(block[i]);
     std::fill(block.begin() + count, block.end(), 0.0f);
-    for (size_t i = 0; i < kBlock; i += kLanes) {
-      for (size_t j = 0; j < kLanes; ++j) sums[j] += block[i + j];
+    for (size_t i = 0; i < kBlock; i += kSums) {
+      for (size_t j = 0; j < kSums; ++j) sums[j] += in_units(block[i + j]);
     }
   }
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
+  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
+}
+
+float log_normaliser(float max, uint64_t total) {
+  return max + static_cast<float>(std::log(static_cast<double>(total) / kOne));
 }
 
 LogSoftmax::LogSoftmax(std::span<const float> logits, float max)
-    : logits_(logits), log_sum_(max + static_cast<float>(std::log(exp_sum(logits, max, 1.0f)))) {}
+    : logits_(logits), log_sum_(log_normaliser(max, weight_sum(logits, max, 1.0f))) {}
 
 float LogSoftmax::of(int32_t token) const { return logits_[token] - log_sum_; }
 

@@ -10,7 +10,7 @@ inline constexpr float kLeastExponent = -87.0f;
 
 // e^x for kLeastExponent <= x <= 0, to two units in the last place. Straight-line, so that loops
 // over it vectorise on every machine and give the same bits.
-inline float exp_in_range(float x) {
+constexpr float exp_in_range(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const float shifted = x * 1.44269504f + kRound;
   const float n = shifted - kRound;
@@ -26,9 +26,31 @@ inline float exp_in_range(float x) {
   return p * std::bit_cast<float>(exponent << 23);
 }
 
-// e^x for x <= 0; where that is next to nothing, e^kLeastExponent.
-inline float exp_of_negative(float x) {
-  return exp_in_range(x < kLeastExponent ? kLeastExponent : x);
+// Probabilities are summed as integers: exact whatever the order, so that every backend and every
+// batch agrees on each sum and each draw. 2^40 is the likeliest token's; what is less than half a
+// unit has no share. The sum of 2^23 tokens fits.
+inline constexpr float kOne = 0x1p40f;
+
+// e^x for -87 <= x <= 0 in units of 1 / kOne, rounded to the nearest: where a double is 2^52 / kOne
+// and little more, its last bits count these units.
+inline constexpr double kUnits = 0x1p52 / kOne;
+constexpr uint64_t in_units(float value) {
+  return std::bit_cast<uint64_t>(value + kUnits) - std::bit_cast<uint64_t>(kUnits);
+}
+
+// The share of a token: exp((logit - max) * scale). 0 for a logit of -INFINITY.
+constexpr float likelihood(float logit, float max, float scale) {
+  const float x = (logit - max) * scale;
+  return exp_in_range(x > kLeastExponent ? x : kLeastExponent);
+}
+constexpr uint64_t weight(float logit, float max, float scale) {
+  return in_units(likelihood(logit, max, scale));
+}
+
+// The point at which a uniform number in [0, 1) lies on the way from 0 to `total`.
+constexpr uint64_t share_of(uint64_t total, double uniform) {
+  return static_cast<uint64_t>(
+      static_cast<unsigned __int128>(static_cast<uint64_t>(uniform * 0x1p53)) * total >> 53);
 }
 
 struct Peak {
@@ -42,8 +64,12 @@ Peak peak(std::span<const float> logits);
 // Lowest index whose value is `value`, which must occur.
 int32_t first_index_of(std::span<const float> logits, float value);
 
-// sum of exp((logit - max) * scale), in one order whatever the machine.
-double exp_sum(std::span<const float> logits, float max, float scale);
+// Sum of the weights.
+uint64_t weight_sum(std::span<const float> logits, float max, float scale);
+
+// What is subtracted from a logit to get its log probability, of the sum of all weights by the
+// largest logit and scale 1.
+float log_normaliser(float max, uint64_t total);
 
 // Log softmax of chosen tokens of one row.
 class LogSoftmax {

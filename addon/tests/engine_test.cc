@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/engine_harness.h"
+#include "tests/engine_cases.h"
 #include "tests/golden_file.h"
 #include "tests/refusal.h"
 
@@ -15,35 +15,7 @@ namespace smore {
 
 namespace {
 
-const std::string kModel = SMORE_FIXTURES "/tiny-llama-smore/tied";
-
-EngineConfig config() {
-  return {.model_path = kModel + "/model",
-          .threads = 2,
-          .max_model_len = 128,
-          .max_batch = 4,
-          .max_batch_tokens = 64,
-          .kv_memory = 8 << 20,
-          .adapter_memory = 8 << 20,
-          .max_loaded_adapters = 4,
-          .activations = ActivationType::kFloat32};
-}
-
-std::unique_ptr<Engine> load(const EngineConfig& config) {
-  return Engine::load(config, [](uint64_t, uint64_t, const std::string&) {});
-}
-
-HandMadeStep run(Engine& engine, const std::vector<Sequence>& sequences) {
-  HandMadeStep step(sequences, engine.info().width);
-  const StepInput input = step.input();
-  engine.step(input, step.output());
-  return step;
-}
-
-std::vector<std::string> devices() {
-  if (cuda_devices().usable.empty()) return {"cpu"};
-  return {"cpu", "cuda:0"};
-}
+using namespace engine_cases;
 
 void check_prompt_logprobs(Engine& engine) {
   const GoldenFile golden(kModel + "/golden.safetensors");

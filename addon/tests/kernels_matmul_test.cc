@@ -159,7 +159,7 @@ TEST_CASE("embedding rows are the stored values") {
       const auto packed = ops->pack({&source, 1});
       const std::vector<int32_t> tokens{36, 0, 17, 16, 15};
       const std::vector<float> x = written(*ops, tokens.size() * 512, [&](float* to) {
-        ops->embed(*packed, tokens.data(), static_cast<int>(tokens.size()), 1, to);
+        ops->embed(*packed, {tokens.data()}, static_cast<int>(tokens.size()), 1, to);
       });
       const std::vector<float> all = w.floats();
       std::vector<float> expected;

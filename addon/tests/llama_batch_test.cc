@@ -84,7 +84,7 @@ std::vector<float> first_inputs(LlamaHarness& model, const std::vector<Text>& te
   std::vector<double> y(width);
   for (const Text& text : texts) {
     for (int32_t token : text.tokens) {
-      model.backend().embed(*model.weights().embedding, &token, 1, 1, x.data());
+      model.backend().embed(*model.weights().embedding, {&token}, 1, 1, x.data());
       reference::rms_norm(x.data(), model.first_norm().data(), width, model.config().norm_eps,
                           y.data());
       inputs.insert(inputs.end(), y.begin(), y.end());

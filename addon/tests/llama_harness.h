@@ -80,7 +80,7 @@ class LlamaHarness {
       block_start.push_back(static_cast<int>(blocks.size()));
     }
     merge_groups(step.adapters.groups);
-    step.tokens = tokens.data();
+    step.tokens = {tokens.data()};
     step.attention = {.rows = static_cast<int>(tokens.size()),
                       .sequences = static_cast<int>(pieces.size()),
                       .row_start = row_start.data(),
@@ -95,7 +95,7 @@ class LlamaHarness {
     llama_->forward(step);
     std::vector<std::vector<float>> rows;
     for (const WantedRow& row : wanted) {
-      const float* logits = llama_->logits({&row, 1});
+      const float* logits = backend_->to_host(llama_->logits({&row, 1}), config_.vocab);
       rows.emplace_back(logits, logits + config_.vocab);
     }
     return rows;

@@ -94,12 +94,42 @@ TEST_CASE("uniform numbers depend on seed and index alone and fill the interval 
   CHECK(uniform_at(0, 0) != uniform_at(0, 1));
 }
 
-TEST_CASE("exp of negative numbers is exact to float precision") {
+TEST_CASE("likelihoods are exact to float precision, and weights to their unit") {
   for (float x = -80; x <= 0; x += 0.0137f) {
-    CHECK(exp_of_negative(x) == doctest::Approx(std::exp(double{x})).epsilon(3e-7));
+    const double want = std::exp(double{x});
+    CHECK(likelihood(x, 0, 1) == doctest::Approx(want).epsilon(3e-7));
+    CHECK(std::abs(static_cast<double>(weight(x, 0, 1)) - want * kOne) < 0.51 + 3e-7 * want * kOne);
   }
-  CHECK(exp_of_negative(0) == 1.0f);
-  CHECK(exp_of_negative(-INFINITY) >= 0.0f);
+  CHECK(weight(3, 3, 7) == 1ull << 40);
+  CHECK(weight(-INFINITY, 0, 1) == 0);
+  CHECK(weight(-INFINITY, 0, 0) == 0);
+}
+
+TEST_CASE("sums of weights are those of the tokens, and shares of them exact") {
+  std::mt19937 random(5);
+  for (const int count : {1, 15, 255, 256, 257, 5000}) {
+    const std::vector<float> logits = random_logits(random, count, 4);
+    const float max = peak(logits).value;
+    uint64_t total = 0;
+    for (const float logit : logits) total += weight(logit, max, 0.7f);
+    CHECK(weight_sum(logits, max, 0.7f) == total);
+  }
+  const uint64_t most = 1ull << 63;
+  CHECK(share_of(most, 0) == 0);
+  CHECK(share_of(most, 0.5) == most / 2);
+  CHECK(share_of(most, 1 - 0x1p-53) == most - (most >> 53));
+  CHECK(share_of(1, 1 - 0x1p-53) == 0);
+}
+
+TEST_CASE("an infinite temperature draws evenly, also where min_p keeps the likeliest alone") {
+  const std::vector<float> logits{1, 5, 5, -3};
+  std::set<int32_t> drawn, likeliest;
+  for (uint64_t i = 0; i < 200; ++i) {
+    drawn.insert(draw({.temperature = INFINITY, .top_p = 0.99f, .seed = i}, logits));
+    likeliest.insert(draw({.temperature = INFINITY, .min_p = 1, .seed = i}, logits));
+  }
+  CHECK(drawn == std::set<int32_t>{0, 1, 2, 3});
+  CHECK(likeliest == std::set<int32_t>{1, 2});
 }
 
 TEST_CASE("greedy takes the likeliest token, the lowest id among equals") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "backends/cpu/readout.h"
 #include "backends/cpu/rotary_table.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -103,6 +104,11 @@ const char* path_suffix(ActivationType activations) {
   return "";
 }
 
+int32_t token_of(const TokenRows& rows, int64_t t) {
+  const int32_t slot = rows.slots == nullptr ? kOwnToken : rows.slots[t];
+  return slot == kOwnToken ? rows.tokens[t] : rows.slot_tokens[slot];
+}
+
 std::string known_paths() {
   std::string text;
   for (const std::string& name : cpu_paths()) text += (text.empty() ? "" : ", ") + name;
@@ -133,14 +139,18 @@ std::unique_ptr<AdapterStep> CpuBackend::make_adapter_step(ExpertCache& host,
   return std::make_unique<ResidualStep>(*this, host);
 }
 
-void CpuBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+std::unique_ptr<Readout> CpuBackend::make_readout(const ReadoutShape& shape) {
+  return std::make_unique<CpuReadout>(shape, threads_);
+}
+
+void CpuBackend::embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
                        float* x) {
   const auto& packed = static_cast<const PackedMatrix&>(table);
   const int64_t width = packed.columns();
   for_ranges(rows, std::max<int64_t>(1, kWorthSharing / 8 / width),
              [&](int64_t begin, int64_t end) {
                for (int64_t t = begin; t < end; ++t) {
-                 packed.unpack_row(tokens[t], x + t * width);
+                 packed.unpack_row(token_of(tokens, t), x + t * width);
                  for (int64_t i = 0; i < width; ++i) x[t * width + i] *= scale;
                }
              });

@@ -6,6 +6,7 @@
 #include "backends/cuda/attention.h"
 #include "backends/cuda/elementwise.h"
 #include "backends/cuda/products.h"
+#include "backends/cuda/readout.h"
 #include "backends/cuda/trees_step.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -23,7 +24,7 @@ uint64_t staging_bytes(const StepSizes& sizes) {
   const auto rows = static_cast<uint64_t>(sizes.rows);
   const auto sequences = static_cast<uint64_t>(sizes.sequences);
   const uint64_t blocks = sequences * (sizes.positions / kPageTokens + 1);
-  return 4 * sizeof(int32_t) * (4 * rows + sequences + blocks) + (uint64_t{64} << 10);
+  return 4 * sizeof(int32_t) * (5 * rows + sequences + blocks) + (uint64_t{64} << 10);
 }
 
 int select(int device) {
@@ -165,11 +166,18 @@ std::unique_ptr<KvCache> CudaBackend::make_kv_cache(int layers, const AttentionS
   return std::make_unique<DeviceKvCache>(layers, shape, pages, !floats_);
 }
 
-void CudaBackend::embed(const Matrix& table, const int32_t* tokens, int rows, float scale,
+std::unique_ptr<Readout> CudaBackend::make_readout(const ReadoutShape& shape) {
+  return std::make_unique<CudaReadout>(shape, stream_);
+}
+
+void CudaBackend::embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
                         float* x) {
   const TiledMatrix& matrix = tiled(table);
   SMORE_CHECK(matrix.parts().size() == 1, "a table of several parts");
-  const int32_t* placed = staging_.upload(std::span(tokens, static_cast<size_t>(rows)));
+  const auto count = static_cast<size_t>(rows);
+  TokenRows placed{.tokens = staging_.upload({tokens.tokens, count}),
+                   .slot_tokens = tokens.slot_tokens};
+  if (tokens.slots != nullptr) placed.slots = staging_.upload({tokens.slots, count});
   cuda::embed(matrix.parts()[0], placed, rows, scale, x, stream_);
 }
 

@@ -32,8 +32,8 @@ void round_inputs(const float* x, int columns, int rows, std::byte* rounded, con
 void tensor_product(const TiledPart& w, const float* x, int rows, const float* bias,
                     const std::byte* rounded, float* y, int64_t y_stride, const Stream& stream);
 
-// x[t] = table[tokens[t]] * scale.                       tokens: the device's
-void embed(const TiledPart& table, const int32_t* tokens, int rows, float scale, float* x,
+// x[t] = table[token of row t] * scale.                  tokens: the device's
+void embed(const TiledPart& table, const TokenRows& tokens, int rows, float scale, float* x,
            const Stream& stream);
 
 }  // namespace smore::cuda

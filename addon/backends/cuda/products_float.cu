@@ -69,8 +69,9 @@ __global__ void __launch_bounds__(kThreads)
 
 // A warp reads 32 columns of a row in eight lanes' parts; each thread writes 8 columns.
 template <DType kType>
-__global__ void embed_kernel(TiledPart table, const int32_t* tokens, float scale, float* x) {
-  const int token = tokens[blockIdx.x];
+__global__ void embed_kernel(TiledPart table, TokenRows rows, float scale, float* x) {
+  const int slot = rows.slots == nullptr ? kOwnToken : rows.slots[blockIdx.x];
+  const int token = slot == kOwnToken ? rows.tokens[blockIdx.x] : rows.slot_tokens[slot];
   const int half = token % kTileOuts / 8;
   for (int i = threadIdx.x; i < table.tiles * 4; i += blockDim.x) {
     const int64_t tile = int64_t{token / kTileOuts} * table.tiles + i / 4;
@@ -99,7 +100,7 @@ void float_product(const TiledPart& w, const float* x, int rows, const float* bi
   });
 }
 
-void embed(const TiledPart& table, const int32_t* tokens, int rows, float scale, float* x,
+void embed(const TiledPart& table, const TokenRows& tokens, int rows, float scale, float* x,
            const Stream& stream) {
   if (rows == 0) return;
   constexpr int kEmbedThreads = 128;

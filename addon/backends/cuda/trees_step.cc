@@ -122,13 +122,24 @@ LinearRouting TreesStep::routing_by_linear(const Adapter& adapter) const {
   return found->read_counters(reader_);
 }
 
-void TreesStep::begin(const AdapterRows& rows) {
-  use_device(device_);
+void TreesStep::list_handles(const AdapterRows& rows) {
   handles_.clear();
   for (const AdapterRows::Group& group : rows.groups) {
     if (handles_.empty() || handles_.back() != group.handle) handles_.push_back(group.handle);
   }
   residents_.resize(handles_.size());
+}
+
+bool TreesStep::waits(const AdapterRows& rows) {
+  list_handles(rows);
+  const bool whole = tier_.hold(handles_, residents_);
+  if (whole) tier_.let_go(handles_, {});
+  return !whole || !rows.probes.empty();
+}
+
+void TreesStep::begin(const AdapterRows& rows) {
+  use_device(device_);
+  list_handles(rows);
   whole_ = tier_.hold(handles_, residents_);
   copies_.begin_use(stream_);
   if (!whole_) return;

@@ -29,6 +29,7 @@ class TreesStep final : public AdapterStep {
   TreesStep(int device, const Stream& stream, Staging& staging, ExpertCache& host, uint64_t budget);
   ~TreesStep() override;
 
+  bool waits(const AdapterRows& rows) override;
   void begin(const AdapterRows& rows) override;
   void end() override;
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
@@ -50,6 +51,7 @@ class TreesStep final : public AdapterStep {
     int x_width;
   };
 
+  void list_handles(const AdapterRows& rows);
   void compute(const Call& call);
   void list_works(const Call& call);
   void place_pages(const ExpertCache::Resident& resident);

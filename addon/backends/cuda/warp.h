@@ -41,4 +41,16 @@ __device__ inline float block_sum(float value, float* scratch) {
   return sum;
 }
 
+// The same for the largest.
+__device__ inline float block_max(float value, float* scratch) {
+  value = warp_max(value);
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
+  __syncthreads();  // of an earlier use
+  if (threadIdx.x % kWarpSize == 0) scratch[threadIdx.x / kWarpSize] = value;
+  __syncthreads();
+  float most = scratch[0];
+  for (int warp = 1; warp < warps; ++warp) most = fmaxf(most, scratch[warp]);
+  return most;
+}
+
 }  // namespace smore::cuda

@@ -130,7 +130,18 @@ T atomicAdd(T* at, T value) {
   return old;
 }
 
+template <class T>
+T atomicOr(T* at, T bits) {
+  const T old = *at;
+  *at = old | bits;
+  return old;
+}
+
 inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline int __ffs(int bits) {
+  return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1;
+}
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 
 inline float half_bits_to_float(uint16_t bits) { return half_to_float(bits); }

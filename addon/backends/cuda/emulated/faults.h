@@ -30,4 +30,13 @@ class OtherDevices {
   OtherDevices& operator=(const OtherDevices&) = delete;
 };
 
+// While one lives, whoever asks for the device's work or waits for it hears that it has failed.
+class BrokenDevice {
+ public:
+  BrokenDevice();
+  ~BrokenDevice();
+  BrokenDevice(const BrokenDevice&) = delete;
+  BrokenDevice& operator=(const BrokenDevice&) = delete;
+};
+
 }  // namespace smore::cuda::emulated

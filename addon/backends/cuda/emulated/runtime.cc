@@ -1,5 +1,6 @@
 #include "backends/cuda/runtime.h"
 
+#include <atomic>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -46,7 +47,10 @@ struct Stream::State {
 struct Event::State {
   std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
   uint64_t recorded = 0;
+  int asked = 0;                    // in vain, since the last record
   Stream::State* stream = nullptr;  // of the last record
+
+  bool reached() const { return *done >= recorded; }
 };
 
 namespace {
@@ -54,6 +58,13 @@ namespace {
 std::set<Stream::State*>& streams() {
   static std::set<Stream::State*> all;
   return all;
+}
+
+std::atomic<bool> broken{false};
+
+void require_whole() {
+  if (broken)
+    throw Error(ErrorCode::kDevice, "CUDA: work of a step: the emulated device is broken");
 }
 
 void run_everything() {
@@ -79,6 +90,10 @@ OtherDevices::~OtherDevices() {
   capabilities = {{9, 0}};
   no_devices.clear();
 }
+
+BrokenDevice::BrokenDevice() { broken = true; }
+
+BrokenDevice::~BrokenDevice() { broken = false; }
 
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
@@ -166,6 +181,8 @@ Stream::~Stream() {
 void Stream::synchronize() const {
   catch_up();
   const std::lock_guard lock(mutex());
+  require_whole();
+  if (!state_->work.empty()) ++emulated::waits;
   state_->run_all();
 }
 
@@ -231,13 +248,14 @@ void Event::record(const Stream& stream) {
   stream.catch_up();
   const std::lock_guard lock(mutex());
   state_->stream = &stream.state();
+  state_->asked = 0;
   emulated::enqueue(stream, [done = state_->done, turn = ++state_->recorded] { *done = turn; });
 }
 
 void Event::make_wait(const Stream& stream) const {
   stream.catch_up();
   const std::lock_guard lock(mutex());
-  if (reached()) return;
+  if (state_->reached()) return;
   emulated::enqueue(stream, [done = state_->done, turn = state_->recorded, on = state_->stream] {
     const auto reached = [&] { return *done >= turn; };
     if (!reached()) on->run(reached);
@@ -245,14 +263,20 @@ void Event::make_wait(const Stream& stream) const {
   });
 }
 
+// A device gets on though nobody waits: who asks again finds that it has.
 bool Event::reached() const {
   const std::lock_guard lock(mutex());
-  return *state_->done >= state_->recorded;
+  require_whole();
+  if (!state_->reached() && state_->asked++ > 0) synchronize();
+  return state_->reached();
 }
 
 void Event::synchronize() const {
   const std::lock_guard lock(mutex());
-  if (!reached()) state_->stream->run([this] { return reached(); });
+  require_whole();
+  if (state_->reached()) return;
+  ++emulated::waits;
+  state_->stream->run([this] { return state_->reached(); });
 }
 
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
@@ -270,6 +294,7 @@ void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream
   stream.catch_up();
   emulated::require_on_host(to, bytes);
   emulated::require_on_device(from, bytes);
+  emulated::bytes_to_host += bytes;
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 

@@ -11,7 +11,10 @@ namespace smore::cuda::emulated {
 // Puts work on a stream, which does it when somebody waits: what forgets to wait sees nothing done.
 void enqueue(const Stream& stream, std::function<void()> work);
 
-// Kernels that were put on streams so far.
+// Kernels that were put on streams so far, bytes of copies to the host, and times that the host
+// waited for what was not done.
 inline std::atomic<uint64_t> launched{0};
+inline std::atomic<uint64_t> bytes_to_host{0};
+inline std::atomic<uint64_t> waits{0};
 
 }  // namespace smore::cuda::emulated

@@ -1,4 +1,4 @@
-#include "binding/engine_thread.h"
+#include "engine/engine_thread.h"
 
 #include <chrono>
 #include <utility>
@@ -26,7 +26,7 @@ EngineThread::~EngineThread() {
 
 void EngineThread::submit(const StepInput& input, const StepOutput& output) {
   const uint32_t number = submitted_.load(std::memory_order_relaxed);
-  jobs_[number % kDepth] = {input, output};
+  jobs_[number % kDepth] = {input, output, nullptr};
   submitted_.store(number + 1, std::memory_order_release);
   signal();
 }
@@ -64,11 +64,21 @@ std::shared_ptr<Engine> EngineThread::load(const EngineConfig& config) {
   }
 }
 
+// Where a device computes, a step is launched while the one before it runs there.
 void EngineThread::serve(Engine& engine) {
-  for (uint32_t taken = 0;;) {
+  uint32_t launched = 0;
+  for (uint32_t finished = 0;;) {
     const uint32_t seen = signals_.load(std::memory_order_acquire);
-    if (submitted_.load(std::memory_order_acquire) != taken) {
-      run_step(engine, jobs_[taken++ % kDepth]);
+    const bool next = submitted_.load(std::memory_order_acquire) != launched;
+    if (launched != finished && is_done(engine, jobs_[finished % kDepth])) {
+      finish(engine, jobs_[finished++ % kDepth]);
+    } else if (next) {
+      launch(engine, jobs_[launched % kDepth], [&] {
+        while (finished != launched) finish(engine, jobs_[finished++ % kDepth]);
+      });
+      ++launched;
+    } else if (launched != finished) {
+      cpu_relax();
     } else if (stop_.load(std::memory_order_acquire)) {
       return;
     } else {
@@ -77,10 +87,23 @@ void EngineThread::serve(Engine& engine) {
   }
 }
 
-void EngineThread::run_step(Engine& engine, const Job& job) {
-  std::exception_ptr error;
+void EngineThread::launch(Engine& engine, Job& job, const std::function<void()>& settle) {
   try {
-    engine.step(job.input, job.output);
+    engine.launch(job.input, job.output, settle);
+  } catch (...) {
+    job.error = std::current_exception();
+  }
+}
+
+// A step that could not be launched was never begun.
+bool EngineThread::is_done(Engine& engine, const Job& job) {
+  return job.error != nullptr || engine.done();
+}
+
+void EngineThread::finish(Engine& engine, Job& job) {
+  std::exception_ptr error = std::exchange(job.error, nullptr);
+  try {
+    if (error == nullptr) engine.finish();
   } catch (...) {
     error = std::current_exception();
   }

@@ -27,8 +27,8 @@ class EngineThread {
     std::function<void()> stopped;                        // last, also after load_failed
   };
 
-  // Steps that may be under way: one that runs and one that waits.
-  static constexpr int kDepth = 2;
+  // Steps that may be under way: one that runs, and one that waits or that a device does next.
+  static constexpr int kDepth = kStepsAhead;
 
   EngineThread(EngineConfig config, Events events);
   ~EngineThread();  // stops and joins
@@ -44,12 +44,15 @@ class EngineThread {
   struct Job {
     StepInput input;
     StepOutput output;
+    std::exception_ptr error;  // of a launch
   };
 
   void run(const EngineConfig& config);
   std::shared_ptr<Engine> load(const EngineConfig& config);
   void serve(Engine& engine);
-  void run_step(Engine& engine, const Job& job);
+  void launch(Engine& engine, Job& job, const std::function<void()>& settle);
+  void finish(Engine& engine, Job& job);
+  bool is_done(Engine& engine, const Job& job);
   void wait_for_signal(uint32_t seen);
   void signal();
 

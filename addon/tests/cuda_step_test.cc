@@ -1,0 +1,179 @@
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "backends/cuda/emulated/faults.h"
+#include "backends/cuda/emulated/streams.h"
+#include "backends/cuda/sampling.h"
+#include "core/error.h"
+#include "tests/engine_cases.h"
+#include "tests/engine_told.h"
+#include "tests/refusal.h"
+
+namespace smore {
+
+namespace {
+
+using namespace engine_cases;
+
+struct Work {
+  uint64_t launched;
+  uint64_t bytes_to_host;
+  uint64_t waits;
+};
+
+Work work_so_far() {
+  return {cuda::emulated::launched, cuda::emulated::bytes_to_host, cuda::emulated::waits};
+}
+
+std::vector<Sequence> texts(int count) {
+  std::vector<Sequence> all;
+  for (int b = 0; b < count; ++b) {
+    all.push_back({.tokens = {7 + b, 9, 11},
+                   .slot = b,
+                   .first_page = 4 * b,
+                   .seed = 5,
+                   .temperature = 1,
+                   .top_k = 20});
+  }
+  return all;
+}
+
+void go_on(std::vector<Sequence>& sequences) {
+  for (Sequence& s : sequences) {
+    s.context += static_cast<int32_t>(s.tokens.size());
+    s.tokens = {0};
+    s.flags |= kTokenFromSlot;
+  }
+}
+
+// What a decoding step puts on the device before it is finished.
+Work decode(Engine& engine, int count) {
+  std::vector<Sequence> sequences = texts(count);
+  run(engine, sequences);
+  go_on(sequences);
+  run(engine, sequences);
+  go_on(sequences);
+  HandMadeStep step(sequences, engine.info().width);
+  const Work before = work_so_far();
+  engine.launch(step.input(), step.output());
+  const Work after = work_so_far();
+  engine.finish();
+  return {after.launched - before.launched, after.bytes_to_host - before.bytes_to_host,
+          after.waits - before.waits};
+}
+
+}  // namespace
+
+TEST_CASE("a decoding step on a device waits for nothing and brings tokens alone to the host") {
+  const std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  const Work one = decode(*engine, 1);
+  const Work four = decode(*engine, 4);
+  CHECK(one.waits == 0);
+  CHECK(four.waits == 0);
+  CHECK(one.launched == four.launched);
+  // A record for each row, and statuses with what pads them.
+  CHECK(four.bytes_to_host - one.bytes_to_host == 3 * sizeof(cuda::RowRead));
+  CHECK(one.bytes_to_host - sizeof(cuda::RowRead) == 256);
+  CHECK(four.bytes_to_host < engine->info().vocab * sizeof(float));
+}
+
+namespace {
+
+// Whether a step of this adapter that is launched while another runs asks to settle that first.
+bool settles(Engine& engine, int adapter, uint32_t flags) {
+  std::vector<Sequence> before = texts(1);
+  HandMadeStep first(before, engine.info().width);
+  engine.launch(first.input(), first.output());
+  Sequence s = texts(2)[1];
+  s.adapters = {{.handle = adapter}};
+  s.flags |= flags;
+  const uint32_t all_layers = ~0u;
+  if (flags & kRoutes) {
+    for (int l = 0; l < engine.info().layers; ++l) s.route_layers.push_back(l);
+    s.routes = static_cast<int32_t>(engine.adapters().routes(adapter, &all_layers));
+  }
+  HandMadeStep second({s}, engine.info().width);
+  bool settled = false;
+  engine.launch(second.input(), second.output(), [&] {
+    CHECK(first.sampled[0] == -1);
+    engine.finish();
+    CHECK(first.sampled[0] >= 0);
+    settled = true;
+  });
+  engine.finish();
+  if (!settled) engine.finish();
+  CHECK(first.sampled[0] >= 0);
+  CHECK(second.sampled[0] >= 0);
+  return settled;
+}
+
+}  // namespace
+
+TEST_CASE("the step before is finished first where a step must wait for its adapters or routing") {
+  EngineConfig c = config("cuda:0");
+  const std::string folder = kModel + "/adapters/smore-switch";
+  {
+    const std::unique_ptr<Engine> engine = load(c);
+    const int adapter = engine->adapters().add(folder);
+    REQUIRE(engine->adapters().acquire(adapter));
+    CHECK(!settles(*engine, adapter, 0));
+    CHECK(settles(*engine, adapter, kRoutes));
+    double stats[kStatCount] = {};
+    engine->stats(stats);
+    c.gpu_adapter_memory = static_cast<uint64_t>(stats[kStatDeviceBytes]) - 1;
+  }
+  const std::unique_ptr<Engine> engine = load(c);
+  const int adapter = engine->adapters().add(folder);
+  REQUIRE(engine->adapters().acquire(adapter));
+  CHECK(settles(*engine, adapter, 0));
+}
+
+TEST_CASE("a device that fails fails the steps that were begun, one after the other") {
+  Told told;
+  EngineThread thread(config("cuda:0"), told.events());
+  std::vector<Sequence> sequences = texts(2);
+  const int width = told.engine()->info().width;
+  HandMadeStep first(sequences, width);
+  go_on(sequences);
+  HandMadeStep second(sequences, width);
+  HandMadeStep later(texts(1), width);
+  {
+    const cuda::emulated::BrokenDevice broken;
+    thread.submit(first.input(), first.output());
+    thread.submit(second.input(), second.output());
+    CHECK(told.succeeded(2) == std::vector<bool>{false, false});
+    CHECK(first.sampled[0] == -1);
+  }
+  thread.submit(later.input(), later.output());
+  CHECK(told.succeeded(3) == std::vector<bool>{false, false, true});
+}
+
+TEST_CASE("a step that finds no memory on a device leaves the one before it alone") {
+  const std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  std::vector<Sequence> sequences = texts(2);
+  const HandMadeStep want = run(*engine, sequences);
+  HandMadeStep first(sequences, engine->info().width);
+  engine->launch(first.input(), first.output());
+  // Histories of the length that this one has need memory that no step has taken before.
+  Sequence with_history = texts(1)[0];
+  with_history.slot = 4;
+  with_history.first_page = 16;
+  with_history.flags |= kPenalties;
+  with_history.history.assign(100, 3);
+  HandMadeStep second({with_history}, engine->info().width);
+  {
+    const cuda::emulated::RefusedAllocation refused(0);
+    check_refused(ErrorCode::kOutOfMemory, "the device has no ",
+                  [&] { engine->launch(second.input(), second.output()); });
+    CHECK(refused.happened());
+  }
+  engine->launch(second.input(), second.output());
+  engine->finish();
+  engine->finish();
+  CHECK(first.sampled == want.sampled);
+  CHECK(second.status[0] == 0);
+  CHECK(second.sampled[0] >= 0);
+}
+
+}  // namespace smore
