@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "io/mapped_file.h"
+#include "io/regular_file.h"
 
 namespace smore {
 namespace {
@@ -415,11 +415,15 @@ std::string JsonFields::text_or(std::string_view name, std::string otherwise) co
 }
 
 std::string read_text_file(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  if (file->bytes().size() > kMaxTextFile) {
+  const RegularFile file(path);
+  const auto size = static_cast<uint64_t>(file.status().st_size);
+  if (size == 0) throw Error(ErrorCode::kInvalidFile, path + ": is empty");
+  if (size > kMaxTextFile) {
     throw Error(ErrorCode::kInvalidFile, path + ": is larger than 16 MiB");
   }
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  std::string text(size, '\0');
+  text.resize(file.read(0, size, text.data()));
+  return text;
 }
 
 }  // namespace smore

@@ -83,7 +83,8 @@ class JsonFields {
   ErrorCode code_;
 };
 
-// The bytes of a small text file. Throws Error(kIo, kInvalidFile): missing, or over 16 MiB.
+// The bytes of a small text file, which somebody may overwrite meanwhile: then perhaps only a part
+// of it. Throws Error(kIo, kInvalidFile): missing, empty, or over 16 MiB.
 std::string read_text_file(const std::string& path);
 
 }  // namespace smore

@@ -47,6 +47,19 @@ struct stat RegularFile::status() const {
   return status;
 }
 
+size_t RegularFile::read(uint64_t offset, size_t bytes, void* target) const {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t got = ::pread(descriptor_, static_cast<char*>(target) + done, bytes - done,
+                                static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) refuse_file(path_, "read");
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
 bool has_entry(const std::string& path) {
   std::error_code error;
   return fs::symlink_status(path, error).type() != fs::file_type::not_found;

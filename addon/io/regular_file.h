@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace smore {
@@ -20,6 +22,9 @@ class RegularFile {
   int descriptor() const { return descriptor_; }
   // As it is now. Throws Error(kIo).
   struct stat status() const;
+  // Reads from `offset` on; fewer than `bytes` only where the file ends. Unlike a mapping it
+  // survives a file that is overwritten or shrinks meanwhile. Throws Error(kIo). Any thread.
+  size_t read(uint64_t offset, size_t bytes, void* target) const;
 
  private:
   std::string path_;

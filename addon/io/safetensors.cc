@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "io/json.h"
+#include "io/regular_file.h"
 
 namespace smore {
 namespace {
@@ -96,6 +97,15 @@ void check_cover(const std::vector<FileTensor>& sorted, uint64_t data_bytes,
   refuse(where, std::to_string(data_bytes - expected) + " bytes at the end belong to no tensor");
 }
 
+SafetensorsContent views(SafetensorsIndex index, std::span<const uint8_t> bytes) {
+  SafetensorsContent content{{}, std::move(index.metadata)};
+  for (FileTensor& tensor : index.tensors) {
+    const uint8_t* data = bytes.data() + tensor.offset;
+    content.tensors.push_back({std::move(tensor), data});
+  }
+  return content;
+}
+
 }  // namespace
 
 uint64_t safetensors_header_end(std::span<const uint8_t> start, uint64_t file_bytes,
@@ -136,21 +146,30 @@ SafetensorsIndex parse_safetensors_index(std::span<const uint8_t> head, uint64_t
   return index;
 }
 
+SafetensorsIndex read_safetensors_index(const ReadBytes& read, uint64_t file_bytes,
+                                        const std::string& where) {
+  std::vector<uint8_t> head(std::min<uint64_t>(file_bytes, kSafetensorsStart));
+  read(0, head.size(), head.data());
+  head.resize(safetensors_header_end(head, file_bytes, where));
+  read(0, head.size(), head.data());
+  return parse_safetensors_index(head, file_bytes, where);
+}
+
 SafetensorsContent parse_safetensors(std::span<const uint8_t> bytes, const std::string& where) {
   const auto start = bytes.first(std::min(bytes.size(), kSafetensorsStart));
   const uint64_t end = safetensors_header_end(start, bytes.size(), where);
-  SafetensorsIndex index = parse_safetensors_index(bytes.first(end), bytes.size(), where);
-  SafetensorsContent content{{}, std::move(index.metadata)};
-  for (FileTensor& tensor : index.tensors) {
-    const uint8_t* data = bytes.data() + tensor.offset;
-    content.tensors.push_back({std::move(tensor), data});
-  }
-  return content;
+  return views(parse_safetensors_index(bytes.first(end), bytes.size(), where), bytes);
 }
 
 SafetensorsFile open_safetensors(const std::string& path) {
   SafetensorsFile opened{MappedFile::open(path), {}};
-  opened.content = parse_safetensors(opened.file->bytes(), path);
+  const RegularFile file(path);
+  const auto read = [&](uint64_t offset, size_t bytes, void* target) {
+    if (file.read(offset, bytes, target) == bytes) return;
+    throw Error(ErrorCode::kIo, path + ": has become shorter while it was read");
+  };
+  const auto bytes = opened.file->bytes();
+  opened.content = views(read_safetensors_index(read, bytes.size(), path), bytes);
   return opened;
 }
 

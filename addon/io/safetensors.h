@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,6 +35,13 @@ uint64_t safetensors_header_end(std::span<const uint8_t> start, uint64_t file_by
 SafetensorsIndex parse_safetensors_index(std::span<const uint8_t> head, uint64_t file_bytes,
                                          const std::string& where);
 
+// Reads `bytes` bytes from `offset` on; throws where it cannot read them all.
+using ReadBytes = std::function<void(uint64_t offset, size_t bytes, void* target)>;
+
+// Both of the above on a file that is not in memory. Throws as they do, and what `read` throws.
+SafetensorsIndex read_safetensors_index(const ReadBytes& read, uint64_t file_bytes,
+                                        const std::string& where);
+
 // What a safetensors file holds: views into its bytes, in the order of their offsets.
 struct SafetensorsContent {
   std::vector<TensorView> tensors;
@@ -47,6 +56,7 @@ struct SafetensorsFile {
   SafetensorsContent content;
 };
 
+// The header is read, not mapped: who looks at that alone survives a file that shrinks meanwhile.
 SafetensorsFile open_safetensors(const std::string& path);
 
 }  // namespace smore

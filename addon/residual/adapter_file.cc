@@ -1,9 +1,5 @@
 #include "residual/adapter_file.h"
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <utility>
 
@@ -14,11 +10,10 @@ namespace smore {
 namespace {
 
 SafetensorsIndex read_index(const FileReader& reader) {
-  std::vector<uint8_t> head(std::min<uint64_t>(reader.bytes(), kSafetensorsStart));
-  reader.read(0, head.size(), head.data());
-  head.resize(safetensors_header_end(head, reader.bytes(), reader.path()));
-  reader.read(0, head.size(), head.data());
-  return parse_safetensors_index(head, reader.bytes(), reader.path());
+  const auto read = [&](uint64_t offset, size_t bytes, void* target) {
+    reader.read(offset, bytes, target);
+  };
+  return read_safetensors_index(read, reader.bytes(), reader.path());
 }
 
 }  // namespace
@@ -31,17 +26,7 @@ FileReader::Version FileReader::version() const {
 }
 
 void FileReader::read(uint64_t offset, size_t bytes, void* target) const {
-  auto* next = static_cast<char*>(target);
-  while (bytes > 0) {
-    const ssize_t got = ::pread(file_.descriptor(), next, bytes, static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) refuse_file(file_.path(), "read");
-    if (got == 0) break;
-    next += got;
-    offset += static_cast<uint64_t>(got);
-    bytes -= static_cast<size_t>(got);
-  }
-  if (bytes > 0 || version() != opened_) {
+  if (file_.read(offset, bytes, target) < bytes || version() != opened_) {
     throw Error(
         ErrorCode::kIo,
         file_.path() + ": has changed since the adapter was loaded; replace the folder by another");

@@ -3,7 +3,11 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
 
 #include "io/mapped_file.h"
 #include "model/source.h"
@@ -17,7 +21,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kAdapter = "tiny-llama-smore/tied/adapters/lora";
+constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kTensors = "adapter_model.safetensors";
+
+std::string read_bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 }  // namespace
 
@@ -54,6 +64,32 @@ TEST_CASE("a model behind a circle of links is refused with that reason") {
   fs::create_symlink("model.safetensors", folder.file("model.safetensors"));
   check_refused(ErrorCode::kIo, "Too many levels of symbolic links",
                 [&] { open_model(folder.path()); });
+}
+
+TEST_CASE("files that are overwritten while they are read are refused, and nothing else happens") {
+  const TempFolder folder(kAdapter);
+  const std::string config = read_text_file(folder.file(kConfig));
+  const std::string tensors = read_bytes(folder.file(kTensors));
+  std::atomic<bool> stop{false};
+  // Each write cuts the file to nothing first.
+  std::thread writer([&] {
+    while (!stop) {
+      folder.write(kConfig, config);
+      folder.write(kTensors, tensors);
+    }
+  });
+  int whole = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    try {
+      whole += read_text_file(folder.file(kConfig)) == config;
+      open_safetensors(folder.file(kTensors));
+    } catch (const Error&) {
+    }
+  }
+  stop = true;
+  writer.join();
+  CHECK(whole > 0);
+  CHECK_NOTHROW(open_adapter_folder(folder.path()));
 }
 
 }  // namespace smore
