@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace smore {
 
@@ -19,15 +20,20 @@ enum class ErrorCode {
 };
 
 // Thrown by core code for every fault of input. Messages name the file, tensor or field, what was
-// found and what would be right. Broken invariants of our own use SMORE_CHECK instead.
+// found and what would be right; control characters in what they cite come out as escapes, so that
+// a file's text can neither cut a message short nor steer a terminal. Broken invariants of our own
+// use SMORE_CHECK instead.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ErrorCode code, std::string_view message);
   ErrorCode code() const { return code_; }
 
  private:
   ErrorCode code_;
 };
+
+// The text with control characters (C0, DEL and C1, in UTF-8) as "\u001b".
+std::string escape_controls(std::string_view text);
 
 // Stable name of a code, as it crosses the border ("invalid_file", "out_of_memory", ...).
 const char* error_code_name(ErrorCode code);
