@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -48,9 +50,26 @@ struct ThreadPool::State {
   Job job = nullptr;
   void* context = nullptr;
   int chunks = 0;
+  std::atomic_flag failed;
+  std::exception_ptr fault;  // of the thread that set `failed`, before it counted its chunk as done
   std::vector<std::thread> workers;
 
   bool has_work() const { return chunks_left(ticket.load(std::memory_order_acquire)) > 0; }
+
+  void run_chunk(int64_t chunk) noexcept {
+    try {
+      job(context, chunk);
+    } catch (...) {
+      if (!failed.test_and_set(std::memory_order_relaxed)) fault = std::current_exception();
+    }
+  }
+
+  // Of a job of which every chunk is done.
+  void rethrow_fault() {
+    if (!failed.test(std::memory_order_relaxed)) return;
+    failed.clear(std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(fault, nullptr));
+  }
 
   // Runs chunks until none is left to take.
   void drain() {
@@ -61,7 +80,7 @@ struct ThreadPool::State {
         continue;
       }
       const int total = chunks;
-      job(context, total - static_cast<int64_t>(chunks_left(seen)));
+      run_chunk(total - static_cast<int64_t>(chunks_left(seen)));
       // The last finisher wakes a caller that has given up spinning.
       if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == total) done.notify_one();
       seen = ticket.load(std::memory_order_acquire);
@@ -122,12 +141,14 @@ void ThreadPool::run(int64_t chunks, Job job, void* context) {
 
   const int total = static_cast<int>(chunks);
   const auto finished = [&] { return state.done.load(std::memory_order_acquire) == total; };
-  if (spin_until(finished)) return;
-  // A worker holds a chunk but not a processor: give it this one.
-  for (int done = state.done.load(std::memory_order_acquire); done != total;
-       done = state.done.load(std::memory_order_acquire)) {
-    state.done.wait(done, std::memory_order_acquire);
+  if (!spin_until(finished)) {
+    // A worker holds a chunk but not a processor: give it this one.
+    for (int done = state.done.load(std::memory_order_acquire); done != total;
+         done = state.done.load(std::memory_order_acquire)) {
+      state.done.wait(done, std::memory_order_acquire);
+    }
   }
+  state.rethrow_fault();
 }
 
 }  // namespace smore

@@ -21,7 +21,8 @@ class ThreadPool {
 
   // Calls fn(chunk) once for every chunk in [0, chunks), handing chunks out dynamically, so that a
   // thread that was preempted delays the others by one chunk at most. Returns when all are done.
-  // fn must not throw. With one chunk it runs on the caller at once.
+  // What fn throws on any thread is thrown here once all are done (of several faults, one; without
+  // workers or with one chunk, which run on the caller at once, the first ends the job).
   template <class Fn>
   void for_each(int64_t chunks, Fn&& fn) {
     using Plain = std::remove_reference_t<Fn>;

@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <chrono>
 #include <ctime>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -31,6 +33,34 @@ TEST_CASE("threads that have gone to sleep take part again") {
     pool.for_each(50, [&](int64_t chunk) { sum += static_cast<int>(chunk); });
     CHECK(sum == 1225);
   }
+}
+
+TEST_CASE("what a chunk throws on any thread is thrown to the caller, once all chunks are done") {
+  for (int threads : {2, 4}) {
+    ThreadPool pool(threads);
+    const std::thread::id caller = std::this_thread::get_id();
+    for (int job = 0; job < 500; ++job) {
+      std::atomic<int> done{0};
+      std::atomic<bool> stranger{false};
+      CHECK_THROWS_AS(pool.for_each(16,
+                                    [&](int64_t chunk) {
+                                      // The caller waits until a worker has thrown as well.
+                                      if (std::this_thread::get_id() != caller) stranger = true;
+                                      while (!stranger) std::this_thread::yield();
+                                      ++done;
+                                      if (chunk % 3 == 0 || chunk == 15) throw std::bad_alloc();
+                                    }),
+                      std::bad_alloc);
+      CHECK(done == 16);
+      pool.for_each(16, [&](int64_t) { ++done; });
+      CHECK(done == 32);
+    }
+  }
+}
+
+TEST_CASE("a job without workers throws to its caller too") {
+  ThreadPool pool(1);
+  CHECK_THROWS_AS(pool.for_each(2, [](int64_t) { throw std::bad_alloc(); }), std::bad_alloc);
 }
 
 TEST_CASE("an idle pool burns no processor time") {
