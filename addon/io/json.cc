@@ -10,6 +10,7 @@ namespace smore {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr int kMaxValues = 1 << 20;
 constexpr size_t kMaxTextFile = size_t{16} << 20;
 
 class Parser {
@@ -49,6 +50,9 @@ class Parser {
 
   Json parse_value(int depth) {
     if (depth > kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (++values_ > kMaxValues) {
+      fail("more than " + std::to_string(kMaxValues) + " values, which nothing needs,");
+    }
     skip_space();
     if (at_ == text_.size()) fail("the text ends where a value should be");
     const char c = peek();
@@ -215,6 +219,7 @@ class Parser {
   std::string_view text_;
   const std::string& where_;
   size_t at_ = 0;
+  int values_ = 0;
 };
 
 void dump_string(std::string_view text, std::string& out) {

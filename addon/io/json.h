@@ -22,7 +22,8 @@ class Json {
   template <class T>
   explicit Json(T value) : value_(std::move(value)) {}
 
-  // Parses a whole text strictly: UTF-8, no comments, no trailing commas, at most 64 levels deep.
+  // Parses a whole text strictly: UTF-8, no comments, no trailing commas, at most 64 levels deep,
+  // at most 1,048,576 values: they take many times the memory of a text such as "[],[],[],...".
   // Numbers without fraction and exponent that fit are int64_t. Throws Error(kInvalidFile) whose
   // message starts with `where` and has the byte offset of the fault.
   static Json parse(std::string_view text, const std::string& where);

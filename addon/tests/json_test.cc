@@ -80,6 +80,17 @@ TEST_CASE("nesting is limited") {
   check_invalid(std::string(1000000, '['));
 }
 
+TEST_CASE(
+    "the number of values is limited, so that no text takes much more memory than it is long") {
+  const auto list = [](int items) {
+    std::string text = "[0";
+    for (int i = 1; i < items; ++i) text += ",0";
+    return text + "]";
+  };
+  CHECK(parse(list((1 << 20) - 1)).array()->size() == (1 << 20) - 1);
+  check_refused(ErrorCode::kInvalidFile, "more than 1048576 values", [&] { parse(list(1 << 20)); });
+}
+
 TEST_CASE("what was read is written back") {
   const char* text = R"({"a":[1,-2.5,true,null,"x\u000a\"\\é"],"b":{}})";
   CHECK(parse(text).dump() == text);

@@ -96,6 +96,13 @@ TEST_CASE("damaged safetensors headers are refused by tensor and fault") {
   check_file_refused("__metadata__: a: expected a string", R"({"__metadata__":{"a":1}})", 0);
 }
 
+TEST_CASE("a header that is long for nothing is refused before it takes many times its size") {
+  std::string shape = "[[]";
+  for (int i = 0; i < 1 << 20; ++i) shape += ",[]";
+  check_file_refused("header: is not valid JSON: more than 1048576 values",
+                     "{" + entry("t", "F32", (shape + "]").c_str(), "[0,4]") + "}", 4);
+}
+
 TEST_CASE("sizes that overflow are refused") {
   check_file_refused(
       "tensor t: data_offsets: span 16 bytes",
