@@ -23,6 +23,12 @@ constexpr size_t kHugeBlock = size_t{8} << 20;
 // Uses of pages after which those before count half: some dozens of steps of few sequences.
 constexpr uint64_t kHalfLife = 1 << 15;
 
+// A use has weighed one again when it comes to weigh this, far below what a double can hold.
+constexpr double kHeaviestUse = 0x1p256;
+
+// Pages that are told to load under one lock, which the event loop may wait for.
+constexpr size_t kPagesAtOnce = 256;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -85,11 +91,7 @@ CachePlace ExpertCache::place(int adapter) const {
                    .misses = entry.misses,
                    .fault = entry.fault};
   if (place.resident) place.resident_bytes = entry.source->trunk_bytes();
-  for (size_t page = 0; page < entry.pages.size(); ++page) {
-    if (entry.pages[page].state == State::kResident) {
-      place.resident_bytes += entry.source->page_bytes(static_cast<int>(page));
-    }
-  }
+  place.resident_bytes += entry.resident_bytes;
   return place;
 }
 
@@ -144,9 +146,7 @@ bool ExpertCache::admit_trunk(Lock& lock, Entry& wanted) {
     if (limits_.trunks > 0 && stats_.resident_trunks >= static_cast<uint64_t>(limits_.trunks)) {
       Entry* idle = oldest_idle();
       if (idle == nullptr) return false;
-      for (int page = 0; page < static_cast<int>(idle->pages.size()); ++page) {
-        if (idle->pages[page].state == State::kResident) evict_page(*idle, page);
-      }
+      evict_pages(*idle);
       evict_trunk(*idle);
       continue;
     }
@@ -216,29 +216,43 @@ void ExpertCache::prefetch(Lock& lock, Entry& wanted) {
   std::stable_sort(order.begin(), order.end(),
                    [&](int a, int b) { return wanted.pages[a].uses > wanted.pages[b].uses; });
   std::vector<int> started;
-  for (int page : order) {
-    if (wanted.pages[page].state != State::kAbsent) continue;
-    if (!make_room(wanted.source->page_bytes(page), false)) break;
-    start_page(wanted, page, false);
-    started.push_back(page);
+  bool room = true;
+  for (size_t next = 0; room && next < order.size();) {
+    const size_t first = started.size();
+    for (; next < order.size() && started.size() < first + kPagesAtOnce; ++next) {
+      const int page = order[next];
+      if (wanted.pages[page].state != State::kAbsent) continue;
+      room = make_room(wanted.source->page_bytes(page), false);
+      if (!room) break;
+      expect(wanted, page);
+      started.push_back(page);
+    }
+    lock.unlock();
+    for (size_t i = first; i < started.size(); ++i) {
+      loader_.push_expected(load_page(wanted, started[i]));
+    }
+    lock.lock();
   }
   for (int page : started) {
     changed_.wait(lock, [&] { return wanted.pages[page].state != State::kLoading; });
   }
 }
 
-void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
-  const size_t bytes = owner.source->page_bytes(page);
+// The caller hands load_page() to the loader.
+void ExpertCache::expect(Entry& owner, int page) {
   owner.pages[page].state = State::kLoading;
   owner.loading += 1;
-  stats_.resident_bytes += bytes;
-  auto job = [this, &owner, page, bytes] {
+  stats_.resident_bytes += owner.source->page_bytes(page);
+}
+
+Loader::Job ExpertCache::load_page(Entry& owner, int page) {
+  return [this, &owner, page] {
     const auto start = std::chrono::steady_clock::now();
     BlockMemory memory;
     std::string error;
     try {
       bury();
-      memory = pool_.take(bytes);
+      memory = pool_.take(owner.source->page_bytes(page));
       owner.source->load_page(page, memory.get());
     } catch (const std::exception& fault) {
       error = fault.what();
@@ -246,11 +260,6 @@ void ExpertCache::start_page(Entry& owner, int page, bool urgent) {
     }
     finish_page(owner, page, std::move(memory), error, seconds_since(start));
   };
-  if (urgent) {
-    loader_.push_urgent(std::move(job));
-  } else {
-    loader_.push_expected(std::move(job));
-  }
 }
 
 void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, const std::string& error,
@@ -264,8 +273,10 @@ void ExpertCache::finish_page(Entry& owner, int page, BlockMemory memory, const 
     loaded.memory = std::move(memory);
     owner.blocks[page] = loaded.memory.get();
     loaded.state = State::kResident;
-    loaded.heat = 1;
+    loaded.heat = weight_;
+    if (loaded.users == 0) list(owner, page);
     owner.resident_pages += 1;
+    owner.resident_bytes += bytes;
     owner.arrivals += 1;
     stats_.loads += 1;
     stats_.load_bytes += bytes;
@@ -358,8 +369,10 @@ bool ExpertCache::start_missing(Lock& lock, Entry& owner, int page, bool must) {
     if (owner.pages[page].state != State::kAbsent) return true;
     room = make_room(owner.source->page_bytes(page), true);
   }
-  if (room) start_page(owner, page, true);
-  return room;
+  if (!room) return false;
+  expect(owner, page);
+  loader_.push_urgent(load_page(owner, page));
+  return true;
 }
 
 void ExpertCache::unpin(std::span<const PageKey> keys) {
@@ -367,7 +380,9 @@ void ExpertCache::unpin(std::span<const PageKey> keys) {
   Entry* owner = nullptr;
   for (const PageKey& key : keys) {
     if (owner == nullptr || owner->adapter != key.adapter) owner = &entry(key.adapter);
-    owner->pages[key.page].users -= 1;
+    Page& page = owner->pages[key.page];
+    page.users -= 1;
+    if (page.users == 0 && page.state == State::kResident && !page.listed) list(*owner, key.page);
   }
   changed_.notify_all();
 }
@@ -376,14 +391,33 @@ void ExpertCache::use(Entry& owner, int page, bool resident) {
   (resident ? stats_.hits : stats_.misses) += 1;
   (resident ? owner.hits : owner.misses) += 1;
   owner.pages[page].uses += 1;
-  owner.pages[page].heat += 1;
+  owner.pages[page].heat += weight_;
+  owner.coldest.grown();
   if (++uses_ % kHalfLife == 0) cool();
 }
 
 void ExpertCache::cool() {
+  weight_ *= 2;
+  if (weight_ < kHeaviestUse) return;
+  weight_ /= kHeaviestUse;
   for (Entry* holder : holders_) {
-    for (Page& page : holder->pages) page.heat *= 0.5f;
+    for (Page& page : holder->pages) page.heat /= kHeaviestUse;
+    holder->coldest.scale(1 / kHeaviestUse);
   }
+}
+
+void ExpertCache::list(Entry& owner, int page) {
+  owner.pages[page].listed = true;
+  owner.coldest.list(page, owner.pages[page].heat);
+}
+
+// The page of the entry that may leave first, -1 = none may.
+int ExpertCache::coldest(Entry& owner) {
+  return owner.coldest.coldest([&owner](int number) {
+    Page& page = owner.pages[number];
+    page.listed = page.users == 0;
+    return page.listed ? page.heat : ColdestFirst::kBusy;
+  });
 }
 
 // Frees memory until `bytes` more fit. Takes from adapters that run only when `from_pinned`.
@@ -408,46 +442,52 @@ ExpertCache::Entry* ExpertCache::oldest_idle() {
 bool ExpertCache::evict_idle(uint64_t bytes) {
   Entry* idle = oldest_idle();
   if (idle == nullptr) return false;
-  std::vector<int> resident;
-  for (int page = 0; page < static_cast<int>(idle->pages.size()); ++page) {
-    if (idle->pages[page].state == State::kResident) resident.push_back(page);
-  }
-  std::stable_sort(resident.begin(), resident.end(),
-                   [&](int a, int b) { return idle->pages[a].heat < idle->pages[b].heat; });
-  for (int page : resident) {
-    if (stats_.resident_bytes + bytes <= limits_.bytes) return true;
+  while (stats_.resident_bytes + bytes > limits_.bytes) {
+    const int page = coldest(*idle);
+    if (page < 0) {
+      evict_trunk(*idle);
+      break;
+    }
+    idle->coldest.pop();
     evict_page(*idle, page);
   }
-  if (stats_.resident_bytes + bytes > limits_.bytes) evict_trunk(*idle);
   return true;
 }
 
 bool ExpertCache::evict_coldest_pinned() {
   Entry* owner = nullptr;
-  int coldest = -1;
+  int coldest_page = -1;
   for (Entry* holder : holders_) {
-    if (holder->holds > 0) continue;
-    for (int i = 0; i < static_cast<int>(holder->pages.size()); ++i) {
-      const Page& page = holder->pages[i];
-      if (page.state != State::kResident || page.users > 0) continue;
-      if (owner != nullptr && page.heat >= owner->pages[coldest].heat) continue;
-      owner = holder;
-      coldest = i;
-    }
+    const int page = holder->holds > 0 ? -1 : coldest(*holder);
+    if (page < 0) continue;
+    if (owner != nullptr && holder->pages[page].heat >= owner->pages[coldest_page].heat) continue;
+    owner = holder;
+    coldest_page = page;
   }
   if (owner == nullptr) return false;
-  evict_page(*owner, coldest);
+  owner->coldest.pop();
+  evict_page(*owner, coldest_page);
   return true;
 }
 
+void ExpertCache::evict_pages(Entry& owner) {
+  for (int page = 0; page < static_cast<int>(owner.pages.size()); ++page) {
+    if (owner.pages[page].state == State::kResident) evict_page(owner, page);
+  }
+  owner.coldest.clear();
+}
+
+// The caller has taken the page from the entry's `coldest`.
 void ExpertCache::evict_page(Entry& owner, int page) {
   Page& evicted = owner.pages[page];
   bury_soon();
   dead_.blocks.push_back(std::move(evicted.memory));
   owner.blocks[page] = nullptr;
   evicted.state = State::kAbsent;
+  evicted.listed = false;
   evicted.heat = 0;
   owner.resident_pages -= 1;
+  owner.resident_bytes -= owner.source->page_bytes(page);
   stats_.resident_bytes -= owner.source->page_bytes(page);
   stats_.resident_pages -= 1;
   stats_.evictions += 1;
@@ -466,9 +506,7 @@ void ExpertCache::evict_trunk(Entry& owner) {
 
 void ExpertCache::forget_if_unused(Entry& gone) {
   if (!gone.removed || gone.pins > 0 || gone.holds > 0 || gone.loading > 0) return;
-  for (int page = 0; page < static_cast<int>(gone.pages.size()); ++page) {
-    if (gone.pages[page].state == State::kResident) evict_page(gone, page);
-  }
+  evict_pages(gone);
   if (gone.trunk_state != State::kAbsent) evict_trunk(gone);
   bury_soon();
   const auto found = entries_.find(gone.adapter);

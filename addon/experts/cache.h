@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "experts/block_pool.h"
+#include "experts/coldest_first.h"
 #include "experts/key.h"
 #include "experts/loader.h"
 #include "experts/stats.h"
@@ -84,9 +85,10 @@ class ExpertCache {
   struct Page {
     BlockMemory memory;
     State state = State::kAbsent;
-    int32_t users = 0;  // pins, beside the holds of the whole adapter
-    float heat = 0;     // uses since it came, halved now and then
-    uint64_t uses = 0;  // since registration: the order of prefetch
+    int32_t users = 0;    // pins, beside the holds of the whole adapter
+    bool listed = false;  // in its entry's `coldest`; every resident page without users is
+    double heat = 0;      // uses since it came, each with the weight_ of its time
+    uint64_t uses = 0;    // since registration: the order of prefetch
   };
 
   // How one load of a trunk ended, for everyone who waits for it.
@@ -103,12 +105,14 @@ class ExpertCache {
     State trunk_state = State::kAbsent;
     std::shared_ptr<TrunkLoad> trunk_load;
     std::vector<Page> pages;
+    ColdestFirst coldest;                  // pages that may leave
     std::vector<const std::byte*> blocks;  // of the pages, null = not resident
     int pins = 0;
     int holds = 0;          // of hold(): all pages stay, and the trunk
     int loading = 0;        // blocks on their way
     uint64_t arrivals = 0;  // pages that came, over all time
     int resident_pages = 0;
+    uint64_t resident_bytes = 0;  // of these pages
     uint64_t hits = 0;
     uint64_t misses = 0;
     uint64_t last_used = 0;  // count of releases at its last one
@@ -133,13 +137,17 @@ class ExpertCache {
   void load_trunk(Entry& entry);
   void prefetch(Lock& lock, Entry& entry);
   bool start_missing(Lock& lock, Entry& entry, int page, bool must);
-  void start_page(Entry& entry, int page, bool urgent);
+  void expect(Entry& entry, int page);
+  Loader::Job load_page(Entry& entry, int page);
   void finish_page(Entry& entry, int page, BlockMemory memory, const std::string& error,
                    double seconds);
   bool pinned_fit(const Entry& with) const;
   bool make_room(uint64_t bytes, bool from_pinned);
   bool evict_idle(uint64_t bytes);
   bool evict_coldest_pinned();
+  void evict_pages(Entry& entry);
+  void list(Entry& entry, int page);
+  static int coldest(Entry& entry);
   void evict_page(Entry& entry, int page);
   void evict_trunk(Entry& entry);
   Entry* oldest_idle();
@@ -158,6 +166,7 @@ class ExpertCache {
   int waiting_ = 0;  // threads that wait for room for a trunk
   uint64_t releases_ = 0;
   uint64_t uses_ = 0;
+  double weight_ = 1;  // of a use now: doubles where all heats would halve, which would visit them
   Graveyard dead_;
   const BlockMaker maker_;  // of trunks
   BlockPool pool_;          // of pages
