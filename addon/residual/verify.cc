@@ -28,12 +28,13 @@ struct Golden {
   int inputs = 0;
   int outputs = 0;
   int tokens = 0;
-  std::vector<float> x;                   // [tokens, in]
-  std::vector<float> y;                   // [tokens, out]
-  std::vector<float> base_y;              // [tokens, out]
-  std::vector<float> bias;                // [out] or empty
-  MatrixSource weight;                    // [out, in]
-  std::vector<std::vector<int32_t>> ids;  // per level, [tokens, pairs]
+  std::vector<float> x;                    // [tokens, in]
+  std::vector<float> y;                    // [tokens, out]
+  std::vector<float> base_y;               // [tokens, out]
+  std::vector<float> bias;                 // [out] or empty
+  MatrixSource weight;                     // [out, in]
+  std::vector<std::vector<int32_t>> ids;   // per level, [tokens, pairs]
+  std::vector<std::vector<float>> scores;  // of these experts
 };
 
 class Runner {
@@ -128,6 +129,8 @@ class Runner {
       const TensorView& ids = need(file, name, DType::kI32);
       golden_.ids.emplace_back(ids.elements());
       std::memcpy(golden_.ids.back().data(), ids.data, ids.bytes());
+      const std::string scores = "expected.topk_scores." + std::to_string(l);
+      golden_.scores.push_back(floats(file, scores, ids.elements()));
     }
   }
 
@@ -173,7 +176,9 @@ class Runner {
       if (auto fault = check_row(tokens[i], adapted[i], got)) return fault;
     }
     for (const int32_t row : chosen) {
-      if (auto fault = check_routing(tokens[row], experts.data() + row * pairs_)) return fault;
+      const int64_t at = row * pairs_;
+      if (auto fault = check_routing(tokens[row], experts.data() + at)) return fault;
+      if (auto fault = check_scores(tokens[row], scores.data() + at)) return fault;
     }
     return std::nullopt;
   }
@@ -209,6 +214,27 @@ class Runner {
         return "expected.topk_indices." + std::to_string(l) + "[" + std::to_string(token) +
                "], entry " + std::to_string(differs - want) + ": got " +
                std::to_string(got[differs - want]) + ", expected " + std::to_string(*differs);
+      }
+      got += pairs;
+    }
+    return std::nullopt;
+  }
+
+  // `got`: the scores of the chosen experts level by level.
+  std::optional<std::string> check_scores(int token, const float* got) const {
+    for (size_t l = 0; l < golden_.scores.size(); ++l) {
+      const std::vector<float>& all = golden_.scores[l];
+      float largest = 0;
+      for (float score : all) largest = std::max(largest, std::abs(score));
+      const auto pairs = static_cast<int64_t>(all.size()) / golden_.tokens;
+      for (int64_t i = 0; i < pairs; ++i) {
+        const float want = all[token * pairs + i];
+        if (std::abs(got[i] - want) <= kTolerance * largest) continue;
+        char text[160];
+        std::snprintf(text, sizeof text,
+                      "expected.topk_scores.%zu[%d], entry %d: got %.7g, expected %.7g", l, token,
+                      static_cast<int>(i), got[i], want);
+        return text;
       }
       got += pairs;
     }
