@@ -57,7 +57,10 @@ async function gpuTests() {
     );
     return true;
   }
-  const program = [join(root, "build/smore_gpu_tests"), "--source-file=*kernels_*,*llama_*"];
+  const program = [
+    join(root, "build/smore_gpu_tests"),
+    "--source-file=*kernels_*,*llama_*,*readout_*,*engine_ahead*",
+  ];
   return ["memcheck", "racecheck", "synccheck"].every((tool) =>
     run("compute-sanitizer", ["--tool", tool, "--error-exitcode", "1", ...program]),
   );

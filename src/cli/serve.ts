@@ -27,7 +27,7 @@ import { AdapterRoots } from "../models/adapter-roots.js";
 import { adapterFolders, adapterRoots, checkFolders } from "../models/adapter-sources.js";
 import { AdapterRegistry } from "../models/adapters.js";
 import { CardThread } from "../models/card-thread.js";
-import { localModel, type ResolvedModel, resolveModel } from "../models/resolve.js";
+import { type ResolvedModel, readyModel, resolveModel } from "../models/resolve.js";
 import type { Router, RouterOptions } from "../router/router.js";
 import { EngineLoop } from "../scheduler/loop.js";
 import type { Generator } from "../scheduler/request.js";
@@ -131,14 +131,14 @@ export class Service {
   }
 
   /**
-   * Listens as soon as a model that is there has been read for its text, which would hold the event loop; loads, serves until
+   * Listens as soon as a model that is known to be right has been read for its text, which would hold the event loop; loads, serves until
    * told to stop, and finishes what runs.
    */
   async run(): Promise<number> {
     const stop = this.#host.drainSignal();
     const stopped = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve()));
     const started = performance.now();
-    const local = await localModel(this.#config.model);
+    const local = await readyModel(this.#config.model);
     const known = local === null ? null : withText(local);
     const port = await this.#listen();
     this.#followCertificate(stop);

@@ -247,7 +247,7 @@ export const SERVER_METRICS = {
   ),
   holdCpu: histogram(
     "smore_event_loop_hold_cpu_seconds",
-    "What the event loop's thread computed of that; the rest it waited for a core.",
+    "What the event loop's thread computed of that; the rest it waited, for a core or the system.",
     HOLD,
     ["callback"],
   ),

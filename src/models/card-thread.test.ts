@@ -23,3 +23,20 @@ test("cards that are asked for together come each to whom asked for it, and a fa
   assert.deepEqual(await told, { ...NO_CARD, task: "Tells tales." });
   assert.deepEqual(await bare, NO_CARD);
 });
+
+test("a card that ends the thread is refused alone", async () => {
+  const script = `
+    import { parentPort } from "node:worker_threads";
+    parentPort.on("message", ({ id, folder }) => {
+      if (folder === "deadly") throw new Error("the end");
+      parentPort.postMessage({ id, card: folder });
+    });
+  `;
+  const thread = new CardThread(new URL(`data:text/javascript,${encodeURIComponent(script)}`));
+  const folders = ["one", "deadly", "two", "deadly", "three"];
+  const read = await Promise.allSettled(folders.map((folder) => thread.read(folder)));
+  assert.deepEqual(
+    read.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : "refused")),
+    ["one", "refused", "two", "refused", "three"],
+  );
+});

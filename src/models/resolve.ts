@@ -3,7 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { type CatalogEntry, cachedPath, cacheFolder, parseSource, readCatalog } from "./catalog.js";
 import { fetchModel } from "./fetch.js";
 import { ModelError } from "./model-error.js";
-import { cachedFileFault } from "./verified-file.js";
+import { cachedFileFault, isStamped } from "./verified-file.js";
 
 export interface ResolvedModel {
   readonly path: string; // absolute: a .gguf file or a model folder
@@ -24,8 +24,18 @@ export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
   return { path, name: nameOf(nameOrPath, path) };
 }
 
+/** The same, or null where it would have to be fetched or hashed first, which both take long. */
+export async function readyModel(nameOrPath: string): Promise<ResolvedModel | null> {
+  const wanted = wantedFile(nameOrPath);
+  if (wanted?.sha256 !== undefined) {
+    const path = cachedPath(parseSource(wanted.source), cacheFolder());
+    if (!existsSync(path) || !(await isStamped(path, wanted))) return null;
+  }
+  return localModel(nameOrPath);
+}
+
 /** The same, or null where it would have to be fetched. */
-export async function localModel(nameOrPath: string): Promise<ResolvedModel | null> {
+async function localModel(nameOrPath: string): Promise<ResolvedModel | null> {
   const wanted = wantedFile(nameOrPath);
   if (wanted !== null) {
     const path = cachedPath(parseSource(wanted.source), cacheFolder());

@@ -26,11 +26,16 @@ export async function fileFault(path: string, expected: Expected): Promise<strin
  * remembers the one that was right, until the file's size or time of change differs.
  */
 export async function cachedFileFault(path: string, expected: Expected): Promise<string | null> {
-  const stamped = await readFile(stampOf(path), "utf8").catch(() => "");
-  if (stamped !== "" && stamped === (await stampText(path, expected))) return null;
+  if (await isStamped(path, expected)) return null;
   const fault = await fileFault(path, expected);
   if (fault === null) await stampFile(path, expected);
   return fault;
+}
+
+/** Whether a file's checksum was right and it has not changed since: known without reading all of it. */
+export async function isStamped(path: string, expected: Expected): Promise<boolean> {
+  const stamped = await readFile(stampOf(path), "utf8").catch(() => "");
+  return stamped !== "" && stamped === (await stampText(path, expected));
 }
 
 /** Remembers that a file is what was expected. In a cache that is read-only it is hashed at each start. */
