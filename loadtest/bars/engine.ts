@@ -45,10 +45,11 @@ export async function measureEngine(
     const before = await deliveries(url);
     await load.many(16, STEADY);
     const delivered = difference(before, await deliveries(url));
-    const scrapes: number[] = [];
-    const scraping = setInterval(async () => scrapes.push(await scrapeTime(url)), SCRAPE_MS);
-    const streams64 = await load.many(ALL, 64);
-    clearInterval(scraping);
+    let over = false;
+    const streaming = load.many(ALL, 64).finally(() => {
+      over = true;
+    });
+    const [streams64, scrapes] = await Promise.all([streaming, scrapeUntil(url, () => over)]);
     const idle = await load.ttfts(requests);
     const mixed = await load.amid(() => load.ttfts(requests));
     load.close();
@@ -149,10 +150,18 @@ class Load {
   }
 }
 
-async function scrapeTime(url: string): Promise<number> {
-  const began = performance.now();
-  await (await fetch(`${url}/metrics`)).text();
-  return performance.now() - began;
+/** How long each look at /metrics took, in ms. */
+async function scrapeUntil(url: string, over: () => boolean): Promise<number[]> {
+  const times: number[] = [];
+  while (!over()) {
+    const began = performance.now();
+    const response = await fetch(`${url}/metrics`);
+    await response.text();
+    if (!response.ok) throw new CommandError(`${url}/metrics answers ${response.status}`);
+    times.push(performance.now() - began);
+    await setTimeout(SCRAPE_MS);
+  }
+  return times;
 }
 
 type Buckets = ReadonlyMap<number, number>; // counts up to each bound, in seconds

@@ -14,7 +14,8 @@ export interface Answer {
 export class KeptConnections {
   readonly #url: string;
   readonly #agent = new http.Agent({ keepAlive: true });
-  /** Requests that were sent again. */
+  /** Requests, and those of them that were sent again. */
+  asked = 0;
   resent = 0;
 
   constructor(url: string) {
@@ -30,6 +31,7 @@ export class KeptConnections {
   }
 
   async #ask(method: string, path: string, body: string): Promise<Answer> {
+    this.asked += 1;
     const answer = await this.#attempt(method, path, body, this.#agent);
     if (answer !== null) return answer;
     this.resent += 1;

@@ -46,9 +46,9 @@ export class Server {
     return this.#connections.post(path, text);
   }
 
-  /** Requests that met the end of a kept connection and were sent again. */
-  get resent(): number {
-    return this.#connections.resent;
+  /** Requests, and those of them that met the end of a kept connection and were sent again. */
+  get requests(): { readonly asked: number; readonly resent: number } {
+    return this.#connections;
   }
 
   /** Its status; 400 where the name is taken. */
