@@ -1,11 +1,12 @@
 import { connect, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 import OpenAI from "openai";
-import type { ApiContext, Lifecycle } from "../src/api/context.js";
+import type { ApiContext } from "../src/api/context.js";
 import { FakeGenerator, type FakeOptions, fakeContext } from "../src/engine/fake.js";
 import type { ApiKey } from "../src/http/auth.js";
-import { DEFAULT_LIMITS, type ServerOptions } from "../src/http/options.js";
+import type { ServerOptions } from "../src/http/options.js";
 import { createServer, type Server } from "../src/http/server.js";
+import { plainServer } from "./support/server-options.js";
 
 /** A server on a free port in front of the fake model; closed when the test ends. */
 export interface TestServer {
@@ -25,24 +26,14 @@ export interface Setup extends FakeOptions {
 export async function serve(test: TestContext, setup: Setup = {}): Promise<TestServer> {
   const generator = new FakeGenerator(setup);
   const context = setup.context?.(generator) ?? fakeContext(generator);
-  const lifecycle: Lifecycle = { phase: "ready", progress: 1, detail: "", context };
   const logged: TestServer["logged"] = [];
   const log = (fields: object, message: string) => {
     logged.push({ fields, message });
   };
   const server = createServer({
-    host: "127.0.0.1",
-    port: 0,
-    tls: null,
-    corsOrigin: null,
-    apiKeys: [],
-    limits: DEFAULT_LIMITS,
-    lifecycle: () => lifecycle,
-    refused: () => {},
-    tracing: () => null,
+    ...plainServer(context),
     metricsText: () => "smore_test 1\n",
     version: "1.2.3",
-    pages: null,
     log: { debug: () => {}, warn: log, error: log },
     ...setup.options,
   });

@@ -33,12 +33,6 @@ inline bool takes_rounded(const DenseKernels& kernels, Slot w) {
   return w.dtype == DType::kBF16 && multiplies_rounded(kernels);
 }
 
-// Asks for bytes that will be read soon.
-[[gnu::always_inline]] inline void prefetch_weights(const std::byte* from, size_t bytes) {
-  constexpr size_t kLine = 64;
-  for (size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(from + at);
-}
-
 // dense_rows() of a product whose x is set, for rows that lie one after the other; rounds them
 // where the path does.
 inline void multiply(const DenseKernels& kernels, DenseProduct product, Arena& scratch) {

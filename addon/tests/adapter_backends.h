@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <functional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/step.h"
@@ -48,6 +51,36 @@ inline std::vector<float> deltas(Backend& backend, Adapters& adapters, int layer
       CHECK(handles.empty());
     }
   });
+}
+
+// Steps with an adapter, which is removed at last while it is in use, beside threads that load,
+// acquire and remove three others: its values stay. `path`: of adapters 0 to 3; `run`: the values
+// of a step with this handle.
+inline void check_coming_and_going(Adapters& adapters, const std::function<std::string(int)>& path,
+                                   int steps, const std::function<std::vector<float>(int)>& run) {
+  const int mine = adapters.add(path(0));
+  REQUIRE(adapters.acquire(mine));
+  const std::vector<float> want = run(mine);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 1; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      while (!stop) {
+        const int handle = adapters.add(path(i));
+        if (adapters.acquire(handle)) {
+          adapters.routing(handle);
+          adapters.release(handle);
+        }
+        adapters.remove(handle);
+      }
+    });
+  }
+  for (int step = 0; step < steps; ++step) CHECK(run(mine) == want);
+  adapters.remove(mine);
+  CHECK(run(mine) == want);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  adapters.release(mine);
 }
 
 inline double stat(const Adapters& adapters, StatIndex index) {

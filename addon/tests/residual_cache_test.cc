@@ -1,10 +1,8 @@
 #include <doctest/doctest.h>
 
-#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "residual/weights.h"
@@ -160,29 +158,9 @@ TEST_CASE("steps run while other threads load, acquire and remove adapters") {
   ScratchFolder folder;
   for (uint32_t i = 0; i < 4; ++i) write_many(folder / std::to_string(i), 70 + i);
   Adapters adapters(base_config(), {.memory_budget = 200000, .max_resident = 3}, *backend);
-  const int mine = adapters.add(folder / "0");
-  REQUIRE(adapters.acquire(mine));
-  const std::vector<float> want = run(*backend, adapters, {mine});
-  std::atomic<bool> stop{false};
-  std::vector<std::thread> threads;
-  for (int i = 1; i < 4; ++i) {
-    threads.emplace_back([&, i] {
-      while (!stop) {
-        const int handle = adapters.add(folder / std::to_string(i));
-        if (adapters.acquire(handle)) {
-          adapters.routing(handle);
-          adapters.release(handle);
-        }
-        adapters.remove(handle);
-      }
-    });
-  }
-  for (int step = 0; step < 50; ++step) CHECK(run(*backend, adapters, {mine}) == want);
-  adapters.remove(mine);
-  CHECK(run(*backend, adapters, {mine}) == want);
-  stop = true;
-  for (std::thread& thread : threads) thread.join();
-  adapters.release(mine);
+  adapter_backends::check_coming_and_going(
+      adapters, [&](int i) { return folder / std::to_string(i); }, 50,
+      [&](int handle) { return run(*backend, adapters, {handle}); });
   CHECK(stat(adapters, kStatResidentBytes) == 0);
 }
 

@@ -109,9 +109,7 @@ function parsed(text: string, file: string): Json {
   if (hasMoreLexemes(text, MOST_LEXEMES)) {
     throw new ModelError(`${file}: front matter has more than ${MOST_LEXEMES} signs and texts`);
   }
-  const document = withoutStacks(() =>
-    parseDocument(text, { prettyErrors: false, logLevel: "silent" }),
-  );
+  const document = parseDocument(text, { prettyErrors: false, logLevel: "silent" });
   const [error] = document.errors;
   if (error !== undefined) {
     const line = text.slice(0, error.pos[0]).split("\n").length;
@@ -144,17 +142,6 @@ function hasMoreLexemes(text: string, most: number): boolean {
   let count = 0;
   for (const _ of new Lexer().lex(text)) if (++count > most) return true;
   return false;
-}
-
-/** The parser makes an Error of every sign that is out of place; the stacks of thousands would take most of its time. */
-function withoutStacks<Result>(parse: () => Result): Result {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 0;
-  try {
-    return parse();
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
 }
 
 function isObject(value: unknown): value is Json {
