@@ -7,6 +7,7 @@ import {
   integer,
   label,
   list,
+  origin,
   parseOptions,
   size,
   text,
@@ -174,12 +175,7 @@ export const SERVE_OPTIONS = {
     placeholder: "SECONDS",
     help: "longest time of a generation; 0 = as long as it takes",
   }),
-  corsOrigin: text({
-    initial: null,
-    placeholder: "ORIGIN",
-    help: "web pages of this origin may call the API; * = any",
-    shown: "none",
-  }),
+  corsOrigin: origin("web pages of this origin may call the API; * = any"),
   apiKey: list({ placeholder: "KEY", help: "require this key; repeatable" }),
   apiKeyFile: text({
     initial: null,

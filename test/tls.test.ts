@@ -147,7 +147,7 @@ test("a pair that cannot be used is refused by a line that names the file, and t
   writeFileSync(files.cert, "");
   assert.throws(() => server.renewCertificate(files), /tls\.crt: is no certificate in PEM$/);
   rmSync(files.cert);
-  assert.throws(() => server.renewCertificate(files), /ENOENT.*tls\.crt/);
+  assert.throws(() => server.renewCertificate(files), /tls\.crt: no such file or directory/);
   symlinkSync("/dev/zero", files.cert); // has no end
   assert.throws(() => server.renewCertificate(files), /tls\.crt: is not a regular file$/);
   assert.equal(await subject(port), "first.test");

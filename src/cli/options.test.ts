@@ -114,6 +114,20 @@ test("what stands there twice or for nothing is named as the user wrote it", () 
   );
 });
 
+test("an origin is written as browsers send it", () => {
+  const AN_ORIGIN = "must be * or an origin such as https://chat.example.org";
+  for (const origin of ["*", "http://a.test:8080", "chrome-extension://abc", "tauri://localhost"]) {
+    assert.equal(config(["--cors-origin", origin]).corsOrigin, origin);
+  }
+  refuses(["--cors-origin", "a.test"], `--cors-origin ${AN_ORIGIN}, not "a.test"`);
+  for (const wrong of ["https://a.test/", "https://a.test:443", "https://A.test"]) {
+    refuses(
+      ["--cors-origin", wrong],
+      `--cors-origin ${AN_ORIGIN}; here https://a.test, not "${wrong}"`,
+    );
+  }
+});
+
 test("help names every option with its default", () => {
   const help = optionHelp(SERVE_OPTIONS);
   assert.match(help, /--kv-memory SIZE +memory for keys and values \(default: 10% of memory\)/);

@@ -55,6 +55,20 @@ export function label<Value extends string | null>(
   return { ...text(common), parse } as Option<string | Exclude<Value, string>>;
 }
 
+/** Whose web pages may call: an origin as browsers send it, or * for all. */
+export function origin(help: string): Option<string | null> {
+  const parse = (value: string) => {
+    const scheme = /^([a-z][a-z0-9+.-]*):\/\/[^\s/?#]+$/.exec(value)?.[1];
+    // Others, such as chrome-extension: and tauri:, are compared as they are.
+    const onWeb = scheme === "http" || scheme === "https";
+    const written = URL.canParse(value) ? new URL(value).origin : "null";
+    if (value === "*" || (onWeb ? written === value : scheme !== undefined)) return value;
+    const meant = written === "null" ? "" : `; here ${written}`;
+    throw new Error(`must be * or an origin such as https://chat.example.org${meant}`);
+  };
+  return { placeholder: "ORIGIN", help, initial: null, shown: "none", parse };
+}
+
 function nonEmpty(value: string): string {
   if (value === "") throw new Error("must not be empty");
   return value;

@@ -91,7 +91,8 @@ function beginning(file: string): string | null {
   try {
     fd = openRegularFile(file);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    const { cause } = error as { cause?: NodeJS.ErrnoException };
+    if (cause?.code === "ENOENT") return null;
     throw error;
   }
   try {
