@@ -162,6 +162,8 @@ void Engine::launch(const StepInput& in, const StepOutput& out,
     readout_->begin(in, out, rows_->wanted());
     fail_sequences(in, llama_->forward(rows_->model_step()));
   });
+  const AdapterTraffic traffic = adapters_->take_traffic();
+  if (profile_) profile_->add(kStageAdapters, 0, traffic.bytes, traffic.operations);
   profiled(kStageSampling, [&] {
     read_logits();
     pool_states(in);

@@ -30,6 +30,9 @@ class AdapterStep {
   virtual std::vector<int> run(int layer, std::span<const SiteOutput> outputs,
                                const AdapterRows& rows, const float* x, int x_width) = 0;
 
+  // Adapters::take_traffic().
+  virtual AdapterTraffic take_traffic() { return {}; }
+
   // As the functions of Adapters of these names. Any thread.
   virtual void add(const std::shared_ptr<Adapter>& /*adapter*/, const std::string& /*name*/) {}
   virtual bool acquire(int /*handle*/) { return true; }

@@ -155,6 +155,8 @@ std::vector<int> Adapters::apply(int layer, std::span<const SiteOutput> outputs,
   return impl_->step->run(layer, outputs, rows, x, x_width);
 }
 
+AdapterTraffic Adapters::take_traffic() { return impl_->step->take_traffic(); }
+
 CachePlace Adapters::place(int handle) const { return impl_->cache.place(handle); }
 
 void Adapters::stats(double* stats) const {

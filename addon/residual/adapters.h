@@ -84,6 +84,12 @@ struct SiteOutput {
   int64_t stride;  // floats between rows
 };
 
+// What applying adapters took at least.
+struct AdapterTraffic {
+  double bytes = 0;       // weights, each once a call, and the activations that go in and out
+  double operations = 0;  // multiplications and additions of the products
+};
+
 // Hears which share (0 to 1) of an adapter's bytes has been checked.
 using CheckProgress = std::function<void(double share)>;
 
@@ -150,6 +156,10 @@ class Adapters {
   // As a step of its own.
   std::vector<int> apply(int layer, Site site, const AdapterRows& rows, const float* x, int x_width,
                          float* y, int64_t y_stride);
+
+  // Of all apply() since it was asked last; nothing where the backend does not count it. For the
+  // engine's thread.
+  AdapterTraffic take_traffic();
 
   // Where the adapter is and how its pages were used.
   CachePlace place(int handle) const;

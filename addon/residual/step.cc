@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "engine/step.h"
+#include "residual/cost.h"
 #include "residual/propagate.h"
 #include "residual/route.h"
 
@@ -196,19 +197,25 @@ void ResidualStep::route_all() {
   });
 }
 
-// Counts who was routed where, and the pages of the call. A page of several works counts once.
+// Counts who was routed where, and what the call reads. A page of several works counts once.
 void ResidualStep::count_uses() {
   const SitePlan* site = nullptr;
   for (const Work& work : works_) {
     if (work.site != site) {
       site = work.site;
       seen_.assign(site->pages, 0);
+      traffic_.bytes += static_cast<double>(site->trunk_bytes);
     }
+    const Mixture& mixture = site->mixture;
+    traffic_.bytes += 4.0 * work.count * (mixture.inputs + 2 * mixture.outputs);
+    traffic_.operations += work.count * row_operations(*site);
     for_each_chosen(work, [&](int l, int e, int page, int tokens) {
       work.adapter->count(*site, l, e, tokens);
-      if (!resident_ || seen_[page] != 0) return;
+      traffic_.operations += tokens * pair_operations(*site, l);
+      if (seen_[page] != 0) return;
       seen_[page] = 1;
-      used_.push_back({handles_[work.member], site->first_page + page});
+      traffic_.bytes += static_cast<double>(work.adapter->page_bytes(site->first_page + page));
+      if (resident_) used_.push_back({handles_[work.member], site->first_page + page});
     });
   }
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backends/backend.h"
@@ -28,6 +29,7 @@ class ResidualStep final : public AdapterStep {
   void end() override;
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                        const float* x, int x_width) override;
+  AdapterTraffic take_traffic() override { return std::exchange(traffic_, {}); }
   LinearRouting routing_by_linear(const Adapter& adapter) const override {
     return adapter.routed().read();
   }
@@ -66,6 +68,7 @@ class ResidualStep final : public AdapterStep {
   ThreadPool& threads_;
   const DenseKernels& kernels_;
   ExpertCache& cache_;
+  AdapterTraffic traffic_;
 
   // Of the step.
   std::vector<int> handles_;  // each once, as the groups come

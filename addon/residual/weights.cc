@@ -196,11 +196,13 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
     site.mixture.outputs = outputs_of(base, site.site);
     plan.site_index[site.layer][address.second] = static_cast<int>(plan.sites.size()) - 1;
     SiteBuilder builder{tensors, trunk, type, site};
+    const size_t before = trunk.bytes();
     if (smore != nullptr) {
       build_smore_site(builder, *smore);
     } else {
       build_lora_site(builder, std::get<LoraConfig>(config.kind));
     }
+    site.trunk_bytes = trunk.bytes() - before;
     tensors.refuse_unread();
     plan.info.parameters += tensors.parameters();
     plan.info.levels = std::max(plan.info.levels, static_cast<int>(site.mixture.levels.size()));

@@ -93,7 +93,8 @@ struct SitePlan {
   SiteSlots slots;
   SiteSources sources;
   int first_page = 0;
-  int pages = 0;  // experts; one page each
+  int pages = 0;           // experts; one page each
+  size_t trunk_bytes = 0;  // of this linear
 };
 
 struct PagePlan {
