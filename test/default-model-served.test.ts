@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
 import { RawClient, until } from "./harness.js";
-import { eventually, readMetrics, serve } from "./support/command.js";
+import { eventually, type Metrics, readMetrics, serve } from "./support/command.js";
 import { FIXTURES } from "./support/goldens.js";
 
 /** The default model and its adapter as users get them: 8-bit activations, one server for all of this. */
@@ -134,10 +134,10 @@ test("the default model, served:", { skip }, async (server) => {
         for await (const { choices } of stream) assert.ok(choices.length <= 1);
       }),
     );
-    const metrics = await readMetrics(url);
-    const bound = 1.4 * statSync(MODEL).size + KV_MEMORY + ADAPTER_MEMORY + 150e6;
-    const resident = metrics("process_resident_memory_bytes");
-    context.diagnostic(`${resident / 1e6} of ${bound / 1e6} MB`);
-    assert.ok(resident <= bound, `${resident} of ${bound} bytes`);
+    const bound = 1.15 * statSync(MODEL).size + KV_MEMORY + ADAPTER_MEMORY + 150e6;
+    const resident = (metrics: Metrics) => metrics("process_resident_memory_bytes");
+    // Garbage is nothing that is kept: it is swept within seconds.
+    const metrics = await eventually(url, (value) => resident(value) <= bound);
+    context.diagnostic(`${resident(metrics) / 1e6} of ${bound / 1e6} MB`);
   });
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
+import { nativeModule } from "../src/engine/engine.js";
 import { complete, readMetrics, serve } from "./support/command.js";
 import { FIXTURES, type GoldenCase, goldenCases, logSoftmax } from "./support/goldens.js";
 
@@ -90,24 +91,33 @@ function topDifference(top: Readonly<Record<string, number>>, want: Float64Array
   );
 }
 
-describe("a served model says what was recorded, adapters and base at once:", {
-  concurrency: 2,
-}, () => {
-  for (const { model, goldens } of MODELS) {
-    const names = goldens.join(" and ");
-    test(names, async (context) => {
-      const folders = goldens.map((folder) => join(FIXTURES, folder));
-      const cases = folders.flatMap(goldenCases);
-      const { url } = await serve(context, [
-        ...["--model", join(FIXTURES, model), "--served-model-name", "base"],
-        ...["--activations", "fp32"],
-        ...folders.flatMap(adapterOptions),
-      ]);
-      const differences = await Promise.all(cases.map((golden) => compare(url, golden)));
-      context.diagnostic(`log probabilities differ by at most ${Math.max(...differences)}`);
-      const total = await readMetrics(url);
-      const together = total("smore_sampled_rows_total") / total("smore_steps_total");
-      assert.ok(together > 1, `${together} requests per step`);
-    });
-  }
-});
+for (const path of nativeModule().cpuPaths()) {
+  describe(`a served model says what was recorded on ${path}, adapters and base at once:`, {
+    concurrency: 2,
+  }, () => {
+    for (const { model, goldens } of MODELS) {
+      test(goldens.join(" and "), (context) => checkServed(context, path, model, goldens));
+    }
+  });
+}
+
+async function checkServed(
+  context: TestContext,
+  path: string,
+  model: string,
+  goldens: readonly string[],
+): Promise<void> {
+  const folders = goldens.map((folder) => join(FIXTURES, folder));
+  const cases = folders.flatMap(goldenCases);
+  const { url, output } = await serve(context, [
+    ...["--model", join(FIXTURES, model), "--served-model-name", "base"],
+    ...["--activations", "fp32", "--kernel-path", path],
+    ...folders.flatMap(adapterOptions),
+  ]);
+  assert.match(output(), new RegExp(`\\(${path}-fp32,`));
+  const differences = await Promise.all(cases.map((golden) => compare(url, golden)));
+  context.diagnostic(`log probabilities differ by at most ${Math.max(...differences)}`);
+  const total = await readMetrics(url);
+  const together = total("smore_sampled_rows_total") / total("smore_steps_total");
+  assert.ok(together > 1, `${together} requests per step`);
+}

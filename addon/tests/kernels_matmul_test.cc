@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "backends/cpu/reference.h"
 #include "core/error.h"
 #include "kernel_cases.h"
@@ -213,6 +215,26 @@ TEST_CASE("an unknown kernel path is refused with the machine's own") {
     CHECK(error.code() == ErrorCode::kInvalidArgument);
     CHECK(std::string(error.what()).find("abacus") != std::string::npos);
     CHECK(std::string(error.what()).find("generic") != std::string::npos);
+  }
+}
+
+TEST_CASE("SMORE_KERNEL_PATH forces every path of the machine where none is named") {
+  const char* before = std::getenv("SMORE_KERNEL_PATH");
+  const std::string kept = before ? before : "";
+  const auto made = [](const std::string& named) {
+    return make_cpu_backend({.threads = 1, .activations = ActivationType::kFloat32, .path = named});
+  };
+  for (const std::string& path : cpu_paths()) {
+    setenv("SMORE_KERNEL_PATH", path.c_str(), 1);
+    CHECK(made("")->path() == path + "-fp32");
+    CHECK(made("generic")->path() == "generic-fp32");
+  }
+  setenv("SMORE_KERNEL_PATH", "abacus", 1);
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("abacus"), Error);
+  if (before) {
+    setenv("SMORE_KERNEL_PATH", kept.c_str(), 1);
+  } else {
+    unsetenv("SMORE_KERNEL_PATH");
   }
 }
 

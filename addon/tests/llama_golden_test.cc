@@ -84,8 +84,11 @@ void check_model(const ModelCase& c, const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("tiny models give the reference's logits at every position and its greedy tokens") {
-  for (const ModelCase& c : kModels) check_model(c, "");
+TEST_CASE("tiny models give the reference's logits and its greedy tokens on every path") {
+  for (const std::string& path : cpu_paths()) {
+    CAPTURE(path);
+    for (const ModelCase& c : kModels) check_model(c, path);
+  }
 }
 
 TEST_CASE("a GPU gives the reference's logits and greedy tokens too") {

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { CommandError } from "../../src/cli/command.js";
+import { readMetrics } from "../client/server-counters.js";
 import { SMORE, withServer } from "../processes.js";
 
 /** What grammars and a sentence encoder cost a server in memory, once both are used. */
@@ -45,6 +46,5 @@ async function ask(url: string, path: string, body: object): Promise<void> {
 }
 
 async function residentBytes(url: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(/^process_resident_memory_bytes (\S+)$/m.exec(text)?.[1]);
+  return (await readMetrics(url))("process_resident_memory_bytes");
 }

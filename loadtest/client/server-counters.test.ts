@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { parseCounters, serverView } from "./server-counters.js";
+import { CommandError } from "../../src/cli/command.js";
+import { parseCounters, readMetrics, serverView } from "./server-counters.js";
 
 const metrics = (tokens: number) => `# HELP vllm:generation_tokens_total Tokens sampled.
 # TYPE vllm:generation_tokens_total counter
@@ -35,4 +39,21 @@ test("what the server counted during a run is held against the client's counts",
     Math.abs(view.mean_ttft_ms - 100) < 1e-9 && Math.abs(view.cpu_us_per_token! - 1000) < 1e-9,
   );
   assert.equal(serverView(before, after, { ...client, outputTokens: 199 }).agrees, false);
+});
+
+test("a metric that a server does not have, or metrics that it refuses, are an error and no number", async (context) => {
+  const server = createServer((request, response) => {
+    response.statusCode = request.headers.host?.startsWith("localhost") ? 503 : 200;
+    response.end(metrics(100));
+  }).listen(0, "127.0.0.1");
+  context.after(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const read = await readMetrics(`http://127.0.0.1:${port}`);
+  assert.equal(read("vllm:request_success_total"), 5);
+  assert.throws(
+    () => read("process_open_fds"),
+    new CommandError(`http://127.0.0.1:${port}/metrics has no process_open_fds`),
+  );
+  await assert.rejects(readMetrics(`http://localhost:${port}`), /answers 503/);
 });

@@ -1,3 +1,5 @@
+import { CommandError } from "../../src/cli/command.js";
+
 /** The server's own counts, for a check from the other side. Names are vLLM's. */
 
 export interface ServerCounters {
@@ -27,6 +29,18 @@ export async function readCounters(
 ): Promise<ServerCounters | null> {
   const response = await fetch(new URL("/metrics", baseUrl), { headers });
   return response.ok ? parseCounters(await response.text()) : null;
+}
+
+/** What /metrics says, the series of each name added up. Throws CommandError where it has no such name. */
+export async function readMetrics(url: string): Promise<(name: string) => number> {
+  const response = await fetch(new URL("/metrics", url));
+  if (!response.ok) throw new CommandError(`${url}/metrics answers ${response.status}`);
+  const sums = metricSums(await response.text());
+  return (name) => {
+    const value = sums.get(name);
+    if (value === undefined) throw new CommandError(`${url}/metrics has no ${name}`);
+    return value;
+  };
 }
 
 /** From Prometheus' text format: the series of each name, added up. */

@@ -2,7 +2,7 @@ import { CommandError } from "../../src/cli/command.js";
 import { readyModel } from "../client/command.js";
 import { CLIENT_OPTIONS, type ClientOptions } from "../client/options.js";
 import { makeRequests } from "../client/requests.js";
-import { metricSums } from "../client/server-counters.js";
+import { readMetrics } from "../client/server-counters.js";
 import { type Outcome, type Sendable, StreamingClient } from "../client/stream.js";
 import { optionDefaults } from "../options.js";
 
@@ -46,14 +46,8 @@ export class Session {
     return outcome;
   }
 
-  /** What /metrics says, the series of each name added up. */
-  async metrics(): Promise<(name: string) => number> {
-    const sums = metricSums(await (await fetch(new URL("/metrics", this.url))).text());
-    return (name) => {
-      const value = sums.get(name);
-      if (value === undefined) throw new CommandError(`${this.url}/metrics has no ${name}`);
-      return value;
-    };
+  metrics(): Promise<(name: string) => number> {
+    return readMetrics(this.url);
   }
 
   close(): void {

@@ -14,9 +14,6 @@ namespace {
 
 // Work smaller than this many floats is done sooner than shared.
 constexpr int64_t kWorthSharing = 16384;
-// Panels that a chunk works on stay in a core's second-level cache while its rows pass.
-constexpr size_t kChunkBytes = 192 * 1024;
-constexpr int kRowGroup = 64;
 
 bool is_quantised(DType dtype) { return dtype_info(dtype).block > 1; }
 
@@ -24,59 +21,10 @@ int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / uni
 
 int panel_count(const Panels& panels) { return static_cast<int>(divide_up(panels.outs, kPanel)); }
 
-// How a product is cut: groups of panels (counted over all parts) times groups of rows.
-struct Grid {
-  int panels;  // of all parts
-  int panels_per_chunk;
-  int panel_chunks;
-  int rows_per_chunk;
-  int row_chunks;
-};
-
-Grid cut_into(int panels, int panels_per_chunk, int rows, int row_chunks) {
-  Grid grid{};
-  grid.panels = panels;
-  grid.panels_per_chunk = panels_per_chunk;
-  grid.panel_chunks = static_cast<int>(divide_up(panels, panels_per_chunk));
-  grid.rows_per_chunk =
-      static_cast<int>(divide_up(divide_up(rows, row_chunks), kRowUnit) * kRowUnit);
-  grid.row_chunks = static_cast<int>(divide_up(rows, grid.rows_per_chunk));
-  return grid;
-}
-
-// What the thread that works longest computes, where all are equally fast: panels times rows.
-int64_t longest_share(const Grid& grid, int threads) {
-  const int64_t chunks = int64_t{grid.panel_chunks} * grid.row_chunks;
-  return divide_up(chunks, threads) * grid.panels_per_chunk * grid.rows_per_chunk;
-}
-
-// Into at least kChunksPerThread chunks a thread that give all threads the same work, of those into
-// the largest; kernels take two panels at a time.
-Grid cut(const PackedMatrix& w, int rows, int threads) {
+Grid grid_of(const PackedMatrix& w, int rows, int threads) {
   int panels = 0;
   for (const PackedMatrix::Part& part : w.parts()) panels += panel_count(part.panels);
-  const int wanted = threads * kChunksPerThread;
-  const int fitting = static_cast<int>(kChunkBytes / (w.bytes() / panels));
-  const int most = std::max(2, std::min(panels / wanted, fitting) / 2 * 2);
-  const int most_row_chunks = static_cast<int>(divide_up(rows, kRowGroup));
-  Grid best{};
-  for (int row_chunks = 1; row_chunks <= most_row_chunks; row_chunks *= 2) {
-    for (int size = most; size >= 2; size -= 2) {
-      const Grid grid = cut_into(panels, size, rows, row_chunks);
-      if (best.panels > 0 && longest_share(grid, threads) >= longest_share(best, threads)) continue;
-      best = grid;
-    }
-  }
-  return best;
-}
-
-// Where the turn-th of `count` chunks lies. Chunks are handed out in turn to `walks` threads: each
-// gets its own stretch to walk through, since kernels ask for the memory that follows. A thread
-// that falls behind changes stretches with another, no more.
-int walk_place(int turn, int count, int walks) {
-  const int walk = turn % walks;
-  const int longer = count % walks;  // stretches that have one more
-  return walk * (count / walks) + std::min(walk, longer) + turn / walks;
+  return cut(panels, w.bytes() / panels, rows, threads);
 }
 
 // Calls fn(part, panel_begin, panel_end) for the pieces of [begin, end) of all parts' panels.
@@ -213,7 +161,7 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
   QuantRows quantised{};
   if (any_part(Form::kInteger)) quantised = quantize_rows(x, rows, columns);
   if (any_part(Form::kBf16)) round_rows(x, rows, columns);
-  const Grid grid = cut(w, rows, threads_.size());
+  const Grid grid = grid_of(w, rows, threads_.size());
   threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
     const int place =
         walk_place(static_cast<int>(chunk % grid.panel_chunks), grid.panel_chunks, threads_.size());

@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/cpu/grid.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/pack.h"
 
 namespace smore {
 
-// Enough for a late thread to find work, few enough to cost nothing.
-inline constexpr int kChunksPerThread = 4;
 // Fewer floats are rounded sooner than shared.
 inline constexpr int64_t kWorthRounding = 2048;
 
