@@ -12,7 +12,9 @@ import {
 import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { BenchResult } from "../src/cli/bench-run.js";
 import { nativeModule } from "../src/engine/engine.js";
+import { PROFILE_STAGES } from "../src/engine/native.js";
 import { until } from "./harness.js";
 import {
   complete,
@@ -195,16 +197,26 @@ test("verify passes every golden file on every kernel path and prints the sum la
   assert.equal(code, 0);
 });
 
-test("bench shows one pass over the base weights per step, whatever the adapters", async () => {
+test("bench shows one pass over the base weights per step, whatever the adapters, and what each stage took", async () => {
   const { code, output } = await exitOf([
     ...["bench", "--model", join(TINY, "model"), ...SMALL, "--repeat", "1", "--json"],
     ...["--adapter", join(TINY, "adapters", "smore-switch"), "--copies", "8"],
     ...["--prompt", "32", "--tokens", "8"],
   ]);
   assert.equal(code, 0, output);
-  const { results } = JSON.parse(output.slice(output.indexOf("{"))) as {
-    results: { name: string; basePassesPerStep: number; rowsPerStep: number }[];
-  };
+  const { results } = JSON.parse(output.slice(output.indexOf("{"))) as { results: BenchResult[] };
   const mixed = results.find(({ name }) => name === "16 streams, base and 8 adapters")!;
   assert.deepEqual([mixed.basePassesPerStep, mixed.rowsPerStep], [1, 16]);
+  assert.deepEqual(
+    mixed.stages.map(({ stage }) => stage),
+    PROFILE_STAGES,
+  );
+  for (const { stage, gigabytesPerSecond, gigaflopsPerSecond } of mixed.stages) {
+    const multiplies = !["embed", "activation", "sampling"].includes(stage);
+    assert.ok(gigabytesPerSecond! > 0, stage);
+    assert.equal(gigaflopsPerSecond !== null && gigaflopsPerSecond > 0, multiplies, stage);
+  }
+  const spent = mixed.stages.reduce((sum, { microseconds }) => sum + microseconds, 0);
+  const share = spent / (1000 * mixed.stepMilliseconds);
+  assert.ok(share > 0 && share <= 1, `stages take ${share} of a step`);
 });

@@ -163,7 +163,11 @@ void Engine::launch(const StepInput& in, const StepOutput& out,
     fail_sequences(in, llama_->forward(rows_->model_step()));
   });
   const AdapterTraffic traffic = adapters_->take_traffic();
-  if (profile_) profile_->add(kStageAdapters, 0, traffic.bytes, traffic.operations);
+  const double logits = static_cast<double>(rows_->wanted().size()) * info_.vocab;
+  if (profile_) {
+    profile_->add(kStageAdapters, 0, traffic.bytes, traffic.operations);
+    profile_->add(kStageSampling, 0, sizeof(float) * logits, 0);
+  }
   profiled(kStageSampling, [&] {
     read_logits();
     pool_states(in);

@@ -51,6 +51,7 @@ test("a metric that a server does not have, or metrics that it refuses, are an e
   const { port } = server.address() as AddressInfo;
   const read = await readMetrics(`http://127.0.0.1:${port}`);
   assert.equal(read("vllm:request_success_total"), 5);
+  assert.equal(read('vllm:request_success_total{finished_reason="length"}'), 3);
   assert.throws(
     () => read("process_open_fds"),
     new CommandError(`http://127.0.0.1:${port}/metrics has no process_open_fds`),

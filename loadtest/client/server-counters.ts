@@ -31,7 +31,7 @@ export async function readCounters(
   return response.ok ? parseCounters(await response.text()) : null;
 }
 
-/** What /metrics says, the series of each name added up. Throws CommandError where it has no such name. */
+/** What /metrics says, as in metricSums(). Throws CommandError where it has no such name. */
 export async function readMetrics(url: string): Promise<(name: string) => number> {
   const response = await fetch(new URL("/metrics", url));
   if (!response.ok) throw new CommandError(`${url}/metrics answers ${response.status}`);
@@ -43,12 +43,15 @@ export async function readMetrics(url: string): Promise<(name: string) => number
   };
 }
 
-/** From Prometheus' text format: the series of each name, added up. */
+/** From Prometheus' text format: the series of each name added up, and each by its name with its labels. */
 export function metricSums(text: string): Map<string, number> {
   const sums = new Map<string, number>();
+  const add = (key: string, value: number) => sums.set(key, (sums.get(key) ?? 0) + value);
   for (const line of text.split("\n")) {
-    const [, name, value] = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)/.exec(line) ?? [];
-    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
+    const [, name, labels, value] = /^([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)/.exec(line) ?? [];
+    if (name === undefined) continue;
+    add(name, Number(value));
+    if (labels !== undefined) add(name + labels, Number(value));
   }
   return sums;
 }

@@ -10,6 +10,7 @@ import { circumstances } from "../circumstances.js";
 import { readArguments } from "../options.js";
 import { output, SMORE, withServer } from "../processes.js";
 import {
+  type LoopShares,
   measureReuse,
   measureStall,
   measureThroughput,
@@ -51,7 +52,7 @@ interface Round {
   readonly bench: number;
   readonly http: number;
   readonly besideAdapters: number; // the same on a server that holds adapters
-  readonly loopShare: number;
+  readonly loop: LoopShares;
   readonly betweenSteps: number;
   readonly stall: Stall;
   readonly reuse: Reuse;
@@ -73,6 +74,7 @@ export async function serving(args: readonly string[]): Promise<number> {
   await withServer(SMORE, serve, (plainUrl) =>
     withServer(SMORE, [...serve, ...adapters], async (holdingUrl) => {
       const [plain, holding] = [new Session(plainUrl), new Session(holdingUrl)];
+      await touch(plainUrl, await plain.model());
       for (const each of held) await touch(holdingUrl, each);
       for (let number = 0; number < values.rounds; number++) {
         rounds.push(await round(common, plain, holding, number));
@@ -91,7 +93,7 @@ export async function serving(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** Has the server load an adapter, so that it holds it. */
+/** Has the server answer once; it holds an adapter from then on. */
 async function touch(url: string, model: string): Promise<void> {
   const response = await fetch(new URL("/v1/completions", url), {
     method: "POST",
@@ -115,7 +117,8 @@ async function round(
     http: 0,
     besideAdapters: 0,
   };
-  let [loopShare, betweenSteps] = [0, 0];
+  let loop: LoopShares = { plan: 0, emit: 0, all: 0, held: 0 };
+  let betweenSteps = 0;
   const parts = [
     async () => {
       measured.bench = await engineAlone(common);
@@ -123,7 +126,7 @@ async function round(
     async () => {
       const throughput = await measureThroughput(plain, seed);
       measured.http = throughput.tokensPerSecond;
-      ({ loopShare, betweenSteps } = throughput);
+      ({ loop, betweenSteps } = throughput);
     },
     async () => {
       measured.besideAdapters = (await measureThroughput(holding, seed)).tokensPerSecond;
@@ -132,7 +135,7 @@ async function round(
   for (const part of number % 2 === 0 ? parts : parts.toReversed()) await part();
   const stall = await measureStall(plain, seed + 10);
   const reuse = await measureReuse(plain, seed + 20);
-  return { ...measured, loopShare, betweenSteps, stall, reuse };
+  return { ...measured, loop, betweenSteps, stall, reuse };
 }
 
 async function engineAlone(common: readonly string[]): Promise<number> {
@@ -157,7 +160,9 @@ function figuresOf(rounds: readonly Round[]) {
     httpOfBench: most("http") / most("bench"),
     besideAdapters: most("besideAdapters"),
     besideAdaptersOfPlain: most("besideAdapters") / most("http"),
-    loopShare: Math.min(...rounds.map((each) => each.loopShare)),
+    loop: rounds
+      .map((each) => each.loop)
+      .reduce((best, loop) => (loop.all < best.all ? loop : best)),
     betweenSteps: Math.min(...rounds.map((each) => each.betweenSteps)),
     stall: calmest(
       rounds.map((each) => each.stall),
@@ -171,7 +176,7 @@ function figuresOf(rounds: readonly Round[]) {
 }
 
 function table(name: string, rounds: number, figures: ReturnType<typeof figuresOf>): string {
-  const { stall, reuse } = figures;
+  const { loop, stall, reuse } = figures;
   const ms = (value: number) => `${value.toFixed(1)} ms`;
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   return `
@@ -181,7 +186,8 @@ ${name}: best of ${rounds}
 | ${STREAMS} streams, engine alone | ${figures.bench.toFixed(0)} tokens/s |
 | ${STREAMS} streams over HTTP, prompts included | ${figures.http.toFixed(0)} tokens/s, ${percent(figures.httpOfBench)} of it |
 | the same beside ${HELD_ADAPTERS} adapters held | ${figures.besideAdapters.toFixed(0)} tokens/s, ${percent(figures.besideAdaptersOfPlain)} of it |
-| event loop held, of the engine's time | ${percent(figures.loopShare)} |
+| event loop computing, of the engine's time | ${percent(loop.all)}: planning ${percent(loop.plan)}, commit, text and writing ${percent(loop.emit)} |
+| event loop held, with what it waited for a core | ${percent(loop.held)} |
 | time in which no step ran | ${percent(figures.betweenSteps)} |
 | between tokens of 8 streams: median | ${ms(stall.p50)} |
 | while a prompt of 2,000 words arrives (${ms(stall.promptMs)}): median, 99th percentile | ${ms(stall.p50During)}, ${ms(stall.p99During)} = ${stall.ratio.toFixed(2)} times that |

@@ -62,12 +62,22 @@ export async function measureReuse(session: Session, seed: number): Promise<Reus
   return { first, again, share: again / first };
 }
 
+/** What the event loop's thread computed, over the time of the engine's steps. */
+export interface LoopShares {
+  readonly plan: number;
+  readonly emit: number; // commit, tokens to text, and writing it
+  readonly all: number;
+  readonly held: number; // of all, with what they waited for a core
+}
+
 /** Streams of the base for a while. */
 export interface Throughput {
   readonly tokensPerSecond: number;
-  readonly loopShare: number; // time that callbacks held the event loop / time of the engine's steps
+  readonly loop: LoopShares;
   readonly betweenSteps: number; // share of the time in which no step ran, from the first request on
 }
+
+const COMPUTED = "smore_event_loop_hold_cpu_seconds_sum";
 
 export async function measureThroughput(session: Session, seed: number): Promise<Throughput> {
   const before = await session.metrics();
@@ -87,7 +97,12 @@ export async function measureThroughput(session: Session, seed: number): Promise
   const stepSeconds = spent("smore_engine_seconds_total");
   return {
     tokensPerSecond: result.output_throughput,
-    loopShare: spent("smore_event_loop_hold_seconds_sum") / stepSeconds,
+    loop: {
+      plan: spent(`${COMPUTED}{callback="plan"}`) / stepSeconds,
+      emit: spent(`${COMPUTED}{callback="emit"}`) / stepSeconds,
+      all: spent(COMPUTED) / stepSeconds,
+      held: spent("smore_event_loop_hold_seconds_sum") / stepSeconds,
+    },
     betweenSteps: 1 - stepSeconds / result.duration,
   };
 }
