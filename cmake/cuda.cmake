@@ -28,19 +28,55 @@ endif()
 
 if(SMORE_HAS_CUDA)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # which CMake before 3.26 does not know
-  add_library(smore_cuda OBJECT ${SMORE_CUDA_SOURCES} addon/backends/cuda/runtime/runtime.cu)
+  file(GLOB SMORE_CUDA_RUNTIME CONFIGURE_DEPENDS addon/backends/cuda/runtime/*.cc
+                                                 addon/backends/cuda/runtime/*.cu)
+  add_library(smore_cuda OBJECT ${SMORE_CUDA_SOURCES} ${SMORE_CUDA_RUNTIME})
   target_include_directories(smore_cuda PRIVATE addon addon/backends/cuda/runtime)
   # It draws the tokens that the CPU draws, whose products and sums are not fused.
   set_source_files_properties(addon/backends/cuda/sampling.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
   # The runtime is linked statically, and looks for the driver when it is first asked: a program
   # starts where there is none.
   set_target_properties(smore_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+  target_link_libraries(smore_cuda PUBLIC ${CMAKE_DL_LIBS})
   target_compile_options(smore_cuda PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>
     $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wextra>)
   if(SMORE_WERROR)
-    target_compile_options(smore_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
-                                              $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+    target_compile_options(smore_cuda PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+      $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>)
+  endif()
+  # What the tests look into: whether nvcc heeds that nothing is fused.
+  add_library(smore_sampling_ptx OBJECT EXCLUDE_FROM_ALL addon/backends/cuda/sampling.cu)
+  target_include_directories(smore_sampling_ptx PRIVATE addon addon/backends/cuda/runtime)
+  target_compile_options(smore_sampling_ptx PRIVATE --expt-relaxed-constexpr)
+  set_target_properties(smore_sampling_ptx PROPERTIES CUDA_PTX_COMPILATION ON CUDA_ARCHITECTURES 90)
+  add_custom_command(OUTPUT rounded_products
+    COMMAND ${CMAKE_COMMAND} -DPTX=$<TARGET_OBJECTS:smore_sampling_ptx>
+            -P ${CMAKE_SOURCE_DIR}/cmake/rounded_products.cmake
+    COMMAND ${CMAKE_COMMAND} -E touch rounded_products
+    DEPENDS $<TARGET_OBJECTS:smore_sampling_ptx> cmake/rounded_products.cmake)
+  add_custom_target(smore_rounded_products DEPENDS rounded_products)
+endif()
+
+# cuBLASLt is opened when it is asked for, by what cublaslt_api.h says of its interface. Where its
+# header is found (of the toolkit, or of pip's nvidia-cublas), that is held against it.
+if(SMORE_HAS_CUDA)
+  find_package(Python3 COMPONENTS Interpreter QUIET)
+  set(SMORE_PIP_FOLDER "")
+  if(Python3_Interpreter_FOUND)
+    execute_process(COMMAND ${Python3_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+                    OUTPUT_VARIABLE SMORE_PIP_FOLDER OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  find_path(SMORE_CUBLASLT_INCLUDE cublasLt.h
+            HINTS $ENV{CUBLASLT_INCLUDE} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
+                  ${SMORE_PIP_FOLDER}/nvidia/cu13/include ${SMORE_PIP_FOLDER}/nvidia/cublas/include)
+  if(SMORE_CUBLASLT_INCLUDE)
+    add_library(smore_cublaslt_header OBJECT EXCLUDE_FROM_ALL addon/tests/headers/cublaslt_header.cc)
+    target_include_directories(smore_cublaslt_header PRIVATE addon)
+    target_include_directories(smore_cublaslt_header SYSTEM PRIVATE
+                               ${SMORE_CUBLASLT_INCLUDE} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+    target_link_libraries(smore_cublaslt_header PRIVATE smore_options)
   endif()
 endif()
 

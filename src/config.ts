@@ -15,7 +15,7 @@ import {
   UsageError,
   type Values,
 } from "./cli/options.js";
-import { ACTIVATIONS } from "./engine/native.js";
+import { ACTIVATIONS, GPU_PRODUCTS } from "./engine/native.js";
 import { LOG_FORMATS, LOG_LEVELS } from "./log.js";
 import { DEFAULT_MODEL } from "./models/catalog.js";
 
@@ -55,6 +55,16 @@ export const ENGINE_OPTIONS = {
   kvMemory: budget("10%", "memory for keys and values"),
   adapterMemory: budget("10%", "memory for adapters"),
   gpuAdapterMemory: derivedBudget("as --adapter-memory", "memory of a GPU for adapters"),
+  gpuProducts: choice(GPU_PRODUCTS, {
+    initial: "invariant",
+    help: "what multiplies more than 256 rows on a GPU: kernels by which a row has the same bits in every batch, or NVIDIA's cuBLASLt for speed",
+  }),
+  cublaslt: text({
+    initial: null,
+    placeholder: "PATH",
+    help: "the file libcublasLt.so.13 for --gpu-products cublaslt",
+    shown: "where the loader finds it",
+  }),
   maxLoadedAdapters: integer({
     initial: 16,
     min: 1,
@@ -232,7 +242,7 @@ export function readConfig(
   if (help) return null;
   if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
   checkBatch(values);
-  checkDevice(values, source("gpuAdapterMemory"));
+  checkDevice(values, source);
   if (values.servedModelName === AUTO_MODEL) {
     throw new UsageError(`${source("servedModelName")}: "${AUTO_MODEL}" asks the server to choose`);
   }
@@ -263,10 +273,28 @@ function collector(
 
 const OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/** Refuses what is of a GPU where there is none: a budget that nothing keeps to is a mistake. */
-export function checkDevice({ device, gpuAdapterMemory }: EngineConfig, source: string): void {
-  if (device !== "cpu" || gpuAdapterMemory === null) return;
-  throw new UsageError(`${source} is of a GPU and does not go with --device cpu`);
+const GPU_OPTIONS = ["gpuAdapterMemory", "gpuProducts", "cublaslt"] as const;
+
+/** Which options that only a GPU keeps to were given. */
+export function gpuOptions(config: EngineConfig): (typeof GPU_OPTIONS)[number][] {
+  return GPU_OPTIONS.filter((key) => config[key] !== ENGINE_OPTIONS[key].initial);
+}
+
+/**
+ * Refuses what is of a GPU where there is none: an option that nothing keeps to is a mistake.
+ * `source`: what gave an option, as the user wrote it.
+ */
+export function checkDevice(
+  config: EngineConfig,
+  source: (key: (typeof GPU_OPTIONS)[number]) => string,
+): void {
+  const [idle] = config.device === "cpu" ? gpuOptions(config) : [];
+  if (idle !== undefined) {
+    throw new UsageError(`${source(idle)} is of a GPU and does not go with --device cpu`);
+  }
+  if (config.cublaslt !== null && config.gpuProducts !== "cublaslt") {
+    throw new UsageError(`${source("cublaslt")} does not go without --gpu-products cublaslt`);
+  }
 }
 
 export function checkBatch({ maxBatch, maxBatchTokens }: EngineConfig): void {

@@ -26,6 +26,8 @@ async function serveTiny(context: TestContext) {
       kvMemory: 16 * MIB,
       adapterMemory: 16 * MIB,
       gpuAdapterMemory: 16 * MIB,
+      gpuProducts: "invariant",
+      cublaslt: "",
       maxLoadedAdapters: 1,
       activations: "fp32",
       adapterDtype: "stored",

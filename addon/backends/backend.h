@@ -210,10 +210,18 @@ inline constexpr ActivationType kActivationTypes[] = {
 // By the names that users give: auto, int8 or fp32. Throws Error(kInvalidArgument) for another.
 ActivationType activation_type(const std::string& name);
 
+// What multiplies steps of many rows on a GPU.
+enum class GpuProducts {
+  kInvariant,  // what multiplies those of few rows too: a row has the same bits in every batch
+  kCublasLt,   // NVIDIA's library
+};
+
 struct BackendOptions {
   int threads = 1;  // of the host
   ActivationType activations = ActivationType::kDigits;
-  std::string path;  // forces a kernel path by name; empty = the machine's best
+  std::string path{};  // forces a kernel path by name; empty = the machine's best
+  GpuProducts products = GpuProducts::kInvariant;
+  std::string cublaslt{};  // the file of that library; empty = where the loader finds it
 };
 
 // The CPU backend. Throws Error(kInvalidArgument) naming the paths of this machine when the forced

@@ -1,7 +1,8 @@
 // Whole steps of an engine on a device, with random weights of real shapes in bfloat16: decoding of
 // one stream and of 64, a prompt, adapters of several numbers beside the base in turn, rows without
-// one beside them, and an adapter that comes from the host's memory. Prints what was measured
-// beside the limit of the machine, by the figures that its maker gives.
+// one beside them, and an adapter that comes from the host's memory; the prompt once more by
+// cuBLASLt. Prints what was measured beside the limit of the machine, by the figures that its maker
+// gives. The variable SMORE_CUBLASLT names the library where the loader does not find it.
 //   gpu_bench FOLDER [SHAPE=llama-3.2-1b] [DEVICE=cuda:0] [ROUNDS=64] [GB_S=4800] [TFLOPS=790]
 // FOLDER is where the model and the adapters are made, 3 GB or 17 GB of them.
 
@@ -36,6 +37,7 @@ struct Options {
   int rounds = 64;
   double bandwidth = 4800e9;  // bytes a second
   double operations = 790e12;
+  GpuProducts products = GpuProducts::kInvariant;
 };
 
 double seconds() {
@@ -62,6 +64,9 @@ class Bench {
     config.adapter_memory = uint64_t{8} << 30;
     config.gpu_adapter_memory = config.adapter_memory;
     config.max_loaded_adapters = kAdapters;
+    config.products = options.products;
+    const char* file = std::getenv("SMORE_CUBLASLT");
+    if (file != nullptr) config.cublaslt = file;
     engine_ = Engine::load(config, [](uint64_t done, uint64_t total, const std::string&) {
       if (done == total)
         std::fprintf(stderr, "loaded %.1f GB\n", static_cast<double>(total) * 1e-9);
@@ -110,8 +115,8 @@ class Bench {
     const double products = static_cast<double>(options_.shape.products() - output);
     const double rate = 2 * products * prompt() / best;
     std::printf("%-44s %9.0f tokens/s  %8.3f ms  %.2f of the peak (%.0f TFLOP/s, products alone)\n",
-                ("a prompt of " + std::to_string(prompt())).c_str(), prompt() / best, best * 1e3,
-                rate / options_.operations, rate * 1e-12);
+                prompt_name().c_str(), prompt() / best, best * 1e3, rate / options_.operations,
+                rate * 1e-12);
   }
 
   void adapters() {
@@ -151,6 +156,11 @@ class Bench {
     config.kv_heads = shape.kv_heads;
     config.head_dim = shape.head_dim;
     return config;
+  }
+
+  std::string prompt_name() const {
+    const bool library = options_.products == GpuProducts::kCublasLt;
+    return "a prompt of " + std::to_string(prompt()) + (library ? ", by cuBLASLt" : "");
   }
 
   int prompt() const { return options_.shape.name == "tiny" ? 64 : 4096; }
@@ -255,6 +265,17 @@ class Bench {
   std::unique_ptr<Engine> engine_;
 };
 
+// By a second engine, as an engine has one way.
+void prompts_by_library(Options options) {
+  options.products = GpuProducts::kCublasLt;
+  try {
+    Bench(options).prompts();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupported) throw;
+    std::printf("a prompt by cuBLASLt is left out: %s\n", error.what());
+  }
+}
+
 int run(int argc, char** argv) {
   Options options;
   options.folder = argv[1];
@@ -267,13 +288,16 @@ int run(int argc, char** argv) {
   if (!std::filesystem::exists(model + "/model.safetensors")) {
     write_random_model(model, options.shape);
   }
-  Bench bench(options);
-  bench.decode(1);
-  const double base = bench.decode(kStreams);
-  bench.prompts();
-  bench.adapters();
-  bench.without_adapters(base);
-  bench.graphs();
+  {
+    Bench bench(options);
+    bench.decode(1);
+    const double base = bench.decode(kStreams);
+    bench.prompts();
+    bench.adapters();
+    bench.without_adapters(base);
+    bench.graphs();
+  }
+  if (options.device != "cpu") prompts_by_library(options);
   return 0;
 }
 

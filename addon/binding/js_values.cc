@@ -57,6 +57,12 @@ Quantize quantize_of(const std::string& name) {
   refuse("quantize", "is \"" + name + "\", not one of none, q8_0, q4_0");
 }
 
+GpuProducts products_of(const std::string& name) {
+  if (name == "invariant") return GpuProducts::kInvariant;
+  if (name == "cublaslt") return GpuProducts::kCublasLt;
+  refuse("gpuProducts", "is \"" + name + "\", not one of invariant, cublaslt");
+}
+
 // Sets properties of one new object, numbers as doubles.
 class Fields {
  public:
@@ -113,6 +119,8 @@ EngineConfig to_engine_config(Napi::Object object) {
           .kv_memory = whole_number(object, "kvMemory"),
           .adapter_memory = whole_number(object, "adapterMemory"),
           .gpu_adapter_memory = whole_number(object, "gpuAdapterMemory"),
+          .products = products_of(text(object, "gpuProducts")),
+          .cublaslt = text(object, "cublaslt"),
           .max_loaded_adapters = small_number(object, "maxLoadedAdapters"),
           .activations = activation_type(text(object, "activations")),
           .experts = experts_of(text(object, "adapterDtype")),

@@ -22,6 +22,8 @@ struct EngineConfig {
   uint64_t kv_memory = 0;
   uint64_t adapter_memory = 0;
   uint64_t gpu_adapter_memory = 0;  // of a device that has memory of its own
+  GpuProducts products = GpuProducts::kInvariant;
+  std::string cublaslt{};  // BackendOptions
   int max_loaded_adapters = 0;
   ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;

@@ -92,9 +92,11 @@ void require_memory(const ModelSource& source, const EngineConfig& config, uint6
 
 std::unique_ptr<Engine> Engine::load(const EngineConfig& config, const Progress& progress) {
   check_config(config);
-  std::unique_ptr<Backend> backend = make_backend(
-      config.device,
-      {.threads = config.threads, .activations = config.activations, .path = config.kernel_path});
+  std::unique_ptr<Backend> backend = make_backend(config.device, {.threads = config.threads,
+                                                                  .activations = config.activations,
+                                                                  .path = config.kernel_path,
+                                                                  .products = config.products,
+                                                                  .cublaslt = config.cublaslt});
   return std::unique_ptr<Engine>(
       new Engine(config, open_model(config.model_path), std::move(backend), progress));
 }

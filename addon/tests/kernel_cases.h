@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -12,6 +13,7 @@
 
 #include "backends/backend.h"
 #include "backends/cpu/reference.h"
+#include "core/error.h"
 #include "core/tensor.h"
 
 // What the kernel tests share: every path of this machine, random tensors of every type, comparison
@@ -27,6 +29,23 @@ inline std::unique_ptr<Backend> backend(const std::string& path, ActivationType 
   const bool cuda = path == kCuda;
   const BackendOptions options{threads, activations, cuda ? "" : path};
   return cuda ? make_cuda_backend(options, 0) : make_cpu_backend(options);
+}
+
+// The GPU's with products of many rows by cuBLASLt; null where there is no GPU, or the library is
+// not there.
+inline std::unique_ptr<Backend> cublaslt_backend() {
+  if (cuda_devices().usable.empty()) return nullptr;
+  BackendOptions options{.threads = 2};
+  options.products = GpuProducts::kCublasLt;
+  const char* file = std::getenv("SMORE_CUBLASLT");
+  if (file != nullptr) options.cublaslt = file;
+  try {
+    return make_cuda_backend(options, 0);
+  } catch (const Error& error) {
+    REQUIRE(error.code() == ErrorCode::kUnsupported);
+    MESSAGE(error.what());
+    return nullptr;
+  }
 }
 
 template <class Fn>

@@ -9,6 +9,7 @@ namespace {
 
 using kernel_cases::backend;
 using kernel_cases::check_close;
+using kernel_cases::cublaslt_backend;
 using kernel_cases::for_each_backend;
 using kernel_cases::kCuda;
 using kernel_cases::LoudShare;
@@ -112,6 +113,54 @@ TEST_CASE("stacked parts of different types are one matrix, with rotary rows put
         run(*ops, *packed, x, 5, {}), expected.y, [&](size_t i) { return expected.magnitude[i]; },
         activations == ActivationType::kFloat32 ? 1e-6 : 1e-2);
   });
+}
+
+TEST_CASE("products of many rows by cuBLASLt equal the reference for every type, at odd shapes") {
+  const auto ops = cublaslt_backend();
+  if (!ops) return;
+  std::mt19937 random(8);
+  constexpr int kRows = 261;
+  for (DType dtype : kTypes) {
+    for (const Shape& shape : shapes(dtype)) {
+      CAPTURE(dtype_info(dtype).name);
+      CAPTURE(shape.out);
+      CAPTURE(shape.in);
+      const Stored w = random_tensor(dtype, shape.out, shape.in, random);
+      const MatrixSource source = w.source();
+      const auto packed = ops->pack({&source, 1});
+      const std::vector<float> bias = random_floats(shape.out, random);
+      const std::vector<float> x = random_activations(kRows, shape.in, random);
+      const auto expected =
+          reference::matmul(w.floats(), shape.out, shape.in, x, kRows, bias.data());
+      check_close(
+          run(*ops, *packed, x, kRows, bias), expected.y,
+          [&](size_t i) { return expected.magnitude[i]; },
+          tolerance(dtype, kCuda, ActivationType::kDigits));
+    }
+  }
+}
+
+TEST_CASE("parts in float32 stand between those that cuBLASLt multiplies") {
+  const auto ops = cublaslt_backend();
+  if (!ops) return;
+  std::mt19937 random(9);
+  constexpr int kRows = 300;
+  const Stored a = random_tensor(DType::kQ4_0, 41, 64, random);
+  const Stored b = random_tensor(DType::kBF16, 18, 64, random);
+  const Stored c = random_tensor(DType::kF32, 7, 64, random);
+  const Stored d = random_tensor(DType::kF16, 30, 64, random);
+  const MatrixSource parts[] = {a.source(), b.source(), c.source(), d.source()};
+  const auto packed = ops->pack(parts);
+  std::vector<float> w;
+  for (const Stored* part : {&a, &b, &c, &d}) {
+    const std::vector<float> floats = part->floats();
+    w.insert(w.end(), floats.begin(), floats.end());
+  }
+  const std::vector<float> x = random_activations(kRows, 64, random);
+  const auto expected = reference::matmul(w, 96, 64, x, kRows, nullptr);
+  check_close(
+      run(*ops, *packed, x, kRows, {}), expected.y, [&](size_t i) { return expected.magnitude[i]; },
+      1e-2);
 }
 
 TEST_CASE("a row has the same bits in every batch") {

@@ -11,6 +11,9 @@ namespace smore {
 namespace {
 
 constexpr double kTolerance = 1e-4;
+constexpr double kRounded = 0.05;  // weights to 8 bits, and they and activations to bfloat16
+constexpr double kOtherOrder = 1.0 / 256;  // of sums, by which a value may be rounded the other way
+constexpr int kLongStep = 400;             // rows at most
 
 struct ModelCase {
   std::string folder;  // below test/fixtures
@@ -82,6 +85,22 @@ void check_model(const ModelCase& c, const std::string& path) {
   }
 }
 
+// Logits of a prompt that stands many times over in one step.
+std::vector<float> long_step(LlamaHarness& model, const std::vector<int32_t>& prompt) {
+  const int length = static_cast<int>(prompt.size());
+  const int pages = (length + kPageTokens - 1) / kPageTokens;
+  std::vector<Piece> pieces;
+  for (int rows = length; rows <= kLongStep; rows += length) {
+    const int first = static_cast<int>(pieces.size()) * pages;
+    pieces.push_back({prompt, 0, pages_for(length, first), 0});
+  }
+  std::vector<float> logits;
+  for (const std::vector<float>& row : model.run(pieces)) {
+    logits.insert(logits.end(), row.begin(), row.end());
+  }
+  return logits;
+}
+
 }  // namespace
 
 TEST_CASE("tiny models give the reference's logits and its greedy tokens on every path") {
@@ -94,6 +113,31 @@ TEST_CASE("tiny models give the reference's logits and its greedy tokens on ever
 TEST_CASE("a GPU gives the reference's logits and greedy tokens too") {
   if (cuda_devices().usable.empty()) return;
   for (const ModelCase& c : kModels) check_model(c, kernel_cases::kCuda);
+}
+
+TEST_CASE("a GPU gives the reference's logits where cuBLASLt multiplies a long step") {
+  if (!kernel_cases::cublaslt_backend()) return;
+  for (const ModelCase& c : kModels) {
+    if (c.variants[0] != "base") continue;
+    CAPTURE(c.folder);
+    CAPTURE(c.model);
+    const std::string folder = std::string(SMORE_FIXTURES) + "/" + c.folder;
+    const GoldenFile golden(folder + "/golden.safetensors");
+    const std::vector<int32_t> prompt = golden.ints("p0.prompt");
+    const auto run = [&](std::unique_ptr<Backend> backend) {
+      LlamaHarness model(folder + "/" + c.model, std::move(backend), kLongStep, 256,
+                         Quantize::kQ8_0);
+      return long_step(model, prompt);
+    };
+    const std::vector<float> ours =
+        run(kernel_cases::backend(kernel_cases::kCuda, ActivationType::kDigits));
+    const std::vector<float> got = run(kernel_cases::cublaslt_backend());
+    CHECK(relative_error(got, ours) <= kOtherOrder);
+    const std::vector<float> once = golden.floats("p0.base.logits");
+    std::vector<float> want;
+    while (want.size() < got.size()) want.insert(want.end(), once.begin(), once.end());
+    CHECK(relative_error(got, want) <= kRounded);
+  }
 }
 
 }  // namespace smore

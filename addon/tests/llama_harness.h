@@ -28,8 +28,13 @@ class LlamaHarness {
  public:
   LlamaHarness(const std::string& model, const BackendOptions& options, int max_rows, int kv_pages,
                Quantize quantize = Quantize::kNone, int loud_channel = -1)
-      : source_(open_model(model)),
-        backend_(kernel_cases::backend(options.path, options.activations, options.threads)) {
+      : LlamaHarness(model,
+                     kernel_cases::backend(options.path, options.activations, options.threads),
+                     max_rows, kv_pages, quantize, loud_channel) {}
+
+  LlamaHarness(const std::string& model, std::unique_ptr<Backend> backend, int max_rows,
+               int kv_pages, Quantize quantize = Quantize::kNone, int loud_channel = -1)
+      : source_(open_model(model)), backend_(std::move(backend)) {
     config_ = source_.config;
     if (loud_channel >= 0) amplify(loud_channel);
     first_norm_ = source_.layers[0].attention_norm;

@@ -49,7 +49,7 @@ export const command: Command = {
     }
     if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
     checkBatch(values);
-    checkDevice(values, source("gpuAdapterMemory"));
+    checkDevice(values, source);
     const { path, name } = await resolveModel(values.model);
     const peaks = await native().measurePeaks(values.kernelPath ?? "", values.threads);
     const engine = await loadEngine(values, path, () => {}, true);

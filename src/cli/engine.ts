@@ -92,6 +92,8 @@ function nativeConfig(
       config.gpuAdapterMemory ?? config.adapterMemory,
       memory.device,
     ),
+    gpuProducts: config.gpuProducts,
+    cublaslt: config.cublaslt ?? "",
     maxLoadedAdapters: config.maxLoadedAdapters,
     activations: config.activations,
     adapterDtype: config.adapterDtype,

@@ -65,13 +65,26 @@ test("sizes have units or are shares of the memory", () => {
   assert.throws(() => parse("9999999TB"), /at most 8192TiB/);
 });
 
-test("memory of a GPU is refused where the CPU is asked for", () => {
+test("what is of a GPU is refused where the CPU is asked for", () => {
   refuses(
     ["--gpu-adapter-memory", "1GiB"],
     "--gpu-adapter-memory is of a GPU and does not go with --device cpu",
   );
   const { gpuAdapterMemory } = config(["--device", "auto", "--gpu-adapter-memory", "25%"]);
   assert.deepEqual(gpuAdapterMemory, { share: 0.25 });
+  refuses(
+    ["--gpu-products", "cublaslt"],
+    "--gpu-products is of a GPU and does not go with --device cpu",
+  );
+  refuses([], "SMORE_CUBLASLT is of a GPU and does not go with --device cpu", {
+    SMORE_CUBLASLT: "libcublasLt.so.13",
+  });
+  refuses(
+    ["--device", "cuda:0", "--cublaslt", "libcublasLt.so.13"],
+    "--cublaslt does not go without --gpu-products cublaslt",
+  );
+  const library = config(["--device", "auto", "--gpu-products", "cublaslt", "--cublaslt", "a.so"]);
+  assert.deepEqual([library.gpuProducts, library.cublaslt], ["cublaslt", "a.so"]);
 });
 
 test("sizes of the host's memory are no more than it", () => {

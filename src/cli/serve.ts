@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import type { ApiContext, Lifecycle } from "../api/context.js";
-import { AUTO_MODEL, type Config, readConfig, SERVE_OPTIONS } from "../config.js";
+import { AUTO_MODEL, type Config, gpuOptions, readConfig, SERVE_OPTIONS } from "../config.js";
 import { EncoderThread } from "../encoders/encoder.js";
 import { HeapTrimmer } from "../engine/heap-trimmer.js";
 import { type NativeEngine, PAGE_TOKENS } from "../engine/native.js";
@@ -38,7 +38,7 @@ import { VERSION } from "../version.js";
 import { type BannerFacts, banner } from "./banner.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { loadEngine, native } from "./engine.js";
-import { optionHelp, UsageError, unknownVariables } from "./options.js";
+import { flagName, optionHelp, UsageError, unknownVariables } from "./options.js";
 import { checkFallback, createRouter } from "./router.js";
 import { adapterLog, progressOutput } from "./serve-log.js";
 import { startTracing } from "./tracing.js";
@@ -212,10 +212,8 @@ export class Service {
     const onProgress = (share: number, what: string) => this.#progress(share, what);
     const output = progressOutput(this.#log, config.logFormat);
     const engine = await loadEngine(config, path, onProgress, false, output);
-    if (config.gpuAdapterMemory !== null && engine.info.device === "cpu") {
-      this.#log.warn(
-        "--gpu-adapter-memory has no use: --device auto found no GPU and took the CPU",
-      );
+    for (const key of engine.info.device === "cpu" ? gpuOptions(config) : []) {
+      this.#log.warn(`${flagName(key)} has no use: --device auto found no GPU and took the CPU`);
     }
     if (text.reason !== null) this.#log.warn(`prompts must be token ids: ${text.reason}`);
 

@@ -60,6 +60,8 @@ const load = (activations: Activations, kernelPath = "") =>
       kvMemory: 512 * 2 ** 20,
       adapterMemory: 64 * 2 ** 20,
       gpuAdapterMemory: 64 * 2 ** 20,
+      gpuProducts: "invariant",
+      cublaslt: "",
       maxLoadedAdapters: 1,
       activations,
       adapterDtype: "stored",

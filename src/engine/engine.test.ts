@@ -32,6 +32,8 @@ function config(over: Partial<NativeConfig> = {}): NativeConfig {
     kvMemory: 16 * MIB,
     adapterMemory: 16 * MIB,
     gpuAdapterMemory: 16 * MIB,
+    gpuProducts: "invariant",
+    cublaslt: "",
     maxLoadedAdapters: 8,
     activations: "fp32",
     adapterDtype: "stored",

@@ -118,6 +118,10 @@ export interface StepLimits {
 export const ACTIVATIONS = ["auto", "int8", "fp32"] as const;
 export type Activations = (typeof ACTIVATIONS)[number];
 
+/** What multiplies steps of many rows on a GPU (GpuProducts in backend.h). */
+export const GPU_PRODUCTS = ["invariant", "cublaslt"] as const;
+export type GpuProducts = (typeof GPU_PRODUCTS)[number];
+
 /** Validated numbers and paths; the engine takes no other options. Budgets are bytes. */
 export interface NativeConfig {
   readonly modelPath: string;
@@ -129,6 +133,8 @@ export interface NativeConfig {
   readonly kvMemory: number;
   readonly adapterMemory: number;
   readonly gpuAdapterMemory: number; // of a device that has memory of its own
+  readonly gpuProducts: GpuProducts; // where it is a GPU
+  readonly cublaslt: string; // the file of the library that "cublaslt" asks for; "" = where the loader finds it
   readonly maxLoadedAdapters: number;
   readonly activations: Activations;
   readonly adapterDtype: "stored" | "bf16" | "int8"; // of experts

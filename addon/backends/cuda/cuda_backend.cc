@@ -18,6 +18,8 @@ namespace {
 // Steps of more rows keep the device busier than their launches do the host, and seldom come again:
 // those of prompts do not.
 constexpr int kMostListedRows = 256;
+// A list has kernels of our own alone.
+static_assert(kMostListedRows < PanelProducts::kLeastRows);
 
 // Of the arrays of a step, and of that step of its needed rows alone.
 uint64_t staging_bytes(const StepSizes& sizes) {
@@ -52,6 +54,14 @@ CudaBackend::CudaBackend(const BackendOptions& options, int device)
   if (options.activations == ActivationType::kInt8) {
     throw Error(ErrorCode::kUnsupported, "activations are auto or fp32 on a GPU, not int8");
   }
+  if (options.products == GpuProducts::kInvariant) return;
+  if (floats_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "gpuProducts is cublaslt, which multiplies bfloat16: it does not go with "
+                "activations fp32");
+  }
+  panels_.emplace(options.cublaslt);
+  path_ += "-cublaslt";
 }
 
 CudaBackend::~CudaBackend() = default;
@@ -95,7 +105,7 @@ size_t CudaBackend::op_scratch(const ModelConfig& model, const StepSizes& sizes)
       .heads = model.heads, .kv_heads = model.kv_heads, .head_dim = model.head_dim};
   const int longest = span_bucket(sizes.positions);
   const int split = std::min(sizes.rows, most_split_rows(shape, facts_.processors));
-  return std::max(floats_ ? 0 : tensor_scratch(columns, sizes.rows),
+  return std::max(floats_ ? 0 : product_scratch(columns, sizes.rows),
                   attention_scratch(shape, split, longest) * sizeof(float));
 }
 
@@ -106,6 +116,7 @@ uint64_t CudaBackend::scratch_bytes(const ModelConfig& model, const StepSizes& s
 void CudaBackend::reserve(const ModelConfig& model, const StepSizes& sizes) {
   use_device(device_);
   scratch(op_scratch(model, sizes));
+  if (panels_) panels_->reserve(sizes.rows);
   staging_.reserve(staging_bytes(sizes));
 }
 
@@ -154,7 +165,9 @@ std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& host,
 }
 
 std::unique_ptr<Matrix> CudaBackend::pack(std::span<const MatrixSource> parts) {
-  return std::make_unique<TiledMatrix>(parts, threads_, stream_);
+  auto matrix = std::make_unique<TiledMatrix>(parts, threads_, stream_);
+  if (panels_) panels_->expect(*matrix);
+  return matrix;
 }
 
 std::unique_ptr<RotaryTable> CudaBackend::make_rotary(const ModelConfig& config, int positions) {
@@ -191,20 +204,29 @@ void CudaBackend::rms_norm(const float* x, const float* weight, int rows, int wi
   cuda::rms_norm(x, weight, rows, width, eps, y, stream_);
 }
 
+// Inputs that were rounded, and behind them the scratch memory of panels where they are used.
+size_t CudaBackend::product_scratch(int columns, int rows) const {
+  return tensor_scratch(columns, rows) + (by_panels(rows) ? panels_->scratch_bytes() : 0);
+}
+
 void CudaBackend::matmul(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
-  const std::byte* rounded = nullptr;  // what the parts read, once for all
-  for (const TiledPart& part : tiled(w).parts()) {
+  const std::vector<TiledPart>& parts = tiled(w).parts();
+  std::byte* rounded = nullptr;  // what the parts read, once for all
+  for (const TiledPart& part : parts) {
     if (floats_ || part.dtype == DType::kF32) {
       float_product(part, x, rows, bias, y, w.rows(), stream_);
       continue;
     }
     if (rounded == nullptr) {
-      std::byte* to = scratch(tensor_scratch(part.columns, rows));
-      round_inputs(x, part.columns, rows, to, stream_);
-      rounded = to;
+      rounded = scratch(product_scratch(part.columns, rows));
+      round_inputs(x, part.columns, rows, rounded, stream_);
     }
+    if (by_panels(rows)) continue;
     tensor_product(part, x, rows, bias, rounded, y, w.rows(), stream_);
   }
+  if (rounded == nullptr || !by_panels(rows)) return;
+  panels_->multiply(parts, rounded, rows, bias, y, w.rows(),
+                    rounded + tensor_scratch(parts[0].columns, rows), stream_);
 }
 
 void CudaBackend::rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,

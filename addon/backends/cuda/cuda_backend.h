@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "backends/cuda/graphs.h"
 #include "backends/cuda/kv_cache.h"
 #include "backends/cuda/matrix.h"
+#include "backends/cuda/panels.h"
 #include "backends/cuda/runtime.h"
 #include "backends/cuda/staging.h"
 
@@ -61,6 +63,8 @@ class CudaBackend final : public Backend {
  private:
   std::byte* scratch(size_t bytes);
   size_t op_scratch(const ModelConfig& model, const StepSizes& sizes) const;
+  bool by_panels(int rows) const { return panels_ && rows >= PanelProducts::kLeastRows; }
+  size_t product_scratch(int columns, int rows) const;
 
   int device_;
   bool floats_;  // float32 everywhere
@@ -72,6 +76,7 @@ class CudaBackend final : public Backend {
   Staging staging_{stream_};
   KernelList listed_;  // of the running step, unless it has many rows
   Graphs graphs_{stream_};
+  std::optional<PanelProducts> panels_;  // where cuBLASLt was asked for
   std::vector<PlacedStep> placed_;
   DeviceMemory scratch_;  // of the running op
   PinnedMemory read_;     // what the host reads

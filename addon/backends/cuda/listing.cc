@@ -1,10 +1,21 @@
 #include <utility>
 
 #include "backends/cuda/runtime.h"
+#include "core/check.h"
 
-// What both twins of the runtime do with listed kernels.
+// What both twins of the runtime do with kernels before they are put on a stream.
 
 namespace smore::cuda {
+
+void require_launchable(const Extent& grid, const Extent& block, size_t shared_bytes) {
+  constexpr unsigned kMostAcross = 0x7fffffff, kMostElsewhere = 65535;
+  SMORE_CHECK(grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= kMostAcross &&
+                  grid.y <= kMostElsewhere && grid.z <= kMostElsewhere,
+              "a grid of no or of too many blocks");
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  SMORE_CHECK(threads > 0 && threads <= 1024, "a block of no or of too many threads");
+  SMORE_CHECK(shared_bytes <= size_t{48} << 10, "more shared memory than a block has unasked");
+}
 
 void Stream::list_kernels(KernelList* list, std::function<void()> put) {
   catch_up();

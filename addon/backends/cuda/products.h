@@ -26,7 +26,7 @@ void float_product(const TiledPart& w, const float* x, int rows, const float* bi
 
 // The same with inputs, and weights that are not bfloat16, rounded to bfloat16 for tensor cores;
 // sums are float32. Not for weights in float32.
-//   rounded: what round_inputs() made of x, tensor_scratch() bytes
+//   rounded: what round_inputs() made of x, tensor_scratch() bytes, a multiple of 256
 size_t tensor_scratch(int columns, int rows);
 void round_inputs(const float* x, int columns, int rows, std::byte* rounded, const Stream& stream);
 void tensor_product(const TiledPart& w, const float* x, int rows, const float* bias,

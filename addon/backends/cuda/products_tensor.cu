@@ -191,7 +191,9 @@ int padded_columns(int columns) {
 }  // namespace
 
 size_t tensor_scratch(int columns, int rows) {
-  return rows <= kFewRows ? 0 : size_t{2} * padded_columns(columns) * rows;
+  constexpr size_t kAlignment = 256;
+  const size_t bytes = rows <= kFewRows ? 0 : size_t{2} * padded_columns(columns) * rows;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 void round_inputs(const float* x, int columns, int rows, std::byte* rounded, const Stream& stream) {

@@ -112,6 +112,12 @@ class Stream {
   mutable std::vector<std::function<void()>> when_put_;
 };
 
+// What a library of CUDA takes for the stream.
+void* native_handle(const Stream& stream);
+
+// Ends the process where no device takes a launch of this size.
+void require_launchable(const Extent& grid, const Extent& block, size_t shared_bytes);
+
 // Launches a kernel that was listed.
 void put_kernel(const KernelList& list, size_t index, const Stream& stream);
 

@@ -120,6 +120,19 @@ struct LaneTile<kType> {
   }
 };
 
+// Columns 0 to 7 of a lane's output in bfloat16, in pairs.
+template <DType kType>
+__device__ __forceinline__ void round_weights(const LaneTile<kType>& tile, int half, int lane,
+                                              unsigned pairs[4]) {
+  if constexpr (kType == DType::kBF16) {
+    for (int i = 0; i < 4; ++i) pairs[i] = tile.words[half][i];
+  } else {
+    float values[kLaneColumns];
+    tile.values(half, lane, values);
+    for (int i = 0; i < 4; ++i) pairs[i] = pack_bf16(values[2 * i], values[2 * i + 1]);
+  }
+}
+
 // The tile in bfloat16, for the two products over its columns: columns 8 q + 4 s .. 8 q + 4 s + 3
 // of a lane are in product s. B's rows take the same order (pack_inputs).
 template <DType kType>
@@ -127,13 +140,7 @@ __device__ __forceinline__ void pack_weights(const LaneTile<kType>& tile, int la
                                              FragmentA fragments[2]) {
   for (int half = 0; half < 2; ++half) {
     unsigned pairs[4];
-    if constexpr (kType == DType::kBF16) {
-      for (int i = 0; i < 4; ++i) pairs[i] = tile.words[half][i];
-    } else {
-      float values[kLaneColumns];
-      tile.values(half, lane, values);
-      for (int i = 0; i < 4; ++i) pairs[i] = pack_bf16(values[2 * i], values[2 * i + 1]);
-    }
+    round_weights<kType>(tile, half, lane, pairs);
     for (int s = 0; s < 2; ++s) {
       fragments[s].x[half] = pairs[2 * s];
       fragments[s].x[2 + half] = pairs[2 * s + 1];

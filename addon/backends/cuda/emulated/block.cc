@@ -16,7 +16,6 @@ std::byte* shared_bytes = nullptr;
 namespace {
 
 constexpr size_t kStack = 64 * 1024;
-constexpr unsigned kMostThreads = 1024;
 constexpr int kUnset = 0xff;  // four such bytes are a NaN
 
 enum class State { kReady, kAtBarrier, kInExchange, kEnded };
@@ -138,7 +137,6 @@ void block_barrier() {
 void run_blocks(Index3 grid, Index3 size, size_t shared, const std::function<void()>& kernel) {
   static bool rising = false;
   const unsigned threads = size.x * size.y * size.z;
-  SMORE_CHECK(threads > 0 && threads <= kMostThreads, "a block of no or of too many threads");
   grid_size = grid;
   block_size = size;
   block.kernel = &kernel;

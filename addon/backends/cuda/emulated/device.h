@@ -71,12 +71,13 @@ void call_listed(const void* kernel, void* const* arguments) {
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             const Stream& stream, Arguments&&... arguments) {
+  const KernelCall call{.kernel = reinterpret_cast<const void*>(kernel),
+                        .call = emulated::call_listed<Parameters...>,
+                        .grid = {grid.x, grid.y, grid.z},
+                        .block = {block.x, block.y, block.z},
+                        .shared_bytes = shared_bytes};
+  require_launchable(call.grid, call.block, shared_bytes);
   if (KernelList* list = stream.listing()) {
-    const KernelCall call{.kernel = reinterpret_cast<const void*>(kernel),
-                          .call = emulated::call_listed<Parameters...>,
-                          .grid = {grid.x, grid.y, grid.z},
-                          .block = {block.x, block.y, block.z},
-                          .shared_bytes = shared_bytes};
     return list->add<Parameters...>(call, static_cast<Parameters>(arguments)...);
   }
   emulated::launched += 1;

@@ -178,6 +178,8 @@ Stream::~Stream() {
   streams().erase(state_.get());
 }
 
+void* native_handle(const Stream& stream) { return const_cast<Stream*>(&stream); }
+
 void Stream::synchronize() const {
   catch_up();
   const std::lock_guard lock(mutex());

@@ -110,6 +110,8 @@ void Stream::synchronize() const {
 
 cudaStream_t stream_handle(const Stream& stream) { return stream.state().handle; }
 
+void* native_handle(const Stream& stream) { return stream_handle(stream); }
+
 void check_launch() { check(cudaGetLastError(), "launch of a kernel"); }
 
 namespace {
