@@ -146,6 +146,8 @@ class Backend {
   virtual std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
                                                          const AdapterOptions& options) = 0;
 
+  // Bytes that make_readout() takes of free_memory().
+  virtual uint64_t readout_bytes(const ReadoutShape& /*shape*/) const { return 0; }
   // How tokens and log probabilities get from logits to the host.
   virtual std::unique_ptr<Readout> make_readout(const ReadoutShape& shape) = 0;
 

@@ -64,15 +64,16 @@ StepSizes step_sizes(const EngineConfig& config, int max_model_len) {
 }
 
 void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes,
-                    int max_model_len, Backend& backend) {
+                    const ReadoutShape& readout, int max_model_len, Backend& backend) {
   const std::optional<uint64_t> on_device = backend.free_memory();
   const uint64_t weights = estimate_weight_bytes(source, config.quantize);
   const uint64_t activations =
       Activations::bytes(source.config, config.max_batch_tokens) +
       backend.scratch_bytes(source.config, step_sizes(config, max_model_len));
   const uint64_t adapters = on_device ? config.gpu_adapter_memory : config.adapter_memory;
+  const uint64_t texts = backend.readout_bytes(readout);
   uint64_t needed = 0;
-  for (const uint64_t part : {weights, kv_bytes, adapters, activations}) {
+  for (const uint64_t part : {weights, kv_bytes, adapters, texts, activations}) {
     needed += std::min(part, UINT64_MAX - needed);
   }
   const uint64_t available = on_device.value_or(available_memory());
@@ -80,10 +81,13 @@ void require_memory(const ModelSource& source, const EngineConfig& config, uint6
   const std::string where = on_device ? " of " + std::string(backend.device()) : "";
   const std::string adapters_part = ", adapters " + memory_text(adapters) +
                                     (on_device ? " (--gpu-adapter-memory)" : " (--adapter-memory)");
+  const std::string texts_part = texts > 0 ? ", what is kept of texts and their logits " +
+                                                 memory_text(texts) + " (--max-batch)"
+                                           : "";
   throw Error(ErrorCode::kOutOfMemory,
               config.model_path + " does not fit in memory" + where + ": weights " +
                   memory_text(weights) + ", KV pages " + memory_text(kv_bytes) + " (--kv-memory)" +
-                  adapters_part + " and activations with the ops' scratch memory " +
+                  adapters_part + texts_part + " and activations with the ops' scratch memory " +
                   memory_text(activations) + " (--max-batch-tokens) of " + memory_text(available) +
                   " available");
 }
@@ -113,12 +117,14 @@ Engine::Engine(const EngineConfig& config, ModelSource source, std::unique_ptr<B
   info_.limits = step_limits(config, info_.max_model_len, model_);
   info_.slots = 2 * config.max_batch;
   const int logit_rows = Activations::fitting_logit_rows(model_, config.max_batch_tokens);
-  readout_ = backend_->make_readout({info_.limits, model_.vocab, info_.slots, logit_rows});
-  require_memory(source, config, info_.kv_pages * info_.page_bytes, info_.max_model_len, *backend_);
+  const ReadoutShape readout{info_.limits, model_.vocab, info_.slots, logit_rows};
+  require_memory(source, config, info_.kv_pages * info_.page_bytes, readout, info_.max_model_len,
+                 *backend_);
 
   weights_ = pack_weights(source, config.quantize, *backend_, progress);
   rotary_ = backend_->make_rotary(model_, info_.max_model_len);
   kv_ = backend_->make_kv_cache(model_.layers, Llama::attention_shape(model_, 0), info_.kv_pages);
+  readout_ = backend_->make_readout(readout);
   const AdapterOptions adapter_options{.memory_budget = config.adapter_memory,
                                        .max_resident = config.max_loaded_adapters,
                                        .experts = config.experts,

@@ -122,6 +122,27 @@ TEST_CASE("few kernels are no graph, and graphs that are not used make room for 
   CHECK(steps.graphs.counts().captures == most + 1);  // and stayed
 }
 
+TEST_CASE("a graph that makes room for another may be running: nobody waits for its end") {
+  Listed steps;
+  const DeviceMemory memory(32 * sizeof(int));
+  const auto most = static_cast<int>(Graphs::kMostGraphs);
+  const auto put = [&](int kernels) {
+    launch(fill_kernel, 1, 32, 0, steps.stream, memory.as<int>(), kernels, 32);
+    for (int i = 1; i < kernels; ++i) {
+      launch(add_kernel, 1, 32, 0, steps.stream, memory.as<int>(), memory.as<const int>());
+    }
+    steps.stream.catch_up();
+  };
+  steps.begin();
+  const uint64_t waits = emulated::waits;
+  for (int kernels = 4; kernels <= 4 + most; ++kernels) put(kernels), put(kernels);
+  CHECK(steps.graphs.counts().captures == most + 1);
+  CHECK(emulated::waits == waits);
+  put(4), put(4);  // its graph has gone
+  CHECK(steps.graphs.counts().captures == most + 2);
+  CHECK(steps.read(memory) == filled(4 * 8));
+}
+
 TEST_CASE("what is asked of a stream comes after the kernels that are listed") {
   Listed steps;
   const Stream other;

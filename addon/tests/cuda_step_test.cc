@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "backends/cuda/emulated/faults.h"
@@ -149,31 +150,67 @@ TEST_CASE("a device that fails fails the steps that were begun, one after the ot
   CHECK(told.succeeded(3) == std::vector<bool>{false, false, true});
 }
 
-TEST_CASE("a step that finds no memory on a device leaves the one before it alone") {
+TEST_CASE("what a device cannot hold is refused before any of it is taken, texts of a batch too") {
+  EngineConfig c = config("cuda:0");
+  c.kv_memory = uint64_t{1} << 40;
+  c.max_model_len = 0;
+  const cuda::emulated::RefusedAllocation refused(1);  // beside the page that is measured
+  check_refused(ErrorCode::kOutOfMemory, "what is kept of texts and their logits ",
+                [&] { load(c); });
+  CHECK(!refused.happened());
+}
+
+TEST_CASE("no step takes memory of a device, whatever it tells of the texts before it") {
+  const std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  const cuda::emulated::RefusedAllocation refused(0);
+  const int32_t longest = engine->info().limits.history / engine->info().limits.sequences;
+  for (const int32_t length : {1, 100, longest}) {
+    std::vector<Sequence> sequences = texts(4);
+    for (Sequence& s : sequences) {
+      s.flags |= kPenalties;
+      s.history.assign(static_cast<size_t>(length), 3);
+      s.biases = {{5, 1.0f}, {6, -1.0f}};
+    }
+    const HandMadeStep step = run(*engine, sequences);
+    CHECK(step.status == std::vector<int32_t>(4, 0));
+    CHECK(*std::min_element(step.sampled.begin(), step.sampled.end()) >= 0);
+  }
+  CHECK(!refused.happened());
+}
+
+TEST_CASE("a step of a GPU that came before is one launch of a graph and nothing beside it") {
   const std::unique_ptr<Engine> engine = load(config("cuda:0"));
   std::vector<Sequence> sequences = texts(2);
-  const HandMadeStep want = run(*engine, sequences);
-  HandMadeStep first(sequences, engine->info().width);
-  engine->launch(first.input(), first.output());
-  // Histories of the length that this one has need memory that no step has taken before.
-  Sequence with_history = texts(1)[0];
-  with_history.slot = 4;
-  with_history.first_page = 16;
-  with_history.flags |= kPenalties;
-  with_history.history.assign(100, 3);
-  HandMadeStep second({with_history}, engine->info().width);
-  {
-    const cuda::emulated::RefusedAllocation refused(0);
-    check_refused(ErrorCode::kOutOfMemory, "the device has no ",
-                  [&] { engine->launch(second.input(), second.output()); });
-    CHECK(refused.happened());
+  const auto graphs = [&](StatIndex index) {
+    double stats[kStatCount] = {};
+    engine->stats(stats);
+    return static_cast<int>(stats[index]);
+  };
+  for (int i = 0; i < 3; ++i) {
+    run(*engine, sequences);
+    go_on(sequences);
   }
-  engine->launch(second.input(), second.output());
-  engine->finish();
-  engine->finish();
-  CHECK(first.sampled == want.sampled);
-  CHECK(second.status[0] == 0);
-  CHECK(second.sampled[0] >= 0);
+  const int direct = graphs(kStatGraphDirect);
+  const int launches = graphs(kStatGraphLaunches);
+  for (int i = 0; i < 4; ++i) {
+    run(*engine, sequences);
+    go_on(sequences);
+  }
+  CHECK(graphs(kStatGraphDirect) == direct);
+  CHECK(graphs(kStatGraphLaunches) == launches + 4);
+}
+
+TEST_CASE("a step that pools states, or fails sequences, is one list of kernels too") {
+  const std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  const auto lists = [&] {
+    double stats[kStatCount] = {};
+    engine->stats(stats);
+    return static_cast<int>(stats[kStatGraphDirect] + stats[kStatGraphLaunches]);
+  };
+  for (int i = 0; i < 3; ++i) {
+    run(*engine, {{.tokens = {7, 8, 9}, .flags = kPool}});
+    CHECK(lists() == i + 1);
+  }
 }
 
 }  // namespace smore

@@ -115,7 +115,7 @@ TEST_CASE("a GPU tells its name, and refuses what it cannot hold with what to lo
   c.kv_memory = uint64_t{1} << 60;
   c.max_model_len = 0;
   check_refused(ErrorCode::kOutOfMemory, "in memory of cuda:0: weights ", [&] { load(c); });
-  check_refused(ErrorCode::kOutOfMemory, "(--gpu-adapter-memory) and activations with the ops' ",
+  check_refused(ErrorCode::kOutOfMemory, "(--max-batch) and activations with the ops' ",
                 [&] { load(c); });
   c = config();
   c.device = "cuda:99";

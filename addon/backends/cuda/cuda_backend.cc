@@ -179,6 +179,10 @@ std::unique_ptr<KvCache> CudaBackend::make_kv_cache(int layers, const AttentionS
   return std::make_unique<DeviceKvCache>(layers, shape, pages, !floats_);
 }
 
+uint64_t CudaBackend::readout_bytes(const ReadoutShape& shape) const {
+  return CudaReadout::bytes(shape);
+}
+
 std::unique_ptr<Readout> CudaBackend::make_readout(const ReadoutShape& shape) {
   return std::make_unique<CudaReadout>(shape, stream_);
 }

@@ -41,6 +41,7 @@ class CudaBackend final : public Backend {
   BlockMaker host_blocks() override;
   std::unique_ptr<AdapterStep> make_adapter_step(ExpertCache& host,
                                                  const AdapterOptions& options) override;
+  uint64_t readout_bytes(const ReadoutShape& shape) const override;
   std::unique_ptr<Readout> make_readout(const ReadoutShape& shape) override;
   void embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,
              float* x) override;

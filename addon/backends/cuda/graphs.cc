@@ -53,9 +53,9 @@ Graphs::Place Graphs::find(uint64_t hash, const KernelList& list) {
   return kept_.end();
 }
 
+// The one that goes may be running, which it does to its end: CUDA frees it after that.
 Graphs::Place Graphs::make(uint64_t hash, const KernelList& list) {
   if (kept_.size() == kMostGraphs) {
-    stream_.synchronize();  // it may be running
     const Place last = std::prev(kept_.end());
     const auto [begin, end] = by_hash_.equal_range(last->hash);
     by_hash_.erase(std::find_if(begin, end, [&](const auto& at) { return at.second == last; }));

@@ -1,7 +1,7 @@
 #include "backends/cuda/readout.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "core/error.h"
 #include "sampling/random.h"
@@ -63,106 +63,102 @@ void write_tops(const TopRead* tops, int count, float normaliser, int32_t* token
 
 }  // namespace
 
-CudaReadout::CudaReadout(const ReadoutShape& shape, const Stream& stream)
-    : shape_(shape), stream_(stream) {
+CudaReadout::Layout::Layout(const ReadoutShape& shape) : parts((shape.vocab + kPart - 1) / kPart) {
   const StepLimits& limits = shape.limits;
-  const int64_t slots = shape.slots;
   const int64_t vocab = shape.vocab;
-  const int64_t parts = (vocab + kPart - 1) / kPart;
+  const int64_t rows = shape.logit_rows;
 
   Room of_slots;
-  const size_t tokens = of_slots.take<int32_t>(slots);
-  const size_t statuses = of_slots.take<int32_t>(slots);
-  const size_t counts = of_slots.take<uint32_t>(slots * vocab);
-  const size_t sums = of_slots.take<float>(slots * limits.width);
-  slots_ = DeviceMemory(of_slots.bytes());
-  fill_bytes(slots_.data(), 0, slots_.bytes(), stream);
+  slots.tokens = of_slots.take<int32_t>(shape.slots);
+  slots.statuses = of_slots.take<int32_t>(shape.slots);
+  slots.counts = of_slots.take<uint32_t>(shape.slots * vocab);
+  slots.sums = of_slots.take<float>(int64_t{shape.slots} * limits.width);
+  slots.bytes = of_slots.bytes();
 
-  Room of_parameters;
-  sent_.sequences = of_parameters.take<SequenceDraw>(limits.sequences);
-  sent_.wanted = of_parameters.take<WantedDraw>(limits.rows);
-  sent_.bias_tokens = of_parameters.take<int32_t>(limits.biases);
-  sent_.bias_values = of_parameters.take<float>(limits.biases);
-  sent_.masks = of_parameters.take<uint32_t>(int64_t{limits.sequences} * limits.mask_words);
-  sent_.failed = of_parameters.take<int32_t>(limits.sequences);
-  sent_.pooled = of_parameters.take<PooledRead>(limits.sequences);
-  parameters_ = DeviceMemory(of_parameters.bytes());
+  Room sent;
+  parameters.sequences = sent.take<SequenceDraw>(limits.sequences);
+  parameters.wanted = sent.take<WantedDraw>(limits.rows);
+  parameters.biases = sent.take<Bias>(limits.biases);
+  parameters.masks = sent.take<uint32_t>(int64_t{limits.sequences} * limits.mask_words);
+  parameters.histories = sent.take<HistoryRead>(limits.sequences);
+  parameters.texts = sent.take<int32_t>(limits.history);
+  parameters.failed = sent.take<int32_t>(limits.sequences);
+  parameters.pooled = sent.take<PooledRead>(limits.sequences);
+  parameters.bytes = sent.bytes();
 
   Room of_calls;
-  const size_t changed = of_calls.take<float>(shape.logit_rows * vocab);
-  const size_t scans = of_calls.take<WarpScan>(shape.logit_rows * parts * kPartWarps);
-  const size_t part_sums = of_calls.take<PartSums>(shape.logit_rows * parts);
-  scratch_ = DeviceMemory(of_calls.bytes());
+  calls.changed = of_calls.take<float>(rows * vocab);
+  calls.scans = of_calls.take<WarpScan>(rows * parts * kPartWarps);
+  calls.sums = of_calls.take<PartSums>(rows * parts);
+  calls.bytes = of_calls.bytes();
 
-  Room of_results;
-  read_.status = of_results.take<int32_t>(limits.sequences);
-  read_.reads = of_results.take<RowRead>(limits.rows);
-  read_.tops = of_results.take<TopRead>(int64_t{limits.rows} * kMaxTopLogprobs);
-  read_.pooled = of_results.take<float>(int64_t{limits.sequences} * limits.width);
-  results_ = DeviceMemory(of_results.bytes());
+  Room read;
+  results.status = read.take<int32_t>(limits.sequences);
+  results.reads = read.take<RowRead>(limits.rows);
+  results.tops = read.take<TopRead>(int64_t{limits.rows} * kMaxTopLogprobs);
+  results.pooled = read.take<float>(int64_t{limits.sequences} * limits.width);
+  results.bytes = read.bytes();
+}
 
+CudaReadout::CudaReadout(const ReadoutShape& shape, const Stream& stream)
+    : shape_(shape),
+      stream_(stream),
+      layout_(shape),
+      slots_(layout_.slots.bytes),
+      parameters_(layout_.parameters.bytes),
+      calls_(layout_.calls.bytes),
+      results_(layout_.results.bytes),
+      view_(view()) {
+  fill_bytes(slots_.data(), 0, slots_.bytes(), stream);
   for (Turn& turn : turns_) {
-    turn.to_device = PinnedMemory(of_parameters.bytes());
-    turn.to_host = PinnedMemory(of_results.bytes());
+    turn.to_device = PinnedMemory(layout_.parameters.bytes);
+    turn.to_host = PinnedMemory(layout_.results.bytes);
   }
-  view_ = {.vocab = shape.vocab,
-           .width = limits.width,
-           .parts = static_cast<int>(parts),
-           .mask_words = limits.mask_words,
-           .tokens = at<int32_t>(slots_, tokens),
-           .statuses = at<int32_t>(slots_, statuses),
-           .counts = at<uint32_t>(slots_, counts),
-           .state_sums = at<float>(slots_, sums),
-           .sequences = at<SequenceDraw>(parameters_, sent_.sequences),
-           .wanted = at<WantedDraw>(parameters_, sent_.wanted),
-           .bias_tokens = at<int32_t>(parameters_, sent_.bias_tokens),
-           .bias_values = at<float>(parameters_, sent_.bias_values),
-           .masks = at<uint32_t>(parameters_, sent_.masks),
-           .changed = at<float>(scratch_, changed),
-           .scans = at<WarpScan>(scratch_, scans),
-           .sums = at<PartSums>(scratch_, part_sums),
-           .status = at<int32_t>(results_, read_.status),
-           .reads = at<RowRead>(results_, read_.reads),
-           .tops = at<TopRead>(results_, read_.tops),
-           .pooled = at<float>(results_, read_.pooled)};
+}
+
+ReadoutView CudaReadout::view() const {
+  return {.vocab = shape_.vocab,
+          .width = shape_.limits.width,
+          .parts = layout_.parts,
+          .mask_words = shape_.limits.mask_words,
+          .tokens = at<int32_t>(slots_, layout_.slots.tokens),
+          .statuses = at<int32_t>(slots_, layout_.slots.statuses),
+          .counts = at<uint32_t>(slots_, layout_.slots.counts),
+          .state_sums = at<float>(slots_, layout_.slots.sums),
+          .sequences = at<SequenceDraw>(parameters_, layout_.parameters.sequences),
+          .wanted = at<WantedDraw>(parameters_, layout_.parameters.wanted),
+          .biases = at<Bias>(parameters_, layout_.parameters.biases),
+          .masks = at<uint32_t>(parameters_, layout_.parameters.masks),
+          .changed = at<float>(calls_, layout_.calls.changed),
+          .scans = at<WarpScan>(calls_, layout_.calls.scans),
+          .sums = at<PartSums>(calls_, layout_.calls.sums),
+          .status = at<int32_t>(results_, layout_.results.status),
+          .reads = at<RowRead>(results_, layout_.results.reads),
+          .tops = at<TopRead>(results_, layout_.results.tops),
+          .pooled = at<float>(results_, layout_.results.pooled)};
 }
 
 void CudaReadout::begin(const StepInput& in, const StepOutput& out,
                         std::span<const WantedRow> wanted) {
   Turn& own = turn();
-  own.sent.synchronize();  // of a step that was given up
+  if (own.begun) stream_.synchronize();  // a step that was given up: its copies may be under way
+  own.begun = true;
+  own.started = false;
   own.in = in;
   own.out = out;
   own.wanted.assign(wanted.begin(), wanted.end());
   own.pooled.clear();
   own.tops = false;
-  const int masks = describe(own);
-  const int sequences = in.counts->sequences;
-  const int biases = in.bias_start[sequences];
-  send<SequenceDraw>(own, sent_.sequences, sequences);
-  send<WantedDraw>(own, sent_.wanted, static_cast<int64_t>(wanted.size()));
-  send<int32_t>(own, sent_.bias_tokens, biases);
-  send<float>(own, sent_.bias_values, biases);
-  send<uint32_t>(own, sent_.masks, int64_t{masks} * shape_.limits.mask_words);
-  restore_slots(view_, sequences, stream_);
-  count_histories(own);
-  own.sent.record(stream_);
+  describe(own);
 }
 
-// Writes what is sent of a step; returns how many masks it has.
-int CudaReadout::describe(Turn& own) {
+// Writes and sends what a step is told. The places of most rows and sequences are the same in every
+// step, so that one copy takes both.
+void CudaReadout::describe(Turn& own) {
   const StepInput& in = own.in;
-  auto* draws = at<SequenceDraw>(own.to_device, sent_.sequences);
-  auto* masks = at<uint32_t>(own.to_device, sent_.masks);
-  const int words = shape_.limits.mask_words;
-  int mask_count = 0;
-  for (int b = 0; b < in.counts->sequences; ++b) {
-    draws[b] = draw_of(in, b);
-    if (!(in.flags[b] & kMask)) continue;
-    draws[b].mask = mask_count++;
-    masks = std::copy_n(in.mask + int64_t{b} * words, words, masks);
-  }
-  auto* wanted = at<WantedDraw>(own.to_device, sent_.wanted);
+  const auto& at_device = layout_.parameters;
+  describe_sequences(own);
+  auto* wanted = at<WantedDraw>(own.to_device, at_device.wanted);
   for (const WantedRow& row : own.wanted) {
     const int b = row.sequence;
     const bool probable = !row.sample || (in.flags[b] & kLogprobs);
@@ -170,17 +166,62 @@ int CudaReadout::describe(Turn& own) {
     *wanted++ = {b, row.sample, row.sample ? 0 : in.next_tokens[row.row], top};
     own.tops = own.tops || top > 0;
   }
+  send(own, at_device.sequences, at_device.wanted + own.wanted.size() * sizeof(WantedDraw));
   const int biases = in.bias_start[in.counts->sequences];
-  std::copy_n(in.bias_token, biases, at<int32_t>(own.to_device, sent_.bias_tokens));
-  std::copy_n(in.bias_value, biases, at<float>(own.to_device, sent_.bias_values));
-  return mask_count;
+  for (int i = 0; i < biases; ++i) {
+    at<Bias>(own.to_device, at_device.biases)[i] = {in.bias_token[i], in.bias_value[i]};
+  }
+  if (biases > 0) send(own, at_device.biases, at_device.biases + biases * sizeof(Bias));
 }
 
-template <class T>
-void CudaReadout::send(const Turn& own, size_t piece, int64_t count) {
-  if (count == 0) return;
-  copy_to_device(parameters_.data() + piece, own.to_device.data() + piece,
-                 static_cast<size_t>(count) * sizeof(T), stream_);
+// Their draws, masks and tokens of before.
+void CudaReadout::describe_sequences(Turn& own) {
+  const StepInput& in = own.in;
+  const auto& at_device = layout_.parameters;
+  auto* draws = at<SequenceDraw>(own.to_device, at_device.sequences);
+  auto* histories = at<HistoryRead>(own.to_device, at_device.histories);
+  auto* texts = at<int32_t>(own.to_device, at_device.texts);
+  const size_t words = static_cast<size_t>(shape_.limits.mask_words);
+  size_t masks = 0;
+  int32_t tokens = 0;
+  own.histories = 0;
+  for (int b = 0; b < in.counts->sequences; ++b) {
+    draws[b] = draw_of(in, b);
+    if (in.flags[b] & kMask) {
+      draws[b].mask = static_cast<int32_t>(masks);
+      std::copy_n(in.mask + b * words, words,
+                  at<uint32_t>(own.to_device, at_device.masks) + masks++ * words);
+    }
+    const int32_t length = in.history_start[b + 1] - in.history_start[b];
+    if (!(in.flags[b] & kRestoreHistory) || !(in.flags[b] & kPenalties) || length == 0) continue;
+    std::copy_n(in.history + in.history_start[b], length, texts + tokens);
+    histories[own.histories++] = {in.slot[b], tokens, tokens + in.history_prompt[b],
+                                  tokens + length};
+    tokens += length;
+  }
+  const size_t mask_bytes = masks * words * sizeof(uint32_t);
+  if (masks > 0) send(own, at_device.masks, at_device.masks + mask_bytes);
+  const size_t texts_end = at_device.texts + static_cast<size_t>(tokens) * sizeof(int32_t);
+  if (own.histories > 0) send(own, at_device.histories, texts_end);
+}
+
+// The first kernels of a step's readout. Behind those of the graph they are in one list with them.
+void CudaReadout::start() {
+  Turn& own = turn();
+  if (std::exchange(own.started, true)) return;
+  restore_slots(view_, own.in.counts->sequences, stream_);
+  if (own.histories == 0) return;
+  count_histories(view_, at<HistoryRead>(parameters_, layout_.parameters.histories), own.histories,
+                  at<int32_t>(parameters_, layout_.parameters.texts), stream_);
+}
+
+void CudaReadout::send(const Turn& own, size_t begin, size_t end) {
+  copy_to_device(parameters_.data() + begin, own.to_device.data() + begin, end - begin, stream_);
+}
+
+// What is sent while kernels are listed and only those to come read: it splits no list.
+void CudaReadout::send_ahead(const Turn& own, size_t begin, size_t bytes) {
+  copy_ahead(parameters_.data() + begin, own.to_device.data() + begin, bytes, stream_);
 }
 
 template <class T>
@@ -189,69 +230,51 @@ void CudaReadout::fetch(const Turn& own, size_t piece, int64_t count) {
                static_cast<size_t>(count) * sizeof(T), stream_);
 }
 
-void CudaReadout::count_histories(Turn& own) {
-  const StepInput& in = own.in;
-  counted_.clear();
-  int32_t tokens = 0;
-  for (int b = 0; b < in.counts->sequences; ++b) {
-    const int32_t length = in.history_start[b + 1] - in.history_start[b];
-    if (!(in.flags[b] & kRestoreHistory) || !(in.flags[b] & kPenalties) || length == 0) continue;
-    counted_.push_back({in.slot[b], in.history_start[b], in.history_start[b] + in.history_prompt[b],
-                        in.history_start[b + 1]});
-    tokens = in.history_start[b + 1];
-  }
-  if (counted_.empty()) return;
-  Room room;
-  const size_t pieces = room.take<HistoryRead>(static_cast<int64_t>(counted_.size()));
-  const size_t texts = room.take<int32_t>(tokens);
-  if (own.histories.bytes() < room.bytes()) own.histories = PinnedMemory(2 * room.bytes());
-  if (histories_.bytes() < room.bytes()) histories_ = DeviceMemory(2 * room.bytes());
-  std::copy(counted_.begin(), counted_.end(), at<HistoryRead>(own.histories, pieces));
-  std::copy_n(in.history, tokens, at<int32_t>(own.histories, texts));
-  copy_to_device(histories_.data(), own.histories.data(), room.bytes(), stream_);
-  cuda::count_histories(view_, at<HistoryRead>(histories_, pieces),
-                        static_cast<int>(counted_.size()), at<int32_t>(histories_, texts), stream_);
-}
-
 void CudaReadout::fail(std::span<const int32_t> sequences) {
+  start();
   Turn& own = turn();
-  std::copy(sequences.begin(), sequences.end(), at<int32_t>(own.to_device, sent_.failed));
-  send<int32_t>(own, sent_.failed, static_cast<int64_t>(sequences.size()));
-  own.sent.record(stream_);
-  fail_sequences(view_, at<int32_t>(parameters_, sent_.failed), static_cast<int>(sequences.size()),
+  const size_t failed = layout_.parameters.failed;
+  std::copy(sequences.begin(), sequences.end(), at<int32_t>(own.to_device, failed));
+  send_ahead(own, failed, sequences.size_bytes());
+  fail_sequences(view_, at<int32_t>(parameters_, failed), static_cast<int>(sequences.size()),
                  stream_);
 }
 
 void CudaReadout::read(int first, int count, const float* logits) {
+  start();
   read_rows(view_, first, count, logits, turn().tops, stream_);
 }
 
 void CudaReadout::pool(std::span<const PooledRows> pooled, const float* states) {
+  start();
   Turn& own = turn();
-  auto* to = at<PooledRead>(own.to_device, sent_.pooled);
+  const size_t piece = layout_.parameters.pooled;
+  auto* to = at<PooledRead>(own.to_device, piece);
   for (const PooledRows& rows : pooled) {
     const int b = rows.sequence;
     const int positions = own.in.context[b] + own.in.row_start[b + 1] - own.in.row_start[b];
     *to++ = {rows, own.in.slot[b], positions};
     own.pooled.push_back(b);
   }
-  send<PooledRead>(own, sent_.pooled, static_cast<int64_t>(pooled.size()));
-  own.sent.record(stream_);
-  pool_states(view_, at<PooledRead>(parameters_, sent_.pooled), static_cast<int>(pooled.size()),
-              states, stream_);
+  send_ahead(own, piece, pooled.size() * sizeof(PooledRead));
+  pool_states(view_, at<PooledRead>(parameters_, piece), static_cast<int>(pooled.size()), states,
+              stream_);
 }
 
 void CudaReadout::end() {
+  start();
   Turn& own = turn();
+  const auto& read = layout_.results;
   // Statuses and rows in one copy.
   const auto rows = static_cast<int64_t>(own.wanted.size());
-  fetch<std::byte>(own, read_.status,
-                   static_cast<int64_t>(read_.reads - read_.status + rows * sizeof(RowRead)));
-  if (own.tops) fetch<TopRead>(own, read_.tops, rows * kMaxTopLogprobs);
+  fetch<std::byte>(own, read.status,
+                   static_cast<int64_t>(read.reads - read.status + rows * sizeof(RowRead)));
+  if (own.tops) fetch<TopRead>(own, read.tops, rows * kMaxTopLogprobs);
   if (!own.pooled.empty()) {
-    fetch<float>(own, read_.pooled, static_cast<int64_t>(own.pooled.size()) * shape_.limits.width);
+    fetch<float>(own, read.pooled, static_cast<int64_t>(own.pooled.size()) * shape_.limits.width);
   }
   own.read.record(stream_);
+  own.begun = false;
   ++begun_;
 }
 
@@ -266,11 +289,11 @@ bool CudaReadout::done() {
 void CudaReadout::finish() {
   const Turn& own = turns_[finished_++ % kStepsAhead];
   own.read.synchronize();
-  const auto* status = at<int32_t>(own.to_host, read_.status);
+  const auto* status = at<int32_t>(own.to_host, layout_.results.status);
   std::copy_n(status, own.in.counts->sequences, own.out.status);
   for (size_t i = 0; i < own.wanted.size(); ++i) write_row(own, i);
   const int64_t width = shape_.limits.width;
-  const auto* mean = at<float>(own.to_host, read_.pooled);
+  const auto* mean = at<float>(own.to_host, layout_.results.pooled);
   for (const int32_t b : own.pooled) {
     std::copy_n(mean, width, own.out.pooled + b * width);
     mean += width;
@@ -279,9 +302,9 @@ void CudaReadout::finish() {
 
 void CudaReadout::write_row(const Turn& own, size_t i) {
   const WantedRow& wanted = own.wanted[i];
-  const RowRead& read = at<RowRead>(own.to_host, read_.reads)[i];
+  const RowRead& read = at<RowRead>(own.to_host, layout_.results.reads)[i];
   if (read.valid == 0) return;
-  const TopRead* tops = at<TopRead>(own.to_host, read_.tops) + i * kMaxTopLogprobs;
+  const TopRead* tops = at<TopRead>(own.to_host, layout_.results.tops) + i * kMaxTopLogprobs;
   const StepOutput& out = own.out;
   const int b = wanted.sequence;
   if (wanted.sample) out.sampled[b] = read.token;

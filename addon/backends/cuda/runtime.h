@@ -121,7 +121,7 @@ void require_launchable(const Extent& grid, const Extent& block, size_t shared_b
 // Launches a kernel that was listed.
 void put_kernel(const KernelList& list, size_t index, const Stream& stream);
 
-// A list of kernels as one piece of work.
+// A list of kernels as one piece of work. It may go while it runs: what was launched ends.
 class Graph {
  public:
   explicit Graph(const KernelList& list);

@@ -97,13 +97,13 @@ __device__ float penalised(const SequenceDraw& s, float logit, uint32_t seen) {
 __device__ void add_biases(const ReadoutView& v, const SequenceDraw& s, int begin, int end,
                            float* y) {
   for (int i = s.bias_begin + static_cast<int>(threadIdx.x); i < s.bias_end; i += kScanThreads) {
-    const int token = v.bias_tokens[i];
+    const int token = v.biases[i].token;
     if (token < begin || token >= end) continue;
     int first = s.bias_begin;
-    while (v.bias_tokens[first] != token) ++first;
+    while (v.biases[first].token != token) ++first;
     if (first != i) continue;
     for (int j = i; j < s.bias_end; ++j) {
-      if (v.bias_tokens[j] == token) y[token] += v.bias_values[j];
+      if (v.biases[j].token == token) y[token] += v.biases[j].value;
     }
   }
 }

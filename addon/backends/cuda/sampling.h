@@ -32,6 +32,11 @@ struct SequenceDraw {
   uint32_t flags;  // SequenceFlag bits
 };
 
+struct Bias {
+  int32_t token;
+  float value;
+};
+
 struct WantedDraw {
   int32_t sequence;
   int32_t sample;      // else next_token's log probability is wanted
@@ -94,8 +99,7 @@ struct ReadoutView {
   // Of the step, from the host.
   const SequenceDraw* sequences;  // B
   const WantedDraw* wanted;       // T
-  const int32_t* bias_tokens;
-  const float* bias_values;
+  const Bias* biases;
   const uint32_t* masks;  // mask_words each
   // Of a call.
   float* changed;   // S V: logits after penalties, biases and mask
