@@ -62,6 +62,10 @@ class Readout {
   // Whether finish() would not have to wait. Requires: a step to finish.
   virtual bool done() = 0;
 
+  // Sleeps until done() is true, also where the device has failed. From any thread, beside steps
+  // that begin; not beside finish().
+  virtual void wait() = 0;
+
   // Fills the outputs of the oldest step that has ended: statuses, tokens, log probabilities,
   // pooled states. Throws Error(kDevice) when the device failed; the step counts as finished.
   virtual void finish() = 0;

@@ -41,6 +41,8 @@ class Engine {
 
   // Whether finish() would not have to wait. Requires: a step to finish.
   bool done() { return readout_->done(); }
+  // Sleeps until then. From any thread, as long as nobody calls finish().
+  void wait() { readout_->wait(); }
 
   // Fills the outputs of the oldest step that was begun. Throws Error(kDevice) when it failed.
   void finish();

@@ -11,8 +11,23 @@ namespace smore {
 
 namespace {
 
-// Covers the time in which TypeScript commits a step and hands over the next one.
+// Covers the time in which TypeScript commits a step and hands over the next one, and what is left
+// of a step that a device is about to end.
 constexpr std::chrono::microseconds kSpin{50};
+
+// Spins; whether the condition came true meanwhile.
+template <class Condition>
+bool comes_soon(Condition&& condition) {
+  constexpr int kRelaxesPerClockRead = 32;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kRelaxesPerClockRead; ++i) {
+      if (condition()) return true;
+      cpu_relax();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
 
 }  // namespace
 
@@ -66,25 +81,45 @@ std::shared_ptr<Engine> EngineThread::load(const EngineConfig& config) {
 
 // Where a device computes, a step is launched while the one before it runs there.
 void EngineThread::serve(Engine& engine) {
+  StepWatch watch([&] { engine.wait(); }, [this] { signal(); });
   uint32_t launched = 0;
-  for (uint32_t finished = 0;;) {
+  uint32_t finished = 0;
+  const auto finish_next = [&] {
+    watch.join();  // it waits for this one
+    finish(engine, jobs_[finished++ % kDepth]);
+  };
+  for (;;) {
     const uint32_t seen = signals_.load(std::memory_order_acquire);
     const bool next = submitted_.load(std::memory_order_acquire) != launched;
-    if (launched != finished && is_done(engine, jobs_[finished % kDepth])) {
-      finish(engine, jobs_[finished++ % kDepth]);
+    const bool under_way = launched != finished;
+    if (under_way && !watch.watching() && is_done(engine, jobs_[finished % kDepth])) {
+      finish_next();
     } else if (next) {
       launch(engine, jobs_[launched % kDepth], [&] {
-        while (finished != launched) finish(engine, jobs_[finished++ % kDepth]);
+        while (finished != launched) finish_next();
       });
       ++launched;
-    } else if (launched != finished) {
-      cpu_relax();
+    } else if (under_way) {
+      wait_for_device(engine, watch, seen, launched - finished < kDepth);
     } else if (stop_.load(std::memory_order_acquire)) {
       return;
     } else {
       wait_for_signal(seen);
     }
   }
+}
+
+// Until the oldest step is done or, where another one may come, a signal: for a moment by asking,
+// then asleep.
+void EngineThread::wait_for_device(Engine& engine, StepWatch& watch, uint32_t seen,
+                                   bool more_may_come) {
+  if (watch.watching()) return signals_.wait(seen, std::memory_order_acquire);
+  const auto due = [&] {
+    return engine.done() || signals_.load(std::memory_order_acquire) != seen;
+  };
+  if (comes_soon(due)) return;
+  if (more_may_come) return watch.begin();
+  engine.wait();
 }
 
 void EngineThread::launch(Engine& engine, Job& job, const std::function<void()>& settle) {
@@ -111,15 +146,8 @@ void EngineThread::finish(Engine& engine, Job& job) {
 }
 
 void EngineThread::wait_for_signal(uint32_t seen) {
-  constexpr int kRelaxesPerClockRead = 32;
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int i = 0; i < kRelaxesPerClockRead; ++i) {
-      if (signals_.load(std::memory_order_acquire) != seen) return;
-      cpu_relax();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  signals_.wait(seen, std::memory_order_acquire);
+  const auto signalled = [&] { return signals_.load(std::memory_order_acquire) != seen; };
+  if (!comes_soon(signalled)) signals_.wait(seen, std::memory_order_acquire);
 }
 
 }  // namespace smore

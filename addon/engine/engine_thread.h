@@ -10,12 +10,13 @@
 #include <thread>
 
 #include "engine/engine.h"
+#include "engine/step_watch.h"
 
 namespace smore {
 
 // The engine's own thread: loads the model, then runs the steps it is handed, in order. Between
-// steps it spins briefly and then sleeps. Knows nothing of Node; what happens is told through
-// `Events`.
+// steps, and while a device computes one, it spins briefly and then sleeps. Knows nothing of Node;
+// what happens is told through `Events`.
 class EngineThread {
  public:
   // All called on the engine thread.
@@ -53,6 +54,7 @@ class EngineThread {
   void launch(Engine& engine, Job& job, const std::function<void()>& settle);
   void finish(Engine& engine, Job& job);
   bool is_done(Engine& engine, const Job& job);
+  void wait_for_device(Engine& engine, StepWatch& watch, uint32_t seen, bool more_may_come);
   void wait_for_signal(uint32_t seen);
   void signal();
 

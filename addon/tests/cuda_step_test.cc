@@ -8,7 +8,6 @@
 #include "backends/cuda/sampling.h"
 #include "core/error.h"
 #include "tests/engine_cases.h"
-#include "tests/engine_told.h"
 #include "tests/refusal.h"
 
 namespace smore {
@@ -130,26 +129,6 @@ TEST_CASE("the step before is finished first where a step must wait for its adap
   CHECK(settles(*engine, adapter, 0));
 }
 
-TEST_CASE("a device that fails fails the steps that were begun, one after the other") {
-  Told told;
-  EngineThread thread(config("cuda:0"), told.events());
-  std::vector<Sequence> sequences = texts(2);
-  const int width = told.engine()->info().width;
-  HandMadeStep first(sequences, width);
-  go_on(sequences);
-  HandMadeStep second(sequences, width);
-  HandMadeStep later(texts(1), width);
-  {
-    const cuda::emulated::BrokenDevice broken;
-    thread.submit(first.input(), first.output());
-    thread.submit(second.input(), second.output());
-    CHECK(told.succeeded(2) == std::vector<bool>{false, false});
-    CHECK(first.sampled[0] == -1);
-  }
-  thread.submit(later.input(), later.output());
-  CHECK(told.succeeded(3) == std::vector<bool>{false, false, true});
-}
-
 TEST_CASE("what a device cannot hold is refused before any of it is taken, texts of a batch too") {
   EngineConfig c = config("cuda:0");
   c.kv_memory = uint64_t{1} << 40;
@@ -200,7 +179,7 @@ TEST_CASE("a step of a GPU that came before is one launch of a graph and nothing
   CHECK(graphs(kStatGraphLaunches) == launches + 4);
 }
 
-TEST_CASE("a step that pools states, or fails sequences, is one list of kernels too") {
+TEST_CASE("a step that pools states is one list of kernels too") {
   const std::unique_ptr<Engine> engine = load(config("cuda:0"));
   const auto lists = [&] {
     double stats[kStatCount] = {};

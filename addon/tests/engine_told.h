@@ -18,7 +18,12 @@ class Told {
             .loaded = [this](std::shared_ptr<Engine> engine) { tell([&] { engine_ = engine; }); },
             .load_failed = [](std::exception_ptr) {},
             .step_done = [this](std::exception_ptr e) { tell([&] { done_.push_back(e); }); },
-            .stopped = [] {}};
+            .stopped = [this] { tell([&] { stopped_ = true; }); }};
+  }
+
+  bool stopped() {
+    const std::lock_guard lock(mutex_);
+    return stopped_;
   }
 
   std::shared_ptr<Engine> engine() {
@@ -51,6 +56,7 @@ class Told {
   std::condition_variable changed_;
   std::shared_ptr<Engine> engine_;
   std::vector<std::exception_ptr> done_;
+  bool stopped_ = false;
 };
 
 }  // namespace smore

@@ -22,6 +22,7 @@ class CpuReadout final : public Readout {
   void pool(std::span<const PooledRows> pooled, const float* states) override;
   void end() override {}
   bool done() override { return true; }
+  void wait() override {}
   void finish() override {}
 
  private:

@@ -184,7 +184,7 @@ uint64_t CudaBackend::readout_bytes(const ReadoutShape& shape) const {
 }
 
 std::unique_ptr<Readout> CudaBackend::make_readout(const ReadoutShape& shape) {
-  return std::make_unique<CudaReadout>(shape, stream_);
+  return std::make_unique<CudaReadout>(shape, device_, stream_);
 }
 
 void CudaBackend::embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,

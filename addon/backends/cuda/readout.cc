@@ -100,8 +100,9 @@ CudaReadout::Layout::Layout(const ReadoutShape& shape) : parts((shape.vocab + kP
   results.bytes = read.bytes();
 }
 
-CudaReadout::CudaReadout(const ReadoutShape& shape, const Stream& stream)
+CudaReadout::CudaReadout(const ReadoutShape& shape, int device, const Stream& stream)
     : shape_(shape),
+      device_(device),
       stream_(stream),
       layout_(shape),
       slots_(layout_.slots.bytes),
@@ -283,6 +284,15 @@ bool CudaReadout::done() {
     return turns_[finished_ % kStepsAhead].read.reached();
   } catch (const Error&) {
     return true;  // finish() tells what happened
+  }
+}
+
+void CudaReadout::wait() {
+  try {
+    use_device(device_);
+    turns_[finished_ % kStepsAhead].read.synchronize();
+  } catch (const Error&) {
+    return;  // likewise
   }
 }
 

@@ -16,7 +16,8 @@ namespace smore::cuda {
 // listed with those of the graph; nothing waits but finish().
 class CudaReadout final : public Readout {
  public:
-  CudaReadout(const ReadoutShape& shape, const Stream& stream);
+  // The stream is the device's.
+  CudaReadout(const ReadoutShape& shape, int device, const Stream& stream);
 
   // What one takes of the device's memory.
   static uint64_t bytes(const ReadoutShape& shape) { return Layout(shape).bytes(); }
@@ -29,6 +30,7 @@ class CudaReadout final : public Readout {
   void pool(std::span<const PooledRows> pooled, const float* states) override;
   void end() override;
   bool done() override;
+  void wait() override;
   void finish() override;
 
  private:
@@ -81,6 +83,7 @@ class CudaReadout final : public Readout {
   void write_row(const Turn& turn, size_t i);
 
   const ReadoutShape shape_;
+  const int device_;
   const Stream& stream_;
   const Layout layout_;
   DeviceMemory slots_;

@@ -157,7 +157,7 @@ class DevicePool {
 };
 
 // A point in a stream's work, for other streams and the host to wait for. Before the first record
-// it counts as reached.
+// it counts as reached. Whoever waits for one sleeps.
 class Event {
  public:
   Event();

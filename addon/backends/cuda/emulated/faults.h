@@ -39,4 +39,16 @@ class BrokenDevice {
   BrokenDevice& operator=(const BrokenDevice&) = delete;
 };
 
+// While one lives, the device gets nowhere: nothing is reached, and whoever waits sleeps.
+class HeldDevice {
+ public:
+  HeldDevice();
+  ~HeldDevice();
+  HeldDevice(const HeldDevice&) = delete;
+  HeldDevice& operator=(const HeldDevice&) = delete;
+
+  // Returns when so many threads sleep.
+  void await_sleepers(int count) const;
+};
+
 }  // namespace smore::cuda::emulated

@@ -1,6 +1,7 @@
 #include "backends/cuda/runtime.h"
 
 #include <atomic>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -67,6 +68,36 @@ void require_whole() {
     throw Error(ErrorCode::kDevice, "CUDA: work of a step: the emulated device is broken");
 }
 
+// Of a device that is held, and those who wait for it.
+struct Hold {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool held = false;
+  int sleepers = 0;
+
+  bool holds() {
+    const std::lock_guard lock(mutex);
+    return held;
+  }
+  // Lets the device go meanwhile.
+  void wait(std::unique_lock<std::recursive_mutex>& device) {
+    std::unique_lock lock(mutex);
+    if (!held) return;
+    device.unlock();
+    ++sleepers;
+    changed.notify_all();
+    changed.wait(lock, [this] { return !held; });
+    --sleepers;
+    lock.unlock();
+    device.lock();
+  }
+};
+
+Hold& hold() {
+  static Hold the;
+  return the;
+}
+
 void run_everything() {
   for (Stream::State* stream : streams()) stream->run_all();
 }
@@ -94,6 +125,22 @@ OtherDevices::~OtherDevices() {
 BrokenDevice::BrokenDevice() { broken = true; }
 
 BrokenDevice::~BrokenDevice() { broken = false; }
+
+HeldDevice::HeldDevice() {
+  const std::lock_guard lock(hold().mutex);
+  hold().held = true;
+}
+
+HeldDevice::~HeldDevice() {
+  const std::lock_guard lock(hold().mutex);
+  hold().held = false;
+  hold().changed.notify_all();
+}
+
+void HeldDevice::await_sleepers(int count) const {
+  std::unique_lock lock(hold().mutex);
+  hold().changed.wait(lock, [&] { return hold().sleepers == count; });
+}
 
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
@@ -182,7 +229,8 @@ void* native_handle(const Stream& stream) { return const_cast<Stream*>(&stream);
 
 void Stream::synchronize() const {
   catch_up();
-  const std::lock_guard lock(mutex());
+  std::unique_lock lock(mutex());
+  if (!state_->work.empty()) hold().wait(lock);
   require_whole();
   if (!state_->work.empty()) ++emulated::waits;
   state_->run_all();
@@ -269,12 +317,13 @@ void Event::make_wait(const Stream& stream) const {
 bool Event::reached() const {
   const std::lock_guard lock(mutex());
   require_whole();
-  if (!state_->reached() && state_->asked++ > 0) synchronize();
+  if (!state_->reached() && !hold().holds() && state_->asked++ > 0) synchronize();
   return state_->reached();
 }
 
 void Event::synchronize() const {
-  const std::lock_guard lock(mutex());
+  std::unique_lock lock(mutex());
+  if (!state_->reached()) hold().wait(lock);
   require_whole();
   if (state_->reached()) return;
   ++emulated::waits;

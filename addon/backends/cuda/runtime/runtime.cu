@@ -214,7 +214,8 @@ void DevicePool::give_back(std::byte* data, const Stream& stream) {
 }
 
 Event::Event() : state_(std::make_unique<State>()) {
-  check(cudaEventCreateWithFlags(&state_->handle, cudaEventDisableTiming), "new event");
+  check(cudaEventCreateWithFlags(&state_->handle, cudaEventDisableTiming | cudaEventBlockingSync),
+        "new event");
 }
 
 Event::~Event() { cudaEventDestroy(state_->handle); }
