@@ -143,6 +143,27 @@ TEST_CASE("a graph that makes room for another may be running: nobody waits for 
   CHECK(steps.read(memory) == filled(4 * 8));
 }
 
+TEST_CASE("a list for whose graph there is no memory is put kernel by kernel until there is") {
+  Listed steps;
+  const DeviceMemory memory(32 * sizeof(int));
+  const Graphs::Counts& counts = steps.graphs.counts();
+  for (int i = 0; i < 2; ++i) steps.step(memory, 4, 0), steps.step(memory, 5, 0);
+  CHECK(counts.captures == 2);
+  {
+    const emulated::RefusedGraphs refused;
+    for (int value = 0; value < 2; ++value)
+      CHECK(steps.step(memory, 8, value) == filled(value + 8));
+    CHECK(counts.captures == 2);
+    CHECK(counts.direct == 4);
+    CHECK(steps.step(memory, 5, 3) == filled(8));  // has its graph
+    CHECK(counts.direct == 4);
+    CHECK(steps.step(memory, 4, 3) == filled(7));  // made room
+    CHECK(counts.direct == 5);
+  }
+  CHECK(steps.step(memory, 8, 7) == filled(15));
+  CHECK(counts.captures == 3);
+}
+
 TEST_CASE("what is asked of a stream comes after the kernels that are listed") {
   Listed steps;
   const Stream other;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "tests/readout_harness.h"
@@ -110,7 +111,7 @@ void check_same(const HandMadeStep& got, const HandMadeStep& want) {
 
 TEST_CASE("backends draw the same tokens with the same log probabilities, whatever the options") {
   if (cuda_devices().usable.empty()) return;
-  for (const int vocab : {1, 2, 31, 33, 257, 1000, 4096, 4097, 9001}) {
+  for (const int vocab : {1, 2, 31, 33, 257, 1000, 2048, 2049, 4097, 9001}) {
     CAPTURE(vocab);
     Cases cases(vocab);
     ReadoutHarness cpu("", vocab);
@@ -130,6 +131,45 @@ TEST_CASE("backends draw the same tokens with the same log probabilities, whatev
         cases.mask(sequences);
         check_same(cuda.run(sequences, logits), cpu.run(sequences, logits));
       }
+    }
+  }
+}
+
+TEST_CASE(
+    "backends draw the same tokens of a large vocabulary, where few of them matter and many") {
+  if (cuda_devices().usable.empty()) return;
+  constexpr int kVocab = 128256;
+  std::mt19937 random(11);
+  ReadoutHarness cpu("", kVocab);
+  ReadoutHarness cuda(kernel_cases::kCuda, kVocab);
+  for (const float spread : {0.01f, 1.0f, 4.0f}) {
+    CAPTURE(spread);
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> row(kVocab);
+    for (float& logit : row) logit = normal(random);
+    std::vector<Sequence> sequences;
+    for (const auto& [temperature, top_p, min_p, top_k] :
+         {std::tuple{0.0f, 1.0f, 0.0f, 0}, std::tuple{1.0f, 1.0f, 0.0f, 0},
+          std::tuple{0.7f, 0.9f, 0.0f, 0}, std::tuple{1.0f, 0.99f, 0.01f, 0},
+          std::tuple{0.8f, 0.95f, 0.0f, 40}, std::tuple{1.5f, 1.0f, 0.0f, 5000},
+          std::tuple{1.0f, 0.5f, 0.1f, 100000}}) {
+      const auto b = static_cast<int>(sequences.size());
+      sequences.push_back({.tokens = {1},
+                           .slot = b,
+                           .flags = kSample | kLogprobs,
+                           .seed = random(),
+                           .temperature = temperature,
+                           .top_p = top_p,
+                           .min_p = min_p,
+                           .top_k = top_k,
+                           .top_logprobs = b % 2 == 0 ? 20 : 0});
+    }
+    std::vector<float> logits;
+    for (size_t b = 0; b < sequences.size(); ++b)
+      logits.insert(logits.end(), row.begin(), row.end());
+    for (int draw = 0; draw < 3; ++draw) {
+      for (Sequence& s : sequences) s.sample_index += 1;
+      check_same(cuda.run(sequences, logits), cpu.run(sequences, logits));
     }
   }
 }

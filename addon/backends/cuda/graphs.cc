@@ -14,6 +14,7 @@ void Graphs::put(const KernelList& list) {
   if (place == kept_.end()) {
     if (!met_before(hash)) return put_directly(list);
     place = make(hash, list);
+    if (place == kept_.end()) return put_directly(list);
   }
   kept_.splice(kept_.begin(), kept_, place);
   launch(*place, list);
@@ -53,18 +54,27 @@ Graphs::Place Graphs::find(uint64_t hash, const KernelList& list) {
   return kept_.end();
 }
 
-// The one that goes may be running, which it does to its end: CUDA frees it after that.
+// None where the device has no memory for one more: the next one has the place of another.
 Graphs::Place Graphs::make(uint64_t hash, const KernelList& list) {
-  if (kept_.size() == kMostGraphs) {
-    const Place last = std::prev(kept_.end());
-    const auto [begin, end] = by_hash_.equal_range(last->hash);
-    by_hash_.erase(std::find_if(begin, end, [&](const auto& at) { return at.second == last; }));
-    kept_.erase(last);
+  if (kept_.size() == kMostGraphs) drop_last();
+  try {
+    kept_.push_front({hash, list, Graph(list)});
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kOutOfMemory) throw;
+    if (!kept_.empty()) drop_last();
+    return kept_.end();
   }
-  kept_.push_front({hash, list, Graph(list)});
   by_hash_.emplace(hash, kept_.begin());
   counts_.captures += 1;
   return kept_.begin();
+}
+
+// It may be running, which it does to its end: CUDA frees it after that.
+void Graphs::drop_last() {
+  const Place last = std::prev(kept_.end());
+  const auto [begin, end] = by_hash_.equal_range(last->hash);
+  by_hash_.erase(std::find_if(begin, end, [&](const auto& at) { return at.second == last; }));
+  kept_.erase(last);
 }
 
 }  // namespace smore::cuda

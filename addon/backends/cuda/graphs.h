@@ -14,7 +14,8 @@ namespace smore::cuda {
 // Puts lists of kernels on a stream, those that come again as graphs: one launch for all of a list.
 // A list that was met before becomes a graph; lists of the same kernels, grids and blocks share it,
 // and what differs in their arguments is changed before the launch. So a graph never runs with
-// anything but what was listed. Graphs that were not used for long make room for others.
+// anything but what was listed. Graphs that were not used for long make room for others, and a list
+// for whose graph the device has no memory is put kernel by kernel.
 class Graphs {
  public:
   explicit Graphs(const Stream& stream) : stream_(stream) {}
@@ -47,6 +48,7 @@ class Graphs {
   bool met_before(uint64_t hash);
   Place find(uint64_t hash, const KernelList& list);
   Place make(uint64_t hash, const KernelList& list);
+  void drop_last();
 
   const Stream& stream_;
   std::list<Kept> kept_;  // the last used one first

@@ -88,8 +88,11 @@ CudaReadout::Layout::Layout(const ReadoutShape& shape) : parts((shape.vocab + kP
 
   Room of_calls;
   calls.changed = of_calls.take<float>(rows * vocab);
-  calls.scans = of_calls.take<WarpScan>(rows * parts * kPartWarps);
+  calls.scans = of_calls.take<PartScan>(rows * parts);
   calls.sums = of_calls.take<PartSums>(rows * parts);
+  calls.levels = of_calls.take<unsigned long long>(rows * kLevels);
+  calls.listed = of_calls.take<int32_t>(rows * parts);
+  calls.lists = of_calls.take<int32_t>(rows * parts * kPart);
   calls.bytes = of_calls.bytes();
 
   Room read;
@@ -131,8 +134,11 @@ ReadoutView CudaReadout::view() const {
           .biases = at<Bias>(parameters_, layout_.parameters.biases),
           .masks = at<uint32_t>(parameters_, layout_.parameters.masks),
           .changed = at<float>(calls_, layout_.calls.changed),
-          .scans = at<WarpScan>(calls_, layout_.calls.scans),
+          .scans = at<PartScan>(calls_, layout_.calls.scans),
           .sums = at<PartSums>(calls_, layout_.calls.sums),
+          .levels = at<unsigned long long>(calls_, layout_.calls.levels),
+          .listed = at<int32_t>(calls_, layout_.calls.listed),
+          .lists = at<int32_t>(calls_, layout_.calls.lists),
           .status = at<int32_t>(results_, layout_.results.status),
           .reads = at<RowRead>(results_, layout_.results.reads),
           .tops = at<TopRead>(results_, layout_.results.tops),
@@ -149,7 +155,7 @@ void CudaReadout::begin(const StepInput& in, const StepOutput& out,
   own.out = out;
   own.wanted.assign(wanted.begin(), wanted.end());
   own.pooled.clear();
-  own.tops = false;
+  own.wishes = {};
   describe(own);
 }
 
@@ -159,13 +165,15 @@ void CudaReadout::describe(Turn& own) {
   const StepInput& in = own.in;
   const auto& at_device = layout_.parameters;
   describe_sequences(own);
+  const auto* draws = at<SequenceDraw>(own.to_device, at_device.sequences);
   auto* wanted = at<WantedDraw>(own.to_device, at_device.wanted);
   for (const WantedRow& row : own.wanted) {
     const int b = row.sequence;
     const bool probable = !row.sample || (in.flags[b] & kLogprobs);
     const int top = probable ? in.top_logprobs[b] : 0;
     *wanted++ = {b, row.sample, row.sample ? 0 : in.next_tokens[row.row], top};
-    own.tops = own.tops || top > 0;
+    own.wishes.tops = own.wishes.tops || top > 0;
+    own.wishes.cuts = own.wishes.cuts || (row.sample && is_cut(draws[b]));
   }
   send(own, at_device.sequences, at_device.wanted + own.wanted.size() * sizeof(WantedDraw));
   const int biases = in.bias_start[in.counts->sequences];
@@ -243,7 +251,7 @@ void CudaReadout::fail(std::span<const int32_t> sequences) {
 
 void CudaReadout::read(int first, int count, const float* logits) {
   start();
-  read_rows(view_, first, count, logits, turn().tops, stream_);
+  read_rows(view_, first, count, logits, turn().wishes, stream_);
 }
 
 void CudaReadout::pool(std::span<const PooledRows> pooled, const float* states) {
@@ -270,7 +278,7 @@ void CudaReadout::end() {
   const auto rows = static_cast<int64_t>(own.wanted.size());
   fetch<std::byte>(own, read.status,
                    static_cast<int64_t>(read.reads - read.status + rows * sizeof(RowRead)));
-  if (own.tops) fetch<TopRead>(own, read.tops, rows * kMaxTopLogprobs);
+  if (own.wishes.tops) fetch<TopRead>(own, read.tops, rows * kMaxTopLogprobs);
   if (!own.pooled.empty()) {
     fetch<float>(own, read.pooled, static_cast<int64_t>(own.pooled.size()) * shape_.limits.width);
   }

@@ -47,7 +47,7 @@ class CudaReadout final : public Readout {
       size_t sequences, wanted, biases, masks, histories, texts, failed, pooled, bytes;
     } parameters;
     struct {
-      size_t changed, scans, sums, bytes;
+      size_t changed, scans, sums, levels, listed, lists, bytes;
     } calls;
     // On both sides.
     struct {
@@ -66,7 +66,7 @@ class CudaReadout final : public Readout {
     std::vector<WantedRow> wanted;
     std::vector<int32_t> pooled;  // sequences
     int histories = 0;
-    bool tops = false;
+    RowWishes wishes{};
     bool begun = false;    // and not ended
     bool started = false;  // slots are as they have to be
   };

@@ -4,15 +4,26 @@
 
 #include "backends/cuda/runtime.h"
 #include "backends/readout.h"
+#include "sampling/sampler.h"
 
 // From logits to tokens on the device: addon/sampling as kernels, with the same integers and so the
 // same tokens, bit for bit. Rows stand alone. All pointers are the device's.
 
 namespace smore::cuda {
 
-// Blocks share a row in parts of so many tokens, of which each of their warps scans a share.
-inline constexpr int kPart = 4096;
-inline constexpr int kPartWarps = 8;
+// Blocks share a row in parts of so many tokens.
+inline constexpr int kPart = 2048;
+
+// Weights by their order of magnitude, from the likeliest token's down to the least that is one.
+inline constexpr int kLevels = 256;
+
+// Of a token in a text: the prompt has it, and how often it was sampled.
+inline constexpr uint32_t kInPrompt = 1u << 31;
+inline constexpr uint32_t kTimesSampled = kInPrompt - 1;
+
+inline constexpr float kLargest = 3.4028235e38f;  // of finite numbers
+
+constexpr bool is_ok(int32_t status) { return status == static_cast<int32_t>(SequenceStatus::kOk); }
 
 // What a sequence's tokens are drawn by in a step.
 struct SequenceDraw {
@@ -31,6 +42,12 @@ struct SequenceDraw {
   int32_t mask;    // which of the step's masks (kMask only)
   uint32_t flags;  // SequenceFlag bits
 };
+
+// Whether one token is drawn of several, and whether top_k or top_p leaves out some of them.
+constexpr bool is_random(const SequenceDraw& s) { return s.temperature >= kGreedyBelow; }
+constexpr bool is_cut(const SequenceDraw& s) {
+  return is_random(s) && (s.top_k > 0 || s.top_p < 1);
+}
 
 struct Bias {
   int32_t token;
@@ -72,16 +89,16 @@ struct PooledRead {
   int32_t positions;  // of the sequence so far
 };
 
-// A warp's share of a part.
-struct WarpScan {
+struct PartScan {
   float raw;    // largest logit
   float drawn;  // largest after penalties, biases and mask
   int32_t finite;
 };
 
 struct PartSums {
-  uint64_t raw;    // of weights at scale 1
-  uint64_t drawn;  // of those that are drawn by
+  uint64_t raw;             // of weights at scale 1, where log probabilities are wanted
+  uint64_t drawn;           // of those that are drawn by, where min_p leaves them
+  unsigned long long kept;  // of those that top_k and top_p keep too
 };
 
 // Where everything is: the same in every step. V vocabulary, P parts of it, D width, B sequences
@@ -94,7 +111,7 @@ struct ReadoutView {
   // Of all slots.
   int32_t* tokens;    // last sampled
   int32_t* statuses;  // SequenceStatus
-  uint32_t* counts;   // V: how often the text has a token (see count_bits)
+  uint32_t* counts;   // V: kInPrompt and kTimesSampled of each token
   float* state_sums;  // D
   // Of the step, from the host.
   const SequenceDraw* sequences;  // B
@@ -102,9 +119,12 @@ struct ReadoutView {
   const Bias* biases;
   const uint32_t* masks;  // mask_words each
   // Of a call.
-  float* changed;   // S V: logits after penalties, biases and mask
-  WarpScan* scans;  // S P kPartWarps
-  PartSums* sums;   // S P
+  float* changed;              // S V: logits after penalties, biases and mask
+  PartScan* scans;             // S P
+  PartSums* sums;              // S P
+  unsigned long long* levels;  // S kLevels: how many tokens, or what they weigh
+  int32_t* listed;             // S P: how many tokens of a part are listed
+  int32_t* lists;              // S P kPart: these
   // For the host.
   int32_t* status;  // B
   RowRead* reads;   // T
@@ -123,8 +143,14 @@ void count_histories(const ReadoutView& view, const HistoryRead* histories, int 
 void fail_sequences(const ReadoutView& view, const int32_t* sequences, int count,
                     const Stream& stream);
 
-// Readout::read; with the likeliest tokens of rows that want them where `tops`.
-void read_rows(const ReadoutView& view, int first, int count, const float* logits, bool tops,
+// What rows of a step want, some of them.
+struct RowWishes {
+  bool cuts;  // is_cut()
+  bool tops;  // likeliest tokens
+};
+
+// Readout::read.
+void read_rows(const ReadoutView& view, int first, int count, const float* logits, RowWishes wishes,
                const Stream& stream);
 
 // Readout::pool.

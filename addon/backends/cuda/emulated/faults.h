@@ -18,6 +18,15 @@ class RefusedAllocation {
   bool happened() const;
 };
 
+// While one lives, there is no memory for graphs.
+class RefusedGraphs {
+ public:
+  RefusedGraphs();
+  ~RefusedGraphs();
+  RefusedGraphs(const RefusedGraphs&) = delete;
+  RefusedGraphs& operator=(const RefusedGraphs&) = delete;
+};
+
 // While one lives, there are these devices, or none and why.
 struct Capability {
   int major = 9, minor = 0;

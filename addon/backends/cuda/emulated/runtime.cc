@@ -62,6 +62,7 @@ std::set<Stream::State*>& streams() {
 }
 
 std::atomic<bool> broken{false};
+std::atomic<bool> refuses_graphs{false};
 
 void require_whole() {
   if (broken)
@@ -125,6 +126,10 @@ OtherDevices::~OtherDevices() {
 BrokenDevice::BrokenDevice() { broken = true; }
 
 BrokenDevice::~BrokenDevice() { broken = false; }
+
+RefusedGraphs::RefusedGraphs() { refuses_graphs = true; }
+
+RefusedGraphs::~RefusedGraphs() { refuses_graphs = false; }
 
 HeldDevice::HeldDevice() {
   const std::lock_guard lock(hold().mutex);
@@ -261,7 +266,11 @@ struct Graph::State {
   KernelList list;
 };
 
-Graph::Graph(const KernelList& list) : state_(std::make_unique<State>(list)) {}
+Graph::Graph(const KernelList& list) : state_(std::make_unique<State>(list)) {
+  if (refuses_graphs) {
+    throw Error(ErrorCode::kOutOfMemory, "the device has no memory for the graph of a step");
+  }
+}
 Graph::~Graph() = default;
 Graph::Graph(Graph&& other) noexcept = default;
 

@@ -139,8 +139,8 @@ void put_kernel(const KernelList& list, size_t index, const Stream& stream) {
 
 struct Graph::State {
   ~State() {
-    cudaGraphExecDestroy(ready);
-    cudaGraphDestroy(graph);
+    if (ready != nullptr) cudaGraphExecDestroy(ready);
+    if (graph != nullptr) cudaGraphDestroy(graph);
   }
 
   cudaGraph_t graph = nullptr;
@@ -159,7 +159,12 @@ Graph::Graph(const KernelList& list) : state_(std::make_unique<State>()) {
           "kernel of a graph");
     state_->nodes.push_back(added);
   }
-  check(cudaGraphInstantiate(&state_->ready, state_->graph, 0), "graph of a step");
+  const cudaError_t result = cudaGraphInstantiate(&state_->ready, state_->graph, 0);
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // else the next launch would be blamed for it
+    throw Error(ErrorCode::kOutOfMemory, "the device has no memory for the graph of a step");
+  }
+  check(result, "graph of a step");
 }
 
 Graph::~Graph() = default;
@@ -232,7 +237,10 @@ void Event::make_wait(const Stream& stream) const {
 
 bool Event::reached() const {
   const cudaError_t result = cudaEventQuery(state_->handle);
-  if (result == cudaErrorNotReady) return false;
+  if (result == cudaErrorNotReady) {
+    cudaGetLastError();  // else the next launch would be blamed for it
+    return false;
+  }
   check(result, "query of an event");
   return true;
 }
