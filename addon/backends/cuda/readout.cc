@@ -92,7 +92,7 @@ CudaReadout::Layout::Layout(const ReadoutShape& shape) : parts((shape.vocab + kP
   calls.sums = of_calls.take<PartSums>(rows * parts);
   calls.levels = of_calls.take<unsigned long long>(rows * kLevels);
   calls.listed = of_calls.take<int32_t>(rows * parts);
-  calls.lists = of_calls.take<int32_t>(rows * parts * kPart);
+  calls.lists = of_calls.take<uint16_t>(rows * parts * kPart);
   calls.bytes = of_calls.bytes();
 
   Room read;
@@ -138,7 +138,7 @@ ReadoutView CudaReadout::view() const {
           .sums = at<PartSums>(calls_, layout_.calls.sums),
           .levels = at<unsigned long long>(calls_, layout_.calls.levels),
           .listed = at<int32_t>(calls_, layout_.calls.listed),
-          .lists = at<int32_t>(calls_, layout_.calls.lists),
+          .lists = at<uint16_t>(calls_, layout_.calls.lists),
           .status = at<int32_t>(results_, layout_.results.status),
           .reads = at<RowRead>(results_, layout_.results.reads),
           .tops = at<TopRead>(results_, layout_.results.tops),

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kPartThreads)
   const Weights weights(row.s, merge(row.scans, v.parts, scratch).drawn);
   const uint64_t total =
       block_total(v.parts, warp_sums, [&](int part) { return row.sums[part].drawn; });
-  const int level = reach_level(row, total, reached).bin;
+  const int level = max(reach_level(row, total, reached).bin, 0);
   const bool ranks = row.s.top_k > 0;
   const float* y = row.drawn;
   list_part(row, v.vocab, warp_counts, [&](int i) {

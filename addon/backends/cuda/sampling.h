@@ -124,7 +124,7 @@ struct ReadoutView {
   PartSums* sums;              // S P
   unsigned long long* levels;  // S kLevels: how many tokens, or what they weigh
   int32_t* listed;             // S P: how many tokens of a part are listed
-  int32_t* lists;              // S P kPart: these
+  uint16_t* lists;             // S P kPart: these, from the first of the part
   // For the host.
   int32_t* status;  // B
   RowRead* reads;   // T

@@ -51,12 +51,13 @@ template <class Belongs>
 __device__ void list_part(const Row& row, int vocab, int* warp_counts, Belongs&& belongs) {
   constexpr int kRounds = kPart / kPartThreads;
   const int part = static_cast<int>(blockIdx.y);
-  const int begin = part * kPart + warp() * kRounds * kWarpSize + lane();
+  const int first = part * kPart;
+  const int begin = warp() * kRounds * kWarpSize + lane();
   unsigned votes[kRounds];
   int own = 0;
   for (int j = 0; j < kRounds; ++j) {
     const int i = begin + j * kWarpSize;
-    votes[j] = __ballot_sync(kAllLanes, i < vocab && belongs(i));
+    votes[j] = __ballot_sync(kAllLanes, first + i < vocab && belongs(first + i));
     own += __popc(votes[j]);
   }
   if (lane() == 0) warp_counts[warp()] = own;
@@ -68,10 +69,11 @@ __device__ void list_part(const Row& row, int vocab, int* warp_counts, Belongs&&
     all += warp_counts[w];
   }
   if (threadIdx.x == 0) row.listed[part] = all;
-  int32_t* list = row.lists + int64_t{part} * kPart;
+  uint16_t* list = row.lists + first;
   for (int j = 0; j < kRounds; ++j) {
     if (votes[j] >> lane() & 1) {
-      list[at + __popc(votes[j] & ((1u << lane()) - 1))] = begin + j * kWarpSize;
+      list[at + __popc(votes[j] & ((1u << lane()) - 1))] =
+          static_cast<uint16_t>(begin + j * kWarpSize);
     }
     at += __popc(votes[j]);
   }
@@ -176,9 +178,9 @@ __device__ inline Candidates take_lists(const ReadoutView& v, const Row& row, co
   if (all > kFew) return {logits, nullptr, v.vocab, floor};
   for (int part = warp(); part < v.parts; part += kDrawWarps) {
     const int begin = part > 0 ? ends[part - 1] : 0;
-    const int32_t* list = row.lists + int64_t{part} * kPart;
+    const uint16_t* list = row.lists + int64_t{part} * kPart;
     for (int i = begin + lane(); i < ends[part]; i += kWarpSize) {
-      const int32_t token = list[i - begin];
+      const int32_t token = part * kPart + list[i - begin];
       scratch.few_tokens[i] = token;
       scratch.few_logits[i] = logits[token];
     }

@@ -27,7 +27,7 @@ struct Row {
   PartSums* sums;              // P
   unsigned long long* levels;  // kLevels
   int32_t* listed;             // P
-  int32_t* lists;              // P kPart
+  uint16_t* lists;             // P kPart
 
   __device__ Row(const ReadoutView& v, int first, int64_t row, const float* logits)
       : wanted(v.wanted[first + row]),
