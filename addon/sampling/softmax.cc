@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -15,28 +16,35 @@ namespace {
 
 // Independent accumulators: wide enough for any vector unit, and the order of additions is fixed.
 constexpr size_t kLanes = 16;
+// The compiler keeps a few of these in registers, which it does not do with an array of floats.
+typedef float Quad __attribute__((vector_size(16)));
 
 }  // namespace
 
 Peak peak(std::span<const float> logits) {
-  std::array<float, kLanes> best;
-  std::array<float, kLanes> poison{};  // x * 0 is 0 for numbers, NaN for everything else
-  best.fill(-INFINITY);
+  std::array<Quad, kLanes / 4> best;
+  std::array<Quad, kLanes / 4> poison{};  // x * 0 is 0 for numbers, NaN for everything else
+  best.fill(Quad{} - INFINITY);
   const size_t whole = logits.size() / kLanes * kLanes;
   for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) {
-      const float x = logits[i + j];
+    for (size_t j = 0; j < best.size(); ++j) {
+      Quad x;
+      std::memcpy(&x, &logits[i + 4 * j], sizeof x);
       best[j] = x > best[j] ? x : best[j];
       poison[j] += x * 0.0f;
     }
   }
-  for (size_t i = whole; i < logits.size(); ++i) {
-    best[0] = std::max(best[0], logits[i]);
-    poison[0] += logits[i] * 0.0f;
+  float most = -INFINITY;
+  float sum = 0;
+  for (size_t j = 0; j < kLanes; ++j) {
+    most = std::max(most, best[j / 4][j % 4]);
+    sum += poison[j / 4][j % 4];
   }
-  bool finite = true;
-  for (const float p : poison) finite = finite && p == 0.0f;
-  return {*std::max_element(best.begin(), best.end()), finite};
+  for (const float x : logits.subspan(whole)) {
+    most = std::max(most, x);
+    sum += x * 0.0f;
+  }
+  return {most, sum == 0.0f};
 }
 
 int32_t first_index_of(std::span<const float> logits, float value) {

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "sampling/random.h"
@@ -153,6 +154,25 @@ TEST_CASE("logits that are not numbers are found wherever they are") {
       logits[at] = bad;
       CHECK_FALSE(peak(logits).finite);
     }
+  }
+}
+
+TEST_CASE("the peak is the largest logit wherever it is, of any number of them") {
+  std::mt19937 random(31);
+  std::normal_distribution<float> normal(-5, 1);
+  for (size_t count = 1; count <= 70; ++count) {
+    CAPTURE(count);
+    std::vector<float> logits(count);
+    for (float& logit : logits) logit = normal(random);
+    for (size_t at = 0; at < count; ++at) {
+      CAPTURE(at);
+      const float before = std::exchange(logits[at], 2.5f);
+      CHECK(peak(logits).value == 2.5f);
+      logits[at] = -1e30f;
+      CHECK(peak(logits).value == *std::max_element(logits.begin(), logits.end()));
+      logits[at] = before;
+    }
+    CHECK(peak(logits).value == *std::max_element(logits.begin(), logits.end()));
   }
 }
 
