@@ -167,20 +167,21 @@ TEST_CASE("a row has the same bits in every batch") {
   std::mt19937 random(3);
   for_each_backend([&](const std::string& path, ActivationType activations) {
     LoudShare loud;
+    constexpr int kColumns = 1024;  // more than are unpacked at once
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
       const int total = path == kCuda ? 90 : 150;
       const int outs = path == kCuda ? 20 : 150;
-      const Stored w = random_tensor(dtype, outs, 768, random);
+      const Stored w = random_tensor(dtype, outs, kColumns, random);
       const MatrixSource source = w.source();
       const std::vector<float> bias = random_floats(outs, random);
-      const std::vector<float> x = random_activations(total, 768, random);
-      loud.count(x, 768);
+      const std::vector<float> x = random_activations(total, kColumns, random);
+      loud.count(x, kColumns);
       const auto alone = backend(path, activations, 1);
       const auto packed = alone->pack({&source, 1});
       std::vector<float> single;
       for (int t = 0; t < total; ++t) {
-        const std::vector<float> row(x.begin() + t * 768, x.begin() + (t + 1) * 768);
+        const std::vector<float> row(x.begin() + t * kColumns, x.begin() + (t + 1) * kColumns);
         const std::vector<float> y = run(*alone, *packed, row, 1, bias);
         single.insert(single.end(), y.begin(), y.end());
       }
@@ -188,7 +189,8 @@ TEST_CASE("a row has the same bits in every batch") {
       const auto repacked = together->pack({&source, 1});
       for (int begin = 0; begin < total;) {
         const int rows = begin == 0 ? 70 : std::min<int>(total - begin, 1 + random() % 20);
-        const std::vector<float> part(x.begin() + begin * 768, x.begin() + (begin + rows) * 768);
+        const std::vector<float> part(x.begin() + begin * kColumns,
+                                      x.begin() + (begin + rows) * kColumns);
         const std::vector<float> y = run(*together, *repacked, part, rows, bias);
         CAPTURE(rows);
         CHECK(std::memcmp(y.data(), single.data() + begin * outs, y.size() * sizeof(float)) == 0);

@@ -164,11 +164,77 @@ struct TileRows {
         high_end(x.high_end + row * (x.columns / kBlock)) {}
 };
 
+// Codes and scales of some vectors of outputs as they lie in their panels.
+template <DType type, int count>
+struct PackedCodes {
+  static constexpr DType dtype = type;
+  static constexpr int vectors = count;
+  const Panels& w;
+  Outputs outputs[count];
+
+  // Of vectors [vector, vector + count) of the matrix.
+  PackedCodes(const Panels& panels, int vector) : w(panels) {
+    for (int v = 0; v < count; ++v) {
+      const int index = vector + v;
+      outputs[v] = {w.data + index / kParts * w.panel_bytes, index % kParts};
+    }
+  }
+  [[gnu::always_inline]] I group(int v, int block, int g) const {
+    return load_dot_group<type>(w, outputs[v], block, g);
+  }
+  [[gnu::always_inline]] LaneScales scales(int v, int block) const {
+    return load_scales<type>(w, outputs[v], block);
+  }
+};
+
+// The same, unpacked for all rows that meet them: a slab of blocks, few enough to stay in the
+// first-level cache.
+template <DType type, int count>
+class OpenCodes {
+ public:
+  static constexpr DType dtype = type;
+  static constexpr int vectors = count;
+  static constexpr int kBlocks = 24;
+
+  // Blocks [begin, end), at most kBlocks.
+  void open(const PackedCodes<type, count>& packed, int begin, int end) {
+    begin_ = begin;
+    for (int block = begin; block < end; ++block) {
+      for (int v = 0; v < count; ++v) {
+#pragma GCC unroll 8
+        for (int g = 0; g < kGroups; ++g) {
+          Simd::istore(codes_[block - begin][g][v], packed.group(v, block, g));
+        }
+        const LaneScales s = packed.scales(v, block);
+        float(*to)[Simd::N] = scales_[block - begin][v];
+        Simd::store(to[0], s.scale);
+        if constexpr (type == DType::kQ6_K) Simd::store(to[1], s.second);
+        if constexpr (has_minimum(type)) Simd::store(to[1], s.minimum);
+      }
+    }
+  }
+  [[gnu::always_inline]] I group(int v, int block, int g) const {
+    return Simd::iload(codes_[block - begin_][g][v]);
+  }
+  [[gnu::always_inline]] LaneScales scales(int v, int block) const {
+    const float(*from)[Simd::N] = scales_[block - begin_][v];
+    LaneScales s{Simd::load(from[0]), Simd::zero(), Simd::zero()};
+    if constexpr (type == DType::kQ6_K) s.second = Simd::load(from[1]);
+    if constexpr (has_minimum(type)) s.minimum = Simd::load(from[1]);
+    return s;
+  }
+
+ private:
+  int begin_;
+  alignas(64) uint8_t codes_[kBlocks][kGroups][count][kVectorBytes];
+  alignas(64) float scales_[kBlocks][count][2][Simd::N];
+};
+
 // sums += the exact products of groups [first, first + count) of a block.
-template <DType dtype, int vectors, int rows>
-[[gnu::always_inline]] inline void add_groups(const Panels& w, const Outputs* outputs, int block,
-                                              const int8_t* x, int first, int count,
-                                              I (*sums)[rows]) {
+template <int rows, class Codes>
+[[gnu::always_inline]] inline void add_groups(const Codes& w, int block, const int8_t* x, int first,
+                                              int count, I (*sums)[rows]) {
+  constexpr int vectors = Codes::vectors;
   I words[vectors][rows];
 #pragma GCC unroll 8
   for (int i = 0; i < count; ++i) {
@@ -177,14 +243,15 @@ template <DType dtype, int vectors, int rows>
     I codes[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      codes[v] = load_dot_group<dtype>(w, outputs[v], block, group);
+      codes[v] = w.group(v, block, group);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const I four = Simd::set_four(x + kGroup * (group * rows + r));
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        Simd::add_products<code_bits(dtype)>(sums[v][r], words[v][r], codes[v], four, i, count);
+        Simd::add_products<code_bits(Codes::dtype)>(sums[v][r], words[v][r], codes[v], four, i,
+                                                    count);
       }
     }
   }
@@ -192,10 +259,10 @@ template <DType dtype, int vectors, int rows>
 
 // sums = the exact products of high digits [begin, end), all of one block, times what they count
 // for.
-template <DType dtype, int vectors, int rows>
-[[gnu::always_inline]] inline void high_sums(const Panels& w, const Outputs* outputs, int block,
-                                             const TileRows<rows>& x, int begin, int end,
-                                             I (*sums)[rows]) {
+template <int rows, class Codes>
+[[gnu::always_inline]] inline void high_sums(const Codes& w, int block, const TileRows<rows>& x,
+                                             int begin, int end, I (*sums)[rows]) {
+  constexpr int vectors = Codes::vectors;
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
 #pragma GCC unroll 4
@@ -205,7 +272,7 @@ template <DType dtype, int vectors, int rows>
     I codes[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      codes[v] = load_dot_group<dtype>(w, outputs[v], block, x.high_groups[i]);
+      codes[v] = w.group(v, block, x.high_groups[i]);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
@@ -213,7 +280,7 @@ template <DType dtype, int vectors, int rows>
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         I words;
-        Simd::add_products<code_bits(dtype)>(sums[v][r], words, codes[v], four, 0, 1);
+        Simd::add_products<code_bits(Codes::dtype)>(sums[v][r], words, codes[v], four, 0, 1);
       }
     }
   }
@@ -240,16 +307,18 @@ template <DType dtype, bool second_half>
 }
 
 // Adds the products of a block, or of one half of it, to acc.
-template <DType dtype, bool second_half, int vectors, int rows>
-[[gnu::always_inline]] inline void add_block(const Panels& w, const Outputs* outputs, int block,
-                                             const TileRows<rows>& x, int high_begin, int high_end,
-                                             const LaneScales* scales, F (*acc)[rows]) {
+template <bool second_half, int rows, class Codes>
+[[gnu::always_inline]] inline void add_block(const Codes& w, int block, const TileRows<rows>& x,
+                                             int high_begin, int high_end, const LaneScales* scales,
+                                             F (*acc)[rows]) {
+  constexpr DType dtype = Codes::dtype;
+  constexpr int vectors = Codes::vectors;
   constexpr bool halves = dtype == DType::kQ6_K;  // each has its scale
   constexpr int count = halves ? kGroups / 2 : kGroups;
   const BlockScale* xs = x.scales + block * rows;
   I sums[vectors][rows];
   if (high_begin < high_end) {
-    high_sums<dtype, vectors, rows>(w, outputs, block, x, high_begin, high_end, sums);
+    high_sums<rows>(w, block, x, high_begin, high_end, sums);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; ++r) {
       const I offset = offset_of<dtype, second_half>(xs[r]);
@@ -264,8 +333,7 @@ template <DType dtype, bool second_half, int vectors, int rows>
       for (int v = 0; v < vectors; ++v) sums[v][r] = offset;
     }
   }
-  add_groups<dtype, vectors, rows>(w, outputs, block, x.codes + block * kBlock * rows,
-                                   second_half ? count : 0, count, sums);
+  add_groups<rows>(w, block, x.codes + block * kBlock * rows, second_half ? count : 0, count, sums);
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
     const F scale = second_half ? scales[v].second : scales[v].scale;
@@ -279,33 +347,27 @@ template <DType dtype, bool second_half, int vectors, int rows>
   }
 }
 
-// Results of a tile of rows for some vectors of outputs, block after block.
-template <DType dtype, int vectors, int rows>
-[[gnu::always_inline]] inline void integer_tile(const Panels& w, const Outputs* outputs,
-                                                const TileRows<rows>& x, const Ahead& ahead,
-                                                F (*acc)[rows]) {
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) {
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
-  }
-  const int blocks = w.columns / kBlock;
-  int high = 0;
-  for (int block = 0; block < blocks; ++block) {
+// Adds blocks [begin, end) to the results of a tile of rows, one after the other.
+template <int rows, class Codes>
+[[gnu::always_inline]] inline void add_blocks(const Codes& w, int begin, int end,
+                                              const TileRows<rows>& x, const Ahead& ahead,
+                                              F (*acc)[rows]) {
+  int high = begin > 0 ? x.high_end[begin - 1] : 0;
+  for (int block = begin; block < end; ++block) {
     prefetch(ahead, block);
-    LaneScales scales[vectors];
+    LaneScales scales[Codes::vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) scales[v] = load_scales<dtype>(w, outputs[v], block);
-    const int end = x.high_end[block];
-    if constexpr (dtype == DType::kQ6_K) {
+    for (int v = 0; v < Codes::vectors; ++v) scales[v] = w.scales(v, block);
+    const int high_end = x.high_end[block];
+    if constexpr (Codes::dtype == DType::kQ6_K) {
       int middle = high;
-      while (middle < end && x.high_groups[middle] < kGroups / 2) ++middle;
-      add_block<dtype, false, vectors, rows>(w, outputs, block, x, high, middle, scales, acc);
-      add_block<dtype, true, vectors, rows>(w, outputs, block, x, middle, end, scales, acc);
+      while (middle < high_end && x.high_groups[middle] < kGroups / 2) ++middle;
+      add_block<false, rows>(w, block, x, high, middle, scales, acc);
+      add_block<true, rows>(w, block, x, middle, high_end, scales, acc);
     } else {
-      add_block<dtype, false, vectors, rows>(w, outputs, block, x, high, end, scales, acc);
+      add_block<false, rows>(w, block, x, high, high_end, scales, acc);
     }
-    high = end;
+    high = high_end;
   }
 }
 
@@ -321,25 +383,56 @@ template <int rows>
   }
 }
 
-// Results of a tile of rows for vectors [vector, vector + vectors) of outputs. All tiles together
-// bring the vectors after them.
+// What a tile of `rows` rows from `row` on brings of the `vectors` vectors after those from
+// `vector` on: all tiles together bring them whole.
+[[gnu::always_inline]] inline Ahead ahead_of(const Panels& w, const ProductTarget& t, int vector,
+                                             int vectors, int row, int rows) {
+  const size_t bytes = w.panel_bytes * vectors / kParts;
+  const size_t row_bytes = bytes / (t.row_end - t.row_begin);
+  const uint8_t* next = w.data + vector / kParts * w.panel_bytes + bytes;
+  return {next + row_bytes * (row - t.row_begin), row_bytes * rows / (w.columns / kBlock)};
+}
+
+// Results of a tile of rows for vectors [vector, vector + vectors) of outputs.
 template <DType dtype, int vectors, int rows>
 void integer_rows(const Panels& w, const QuantRows& x, const ProductTarget& t, int vector,
                   int row) {
-  Outputs outputs[vectors];
+  F acc[vectors][rows];
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) {
-    const int index = vector + v;
-    outputs[v] = {w.data + index / kParts * w.panel_bytes, index % kParts};
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
   }
-  const size_t bytes = w.panel_bytes * vectors / kParts;
-  const size_t row_bytes = bytes / (t.row_end - t.row_begin);
-  const Ahead ahead{outputs[0].panel + bytes + row_bytes * (row - t.row_begin),
-                    row_bytes * rows / (w.columns / kBlock)};
-  F acc[vectors][rows];
-  integer_tile<dtype, vectors, rows>(w, outputs, TileRows<rows>(x, row), ahead, acc);
+  const PackedCodes<dtype, vectors> codes(w, vector);
+  add_blocks<rows>(codes, 0, w.columns / kBlock, TileRows<rows>(x, row),
+                   ahead_of(w, t, vector, vectors, row, rows), acc);
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; ++v) store_rows<rows>(w, t, (vector + v) * Simd::N, row, acc[v]);
+}
+
+// The same by unpacked blocks [begin, end): the sums over those before them are in the results.
+template <int rows, class Codes>
+void open_rows(const Panels& w, const Codes& codes, int begin, int end, const QuantRows& x,
+               const ProductTarget& t, int vector, int row) {
+  constexpr int vectors = Codes::vectors;
+  F acc[vectors][rows];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const int first = (vector + v) * Simd::N;
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+      acc[v][r] = begin == 0 ? Simd::zero()
+                             : load_outputs(t.y + (row + r) * t.y_stride + first, w.outs - first);
+    }
+  }
+  add_blocks<rows>(codes, begin, end, TileRows<rows>(x, row),
+                   ahead_of(w, t, vector, vectors, row, rows), acc);
+  ProductTarget target = t;
+  if (end < w.columns / kBlock) target.bias = nullptr;
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    store_rows<rows>(w, target, (vector + v) * Simd::N, row, acc[v]);
+  }
 }
 
 // Calls run.operator()<dtype>() for a quantised type.

@@ -9,6 +9,23 @@ namespace {
 constexpr int kSlab = 256;      // columns unpacked to float at a time
 constexpr int kNearRows = 128;  // whose codes stay in a core's second-level cache
 static_assert(kNearRows % kRowUnit == 0);
+constexpr int kWorthOpening = 32;  // rows from which on codes are unpacked once for all
+
+// Unpacks vectors of outputs, slab after slab, for all rows.
+template <DType dtype, int vectors>
+void open_product(const Panels& w, const QuantRows& x, const ProductTarget& t, int vector) {
+  using Codes = OpenCodes<dtype, vectors>;
+  const PackedCodes<dtype, vectors> packed(w, vector);
+  const int blocks = w.columns / kBlock;
+  Codes codes;
+  for (int begin = 0; begin < blocks; begin += Codes::kBlocks) {
+    const int end = blocks - begin > Codes::kBlocks ? begin + Codes::kBlocks : blocks;
+    codes.open(packed, begin, end);
+    for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
+      open_rows<rows>(w, codes, begin, end, x, t, vector, row);
+    });
+  }
+}
 
 // All near rows while some panels are in the first-level cache.
 template <DType dtype>
@@ -23,6 +40,9 @@ void integer_panels(const Panels& w, const QuantRows& x, ProductTarget t) {
       continue;
     }
     for_row_tiles<2>(t.panel_begin * kParts, t.panel_end * kParts, [&]<int vectors>(int vector) {
+      if (t.row_end - t.row_begin >= kWorthOpening) {
+        return open_product<dtype, vectors>(w, x, t, vector);
+      }
       for_row_tiles<Simd::kRowTile>(t.row_begin, t.row_end, [&]<int rows>(int row) {
         integer_rows<dtype, vectors, rows>(w, x, t, vector, row);
       });

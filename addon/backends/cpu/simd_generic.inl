@@ -60,6 +60,7 @@ struct Simd {
     std::memcpy(&v, p, sizeof v);
     return v;
   }
+  static void istore(void* p, I v) { std::memcpy(p, &v, sizeof v); }
   static I iadd(I a, I b) { return a + b; }
   static I isub(I a, I b) { return a - b; }
   static I iand(I a, I b) { return a & b; }

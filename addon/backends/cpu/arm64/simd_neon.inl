@@ -56,6 +56,7 @@ struct Simd {
   static I iload(const void* p) {
     return vreinterpretq_s32_u8(vld1q_u8(static_cast<const uint8_t*>(p)));
   }
+  static void istore(void* p, I v) { vst1q_s32(static_cast<int32_t*>(p), v); }
   static I iadd(I a, I b) { return vaddq_s32(a, b); }
   static I isub(I a, I b) { return vsubq_s32(a, b); }
   static I iand(I a, I b) { return vandq_s32(a, b); }

@@ -74,6 +74,7 @@ struct Simd {
 
   static I iset(int32_t v) { return _mm256_set1_epi32(v); }
   static I iload(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static void istore(void* p, I v) { _mm256_storeu_si256(static_cast<I*>(p), v); }
   static I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
   static I isub(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I iand(I a, I b) { return _mm256_and_si256(a, b); }

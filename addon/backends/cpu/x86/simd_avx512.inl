@@ -69,6 +69,7 @@ struct Simd {
 
   static I iset(int32_t v) { return _mm512_set1_epi32(v); }
   static I iload(const void* p) { return _mm512_loadu_si512(p); }
+  static void istore(void* p, I v) { _mm512_storeu_si512(p, v); }
   static I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
   static I isub(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I iand(I a, I b) { return _mm512_and_si512(a, b); }
