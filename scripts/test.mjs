@@ -59,7 +59,7 @@ async function gpuTests() {
   }
   const program = [
     join(root, "build/smore_gpu_tests"),
-    "--source-file=*kernels_*,*llama_*,*readout_*,*engine_ahead*",
+    "--source-file=*kernels_*,*llama_*,*readout_*,*engine_ahead*,*residual_golden*,*device_tier*",
   ];
   return ["memcheck", "racecheck", "synccheck"].every((tool) =>
     run("compute-sanitizer", ["--tool", tool, "--error-exitcode", "1", ...program]),

@@ -88,7 +88,8 @@ struct AttentionShape {
 struct StepSizes {
   int rows = 0;
   int sequences = 0;
-  int positions = 0;  // of a sequence
+  int positions = 0;      // of a sequence
+  bool adapters = false;  // rows may go through some
 };
 
 // One machine's way of running the ops of the graph, each over the whole batch of a step. Floats

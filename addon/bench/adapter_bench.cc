@@ -104,9 +104,9 @@ class Bench {
     double adapted = 1e9;
     double pages = 0;
     for (int position = 0; position < options_.steps; ++position) {
-      base = std::min(base, step(llama, {}, streams, position));
+      base = std::min(base, step(llama, adapters, {}, streams, position));
       const double before = page_uses(adapters);
-      adapted = std::min(adapted, step(llama, rows, streams, position));
+      adapted = std::min(adapted, step(llama, adapters, rows, streams, position));
       pages = page_uses(adapters) - before;
     }
     const double bytes = touched_bytes(adapters, rows, pages);
@@ -121,7 +121,8 @@ class Bench {
 
  private:
   // Seconds of one step at this position of every stream, logits included.
-  double step(Llama& llama, const AdapterRows& rows, int streams, int position) {
+  double step(Llama& llama, Adapters& adapters, const AdapterRows& rows, int streams,
+              int position) {
     std::vector<int32_t> tokens, positions, sequences, row_start{0}, contexts, blocks,
         block_start{0};
     std::vector<WantedRow> wanted;
@@ -148,6 +149,7 @@ class Bench {
                                  .positions = positions.data()},
                    .adapters = rows};
     const double begin = seconds();
+    const AdapterUse use(adapters, step.adapters);
     llama.forward(step);
     llama.logits(wanted);
     return seconds() - begin;

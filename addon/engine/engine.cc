@@ -59,8 +59,10 @@ uint64_t page_bytes(const ModelConfig& model, Backend& backend) {
 }
 
 StepSizes step_sizes(const EngineConfig& config, int max_model_len) {
-  return {
-      .rows = config.max_batch_tokens, .sequences = config.max_batch, .positions = max_model_len};
+  return {.rows = config.max_batch_tokens,
+          .sequences = config.max_batch,
+          .positions = max_model_len,
+          .adapters = config.gpu_adapter_memory > 0};
 }
 
 void require_memory(const ModelSource& source, const EngineConfig& config, uint64_t kv_bytes,
@@ -165,7 +167,8 @@ void Engine::launch(const StepInput& in, const StepOutput& out,
   check_->check(in);
   rows_->build(in);
   step_adapters_.build(in, out, *adapters_, info_.limits.layer_words, rows_->adapters());
-  if (!launched_.empty() && (profile_ || adapters_->waits(rows_->adapters()))) settle();
+  const AdapterUse use(*adapters_, rows_->adapters());
+  if (!launched_.empty() && (profile_ || adapters_->waits())) settle();
   profiled(kStageAdapters, [&] {
     readout_->begin(in, out, rows_->wanted());
     fail_sequences(in, llama_->forward(rows_->model_step()));

@@ -143,7 +143,7 @@ void ExpertCache::release(int adapter) {
 bool ExpertCache::admit_trunk(Lock& lock, Entry& wanted) {
   while (wanted.trunk_state == State::kAbsent) {
     if (!pinned_fit(wanted)) return false;
-    if (limits_.trunks > 0 && stats_.resident_trunks >= static_cast<uint64_t>(limits_.trunks)) {
+    if (trunks_full()) {
       Entry* idle = oldest_idle();
       if (idle == nullptr) return false;
       evict_pages(*idle);
@@ -154,11 +154,22 @@ bool ExpertCache::admit_trunk(Lock& lock, Entry& wanted) {
       load_trunk(wanted);
       return true;
     }
-    waiting_ += 1;
+    waiting_.push_back(&wanted);
     changed_.wait(lock);  // for pages that are loading or in use by a step
-    waiting_ -= 1;
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &wanted));
   }
   return true;
+}
+
+bool ExpertCache::trunks_full() const {
+  return limits_.trunks > 0 && stats_.resident_trunks >= static_cast<uint64_t>(limits_.trunks);
+}
+
+void ExpertCache::admit_waiting() {
+  for (Entry* wanted : waiting_) {
+    if (wanted->trunk_state != State::kAbsent || !pinned_fit(*wanted) || trunks_full()) continue;
+    if (make_room(wanted->source->trunk_bytes(), true)) load_trunk(*wanted);
+  }
 }
 
 // Whether the trunks that must stay leave room for at least one page of any of them.
@@ -306,7 +317,8 @@ ExpertCache::Entry& ExpertCache::acquired_entry(int adapter) {
 
 bool ExpertCache::hold(std::span<const int> adapters, std::span<Resident> residents) {
   const std::lock_guard lock(mutex_);
-  bool whole = waiting_ == 0;
+  admit_waiting();
+  bool whole = true;
   for (size_t i = 0; i < adapters.size(); ++i) {
     const Entry& held = acquired_entry(adapters[i]);
     residents[i] = {held.source.get(), held.trunk.get(), held.blocks.data(), held.arrivals};

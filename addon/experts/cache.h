@@ -61,7 +61,8 @@ class ExpertCache {
   };
   // Where the trunks are. True when every page of all these adapters is resident: all of them stay
   // until let_go(), so that who uses them asks for nothing more. Also of an adapter that was
-  // removed but is still pinned.
+  // removed but is still pinned. Whoever waits for room for a trunk comes first, so that steps that
+  // hold their adapters one after the other leave it a turn.
   bool hold(std::span<const int> adapters, std::span<Resident> residents);
   // Ends what hold() granted for the same adapters; `used` tells which of their pages were, once
   // for each call that used them. An adapter that is held may be released and removed before.
@@ -134,6 +135,8 @@ class ExpertCache {
   Entry& entry(int adapter);
   Entry& acquired_entry(int adapter);
   bool admit_trunk(Lock& lock, Entry& entry);
+  void admit_waiting();
+  bool trunks_full() const;
   void load_trunk(Entry& entry);
   void prefetch(Lock& lock, Entry& entry);
   bool start_missing(Lock& lock, Entry& entry, int page, bool must);
@@ -163,7 +166,7 @@ class ExpertCache {
   std::unordered_map<int, std::unique_ptr<Entry>> entries_;
   std::vector<Entry*> holders_;  // entries with memory: what eviction looks through
   CacheStats stats_;
-  int waiting_ = 0;  // threads that wait for room for a trunk
+  std::vector<Entry*> waiting_;  // for room for their trunks, once for each thread
   uint64_t releases_ = 0;
   uint64_t uses_ = 0;
   double weight_ = 1;  // of a use now: doubles where all heats would halve, which would visit them

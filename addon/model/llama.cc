@@ -37,7 +37,6 @@ AttentionShape Llama::attention_shape(const ModelConfig& config, int layer) {
 
 std::vector<int> Llama::forward(ModelStep& step) {
   failed_.clear();
-  const AdapterUse use(adapters_, step.adapters);
   begin(step);
   backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
                  activations_.x.get());

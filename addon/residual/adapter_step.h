@@ -23,8 +23,8 @@ class AdapterStep {
   virtual void begin(const AdapterRows& /*rows*/) {}
   virtual void end() {}
 
-  // Adapters::waits().
-  virtual bool waits(const AdapterRows& /*rows*/) { return false; }
+  // Adapters::waits(). Between begin() and end().
+  virtual bool waits() const { return false; }
 
   // Adapters::apply().
   virtual std::vector<int> run(int layer, std::span<const SiteOutput> outputs,

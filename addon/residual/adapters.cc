@@ -132,9 +132,7 @@ int64_t Adapters::routes(int handle, const uint32_t* layers) const {
   return count;
 }
 
-bool Adapters::waits(const AdapterRows& rows) const {
-  return !rows.groups.empty() && impl_->step->waits(rows);
-}
+bool Adapters::waits() const { return impl_->step->waits(); }
 
 void Adapters::begin(const AdapterRows& rows) {
   if (!rows.groups.empty()) impl_->step->begin(rows);

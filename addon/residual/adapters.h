@@ -137,14 +137,14 @@ class Adapters {
   // Pairs that a probe of these layers is given.
   int64_t routes(int handle, const uint32_t* layers) const;
 
-  // Whether the host must wait within a step of these groups for what a device has computed of it:
-  // where it reads routing out, or not all experts are there. Only a guess before begin().
-  bool waits(const AdapterRows& rows) const;
-
   // A step begins and ends (AdapterUse). In between, what is resident of its adapters stays where
   // it is.
   void begin(const AdapterRows& rows);
   void end();
+
+  // Whether the host must wait within the step that has begun for what a device computes of it:
+  // where it reads routing out, or not all experts of the step's adapters are there.
+  bool waits() const;
 
   // Within a step, for its groups or some of their rows:
   // y[row, :] += scale * delta of each of the row's adapters, in their turns, at each of these

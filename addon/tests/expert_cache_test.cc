@@ -231,6 +231,53 @@ TEST_CASE("who waits for memory gets it from steps that hold their adapters one 
   cache.release(2);
 }
 
+TEST_CASE("who waits for memory comes before the step that would hold it next") {
+  ExpertCache cache({170, 0});
+  add(cache, 1);
+  add(cache, 2, 20, 1);
+  add(cache, 3, 50, 1);
+  const std::vector<int> stepping = {1};
+  std::vector<ExpertCache::Resident> residents(1);
+  REQUIRE(cache.acquire(1));
+  REQUIRE(cache.acquire(2));
+  cache.release(2);
+  REQUIRE(cache.hold(stepping, residents));
+  std::thread other([&] { CHECK(cache.acquire(3)); });
+  while (cache.stats().resident_trunks > 1) std::this_thread::yield();  // it has taken adapter 2's
+  cache.let_go(stepping, {});
+  CHECK_FALSE(cache.hold(stepping, residents));
+  other.join();
+  cache.release(1);
+  cache.release(3);
+}
+
+TEST_CASE("steps go on with whole adapters while another waits for memory that nobody can give") {
+  ExpertCache cache({280, 0});
+  add(cache, 1);
+  add(cache, 2);
+  REQUIRE(cache.acquire(1));
+  REQUIRE(cache.acquire(2));
+  const std::vector<int> both = {1, 2};
+  const std::vector<int> stepping = {1};
+  std::vector<ExpertCache::Resident> residents(2);
+  REQUIRE(cache.hold(both, residents));
+  add(cache, 3, 20, 1);
+  std::atomic<bool> acquired{false};
+  std::thread other([&] {
+    CHECK(cache.acquire(3));
+    acquired = true;
+  });
+  for (int step = 0; step < 20; ++step) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    REQUIRE(cache.hold(stepping, residents));
+    cache.let_go(stepping, {});
+  }
+  CHECK_FALSE(acquired);
+  cache.let_go(both, {});
+  other.join();
+  for (int adapter : {1, 2, 3}) cache.release(adapter);
+}
+
 TEST_CASE("of the pages of running adapters the least used goes first") {
   ExpertCache cache({130, 0});
   const auto source = add(cache, 1);

@@ -97,6 +97,7 @@ class LlamaHarness {
     std::vector<int32_t> needed;
     for (const WantedRow& row : wanted) needed.push_back(row.row);
     if (last_only) step.needed = needed;
+    const AdapterUse use(*adapters_, step.adapters);
     llama_->forward(step);
     std::vector<std::vector<float>> rows;
     for (const WantedRow& row : wanted) {

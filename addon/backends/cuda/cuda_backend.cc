@@ -22,11 +22,12 @@ constexpr int kMostListedRows = 256;
 static_assert(kMostListedRows < PanelProducts::kLeastRows);
 
 // Of the arrays of a step, and of that step of its needed rows alone.
-uint64_t staging_bytes(const StepSizes& sizes) {
+uint64_t staging_bytes(const ModelConfig& model, const StepSizes& sizes) {
   const auto rows = static_cast<uint64_t>(sizes.rows);
   const auto sequences = static_cast<uint64_t>(sizes.sequences);
   const uint64_t blocks = sequences * (sizes.positions / kPageTokens + 1);
-  return 4 * sizeof(int32_t) * (5 * rows + sequences + blocks) + (uint64_t{64} << 10);
+  const uint64_t works = sizes.adapters ? works_staging(model.layers, sizes) : 0;
+  return 4 * sizeof(int32_t) * (5 * rows + sequences + blocks) + (uint64_t{64} << 10) + works;
 }
 
 int select(int device) {
@@ -90,34 +91,26 @@ const float* CudaBackend::to_host(const float* x, int64_t count) {
   return read_.as<float>();
 }
 
-// Ops use it in turns, as the stream does them. It grows where nothing was reserved.
-std::byte* CudaBackend::scratch(size_t bytes) {
-  if (bytes > scratch_.bytes()) {
-    stream_.catch_up();  // kernels that are listed use it as it is
-    scratch_ = DeviceMemory(bytes);
-  }
-  return scratch_.data();
-}
-
 size_t CudaBackend::op_scratch(const ModelConfig& model, const StepSizes& sizes) const {
   const int columns = std::max({model.width, model.ffn_width, model.heads * model.head_dim});
   const AttentionShape shape{
       .heads = model.heads, .kv_heads = model.kv_heads, .head_dim = model.head_dim};
   const int longest = span_bucket(sizes.positions);
   const int split = std::min(sizes.rows, most_split_rows(shape, facts_.processors));
-  return std::max(floats_ ? 0 : product_scratch(columns, sizes.rows),
-                  attention_scratch(shape, split, longest) * sizeof(float));
+  return std::max({floats_ ? 0 : product_scratch(columns, sizes.rows),
+                   attention_scratch(shape, split, longest) * sizeof(float),
+                   sizes.adapters ? works_scratch(facts_) : 0});
 }
 
 uint64_t CudaBackend::scratch_bytes(const ModelConfig& model, const StepSizes& sizes) const {
-  return op_scratch(model, sizes) + staging_bytes(sizes) + kMostScratch * sizeof(float);
+  return op_scratch(model, sizes) + Staging::room_for(staging_bytes(model, sizes));
 }
 
 void CudaBackend::reserve(const ModelConfig& model, const StepSizes& sizes) {
   use_device(device_);
-  scratch(op_scratch(model, sizes));
+  scratch_.take(op_scratch(model, sizes));
   if (panels_) panels_->reserve(sizes.rows);
-  staging_.reserve(staging_bytes(sizes));
+  staging_.reserve(staging_bytes(model, sizes));
 }
 
 void CudaBackend::stats(double* stats) const {
@@ -161,7 +154,8 @@ BlockMaker CudaBackend::host_blocks() { return pinned_blocks(device_); }
 
 std::unique_ptr<AdapterStep> CudaBackend::make_adapter_step(ExpertCache& host,
                                                             const AdapterOptions& options) {
-  return std::make_unique<TreesStep>(device_, stream_, staging_, host, options.device_budget);
+  const TreesStep::Shared shared{device_, stream_, staging_, scratch_, works_scratch(facts_)};
+  return std::make_unique<TreesStep>(shared, host, options.device_budget);
 }
 
 std::unique_ptr<Matrix> CudaBackend::pack(std::span<const MatrixSource> parts) {
@@ -222,7 +216,7 @@ void CudaBackend::matmul(const Matrix& w, const float* x, int rows, const float*
       continue;
     }
     if (rounded == nullptr) {
-      rounded = scratch(product_scratch(part.columns, rows));
+      rounded = scratch_.take(product_scratch(part.columns, rows));
       round_inputs(x, part.columns, rows, rounded, stream_);
     }
     if (by_panels(rows)) continue;
@@ -248,7 +242,7 @@ void CudaBackend::attention(const KvCache& kv, int layer, const AttentionShape& 
   const PlacedStep& p = placed(step);
   const bool split = splits_spans(shape, step.rows, p.longest, facts_.processors);
   const int64_t floats = split ? attention_scratch(shape, step.rows, p.longest) : 0;
-  auto* sums = reinterpret_cast<float*>(scratch(static_cast<size_t>(floats) * sizeof(float)));
+  auto* sums = reinterpret_cast<float*>(scratch_.take(static_cast<size_t>(floats) * sizeof(float)));
   cuda::attention(static_cast<const DeviceKvCache&>(kv).view(), layer, shape, p, step.rows, split,
                   qkv, sums, y, stream_);
 }

@@ -10,6 +10,7 @@
 #include "backends/cuda/matrix.h"
 #include "backends/cuda/panels.h"
 #include "backends/cuda/runtime.h"
+#include "backends/cuda/scratch.h"
 #include "backends/cuda/staging.h"
 
 namespace smore::cuda {
@@ -62,7 +63,6 @@ class CudaBackend final : public Backend {
   void softcap(float cap, float* x, int64_t count) override;
 
  private:
-  std::byte* scratch(size_t bytes);
   size_t op_scratch(const ModelConfig& model, const StepSizes& sizes) const;
   bool by_panels(int rows) const { return panels_ && rows >= PanelProducts::kLeastRows; }
   size_t product_scratch(int columns, int rows) const;
@@ -79,8 +79,8 @@ class CudaBackend final : public Backend {
   Graphs graphs_{stream_};
   std::optional<PanelProducts> panels_;  // where cuBLASLt was asked for
   std::vector<PlacedStep> placed_;
-  DeviceMemory scratch_;  // of the running op
-  PinnedMemory read_;     // what the host reads
+  Scratch scratch_{stream_};  // of the running op
+  PinnedMemory read_;         // what the host reads
 };
 
 }  // namespace smore::cuda

@@ -18,6 +18,8 @@ size_t bucket_of(size_t count) {
   return (count + step - 1) / step * step;
 }
 
+size_t Staging::room_for(size_t bytes) { return std::max(kLeast, std::bit_ceil(bytes)); }
+
 void Staging::reserve(size_t bytes) {
   if (bytes > device_.bytes()) grow(bytes);
 }
@@ -46,7 +48,7 @@ Staging::Piece Staging::take(size_t bytes) {
 
 // What the step has taken stays where it is.
 void Staging::grow(size_t bytes) {
-  const size_t room = std::max(kLeast, std::bit_ceil(bytes));
+  const size_t room = room_for(bytes);
   PinnedMemory host(room);
   DeviceMemory device(room);
   put();

@@ -22,6 +22,8 @@ class Staging {
 
   // So that steps whose arrays take no more will not grow it. Not within a step.
   void reserve(size_t bytes);
+  // What it takes of the device for them.
+  static size_t room_for(size_t bytes);
 
   // A step begins: what was placed before means nothing any more.
   void begin();

@@ -73,110 +73,10 @@ LevelPlan plan_level(const Level& level, const LevelSlots& slots, int first_page
           .first_counter = first_counter};
 }
 
-// A whole adapter of the host tier: let go at the end, unless it is kept for a copy under way.
-class Held {
- public:
-  Held(ExpertCache& host, int adapter)
-      : host_(host), adapter_(adapter), whole_(host.hold({&adapter_, 1}, {&resident_, 1})) {}
-  ~Held() {
-    if (whole_) host_.let_go({&adapter_, 1}, {});
-  }
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-
-  bool whole() const { return whole_; }
-  const ExpertCache::Resident& resident() const { return resident_; }
-  void keep() { whole_ = false; }
-
- private:
-  ExpertCache& host_;
-  const int adapter_;
-  ExpertCache::Resident resident_;
-  bool whole_;
-};
-
 }  // namespace
 
-Copies::Copies(int device, ExpertCache& host) : device_(device), host_(host), pool_(device) {}
-
-Copies::~Copies() { settle(); }
-
-void Copies::order_after_use() {
-  use_device(device_);
-  used_.make_wait(stream_);
-}
-
-BlockMemory Copies::take(size_t bytes) {
-  use_device(device_);
-  std::byte* data = pool_.take(std::max<size_t>(bytes, 1), stream_);
-  return {data, [this](std::byte* block) { give_back(block); }};
-}
-
-void Copies::give_back(std::byte* block) {
-  try {
-    order_after_use();
-  } catch (const Error&) {
-    // A device that has failed uses nothing any more.
-  }
-  pool_.give_back(block, stream_);
-}
-
-void Copies::copy_page(PageKey key, std::byte* to, size_t bytes) {
-  order_after_use();
-  Held held(host_, key.adapter);
-  if (held.whole()) {
-    copy_to_device(to, held.resident().pages[key.page], bytes, stream_);
-    copied_.record(stream_);
-    copies_ += 1;
-    const std::lock_guard lock(mutex_);
-    held_.push_back(key.adapter);  // last: who takes it from here waits for the copy
-    held.keep();
-    return;
-  }
-  // The host tier may need what is being copied to make room.
-  settle();
-  const std::byte* from = nullptr;
-  host_.pin({&key, 1}, {&from, 1});
-  const PinnedPages pinned(host_, {&key, 1});
-  if (from == nullptr) throw Error(ErrorCode::kIo, host_.place(key.adapter).fault);
-  copy_now(to, from, bytes);
-}
-
-void Copies::copy_now(std::byte* to, const std::byte* from, size_t bytes) {
-  order_after_use();
-  copy_to_device(to, from, bytes, stream_);
-  stream_.synchronize();
-}
-
-void Copies::settle() {
-  const std::lock_guard settling(settling_);
-  std::vector<int> held;
-  {
-    const std::lock_guard lock(mutex_);
-    held.swap(held_);
-  }
-  if (held.empty()) return;
-  try {
-    use_device(device_);
-    stream_.synchronize();
-  } catch (...) {
-    host_.let_go(held, {});  // a device that fails reads no more
-    throw;
-  }
-  host_.let_go(held, {});
-}
-
-void Copies::begin_use(const Stream& stream) {
-  const uint64_t copies = copies_;
-  if (copies == seen_copies_) return;
-  seen_copies_ = copies;
-  copied_.make_wait(stream);
-}
-
-void Copies::end_use(const Stream& stream) { used_.record(stream); }
-
 DeviceAdapter::DeviceAdapter(std::shared_ptr<Adapter> adapter, ExpertCache& host, Copies& copies)
-    : adapter_(std::move(adapter)), host_(host), copies_(copies) {
+    : adapter_(std::move(adapter)), host_(host), copies_(copies), tickets_(copies.tickets()) {
   const AdapterPlan& plan = adapter_->plan();
   for (const auto& level : adapter_->routing()) {
     widths_.push_back(static_cast<int>(level.size()));
@@ -190,11 +90,8 @@ DeviceAdapter::DeviceAdapter(std::shared_ptr<Adapter> adapter, ExpertCache& host
   levels_at_ = round_up(linears_at_ + linears_.size() * sizeof(LinearPlan));
   tables_at_ = round_up(levels_at_ + levels_.size() * sizeof(LevelPlan));
   pages_at_ = round_up(tables_at_ + tables_.size() * sizeof(int64_t));
-  use_device(copies_.device());
-  counters_ = DeviceMemory(linears_.size() * counters_of_linear_ * sizeof(unsigned long long));
-  const Stream stream;
-  fill_bytes(counters_.data(), 0, counters_.bytes(), stream);
-  stream.synchronize();
+  counters_bytes_ = linears_.size() * counters_of_linear_ * sizeof(unsigned long long);
+  counters_ = copies_.take_zeros(counters_bytes_, tickets_);
 }
 
 void DeviceAdapter::plan_linear(const SitePlan& site) {
@@ -234,8 +131,8 @@ const std::byte** DeviceAdapter::pages_on_device(const std::byte* trunk) const {
 }
 
 LinearRouting DeviceAdapter::read_counters(const Stream& stream) const {
-  std::vector<uint64_t> values(counters_.bytes() / sizeof(unsigned long long));
-  copy_to_host(values.data(), counters_.data(), counters_.bytes(), stream);
+  std::vector<uint64_t> values(counters_bytes_ / sizeof(unsigned long long));
+  copy_to_host(values.data(), counters_.get(), counters_bytes_, stream);
   stream.synchronize();
   LinearRouting result(linears_.size());
   auto next = values.begin();
@@ -267,14 +164,14 @@ void DeviceAdapter::load_trunk(std::byte* block) const {
   put(linears_at_, linears);
   put(levels_at_, levels);
   put(tables_at_, tables_);
-  const Held held(host_, adapter_->handle());
+  const HeldAdapter held(host_, adapter_->handle());
   const size_t bytes = adapter_->trunk_bytes();
-  if (bytes > 0) copies_.copy_now(block, held.resident().trunk, bytes);
-  copies_.copy_now(block + linears_at_, plans.data(), plans.size());
+  if (bytes > 0) copies_.copy_now(block, held.resident().trunk, bytes, tickets_);
+  copies_.copy_now(block + linears_at_, plans.data(), plans.size(), tickets_);
 }
 
 void DeviceAdapter::load_page(int page, std::byte* block) const {
-  copies_.copy_page({adapter_->handle(), page}, block, page_bytes(page));
+  copies_.copy_page({adapter_->handle(), page}, block, page_bytes(page), tickets_);
 }
 
 }  // namespace smore::cuda

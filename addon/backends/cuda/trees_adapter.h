@@ -1,59 +1,15 @@
 #pragma once
 
-#include <atomic>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "backends/cuda/runtime.h"
+#include "backends/cuda/trees_copies.h"
 #include "backends/cuda/trees_plan.h"
 #include "experts/cache.h"
 #include "residual/adapter.h"
 
 namespace smore::cuda {
-
-// The way from the host tier to the device's: copies on a stream of their own. Nobody waits for a
-// page that was ordered ahead of what uses it: the kernels' stream does, by an event.
-class Copies {
- public:
-  Copies(int device, ExpertCache& host);
-  ~Copies();
-
-  // On the loader's thread of the device's tier. The block may be one that kernels before this
-  // still read. Throws Error(kIo) when the page cannot be read.
-  void copy_page(PageKey key, std::byte* to, size_t bytes);
-  void copy_now(std::byte* to, const std::byte* from, size_t bytes);
-
-  // Waits for all copies so far and lets their host pages go. Any thread. Whoever has had pages
-  // loaded calls it, as the host tier cannot give up what is being copied.
-  void settle();
-
-  // On the engine's thread. What is put on the stream after the first comes after all copies so
-  // far; what comes over memory that is freed after the second comes after what was on the stream.
-  void begin_use(const Stream& stream);
-  void end_use(const Stream& stream);
-
-  // Memory of the device's tier. Any thread.
-  BlockMemory take(size_t bytes);
-
-  int device() const { return device_; }
-
- private:
-  void order_after_use();
-  void give_back(std::byte* block);
-
-  const int device_;
-  ExpertCache& host_;
-  Stream stream_;
-  DevicePool pool_;
-  Event copied_;
-  Event used_;
-  std::atomic<uint64_t> copies_{0};
-  uint64_t seen_copies_ = 0;  // by the engine's thread
-  std::mutex settling_;       // one at a time: after settle() nothing from before it is held
-  std::mutex mutex_;          // of held_
-  std::vector<int> held_;     // adapters of the host tier, once for each copy under way
-};
 
 // An adapter as the device's tier sees it. Its trunk there is the host's trunk and behind it what
 // kernels ask of the adapter: the plans of its linears and where its pages are.
@@ -63,6 +19,7 @@ class DeviceAdapter final : public BlockSource {
 
   const Adapter& adapter() const { return *adapter_; }
   int handle() const { return adapter_->handle(); }
+  const std::shared_ptr<Tickets>& tickets() const { return tickets_; }
 
   // Linears of AdapterPlan::sites. Their `levels` are the host's.
   const LinearPlan& linear(int site) const { return linears_[site]; }
@@ -79,7 +36,9 @@ class DeviceAdapter final : public BlockSource {
   Placed placed;
 
   // Tokens of each expert: linear by linear, level by level.
-  unsigned long long* counters() const { return counters_.as<unsigned long long>(); }
+  unsigned long long* counters() const {
+    return reinterpret_cast<unsigned long long*>(counters_.get());
+  }
   LinearRouting read_counters(const Stream& stream) const;
 
   size_t trunk_bytes() const override { return pages_at_ + pages_bytes(); }
@@ -95,9 +54,11 @@ class DeviceAdapter final : public BlockSource {
   std::shared_ptr<Adapter> adapter_;
   ExpertCache& host_;
   Copies& copies_;
+  const std::shared_ptr<Tickets> tickets_;
   std::vector<int> widths_;  // counters of each level
   int counters_of_linear_ = 0;
-  DeviceMemory counters_;
+  size_t counters_bytes_ = 0;
+  BlockMemory counters_;
   std::vector<LevelPlan> levels_;    // of all linears
   std::vector<int64_t> tables_;      // of all levels: RouterPlan::tables
   std::vector<size_t> first_level_;  // of each linear

@@ -11,17 +11,12 @@
 namespace smore::cuda {
 namespace {
 
-BlockMaker both(std::function<BlockMemory(size_t)> take) { return {take, take}; }
-
-// Floats that one row of one linear takes, at most.
-int64_t floats_of_row(const LinearPlan& linear) {
-  std::vector<WorkLevelSlots> levels(linear.level_count);
-  Work work;
-  Room room;
-  Room starts;
-  lay_out(linear, 1, room, starts, work, levels.data());
-  return static_cast<int64_t>(room.next() / sizeof(float));
+bool is_placed(const ExpertCache::Resident& resident) {
+  const auto& placed = static_cast<const DeviceAdapter*>(resident.source)->placed;
+  return placed.trunk == resident.trunk && placed.arrivals == resident.arrivals;
 }
+
+BlockMaker both(std::function<BlockMemory(size_t)> take) { return {take, take}; }
 
 }  // namespace
 
@@ -33,13 +28,14 @@ BlockMaker pinned_blocks(int device) {
   });
 }
 
-TreesStep::TreesStep(int device, const Stream& stream, Staging& staging, ExpertCache& host,
-                     uint64_t budget)
-    : device_(device),
-      stream_(stream),
-      staging_(staging),
+TreesStep::TreesStep(const Shared& shared, ExpertCache& host, uint64_t budget)
+    : device_(shared.device),
+      stream_(shared.stream),
+      staging_(shared.staging),
+      scratch_(shared.scratch),
+      most_scratch_(static_cast<int64_t>(shared.most_scratch)),
       host_(host),
-      copies_(device, host),
+      copies_(shared.device, host),
       tier_({.bytes = budget, .memory = "the device's memory for adapters (--gpu-adapter-memory)"},
             both([this](size_t bytes) { return copies_.take(bytes); })) {}
 
@@ -54,13 +50,15 @@ TreesStep::~TreesStep() {
 
 void TreesStep::add(const std::shared_ptr<Adapter>& adapter, const std::string& name) {
   auto added = std::make_shared<DeviceAdapter>(adapter, host_, copies_);
-  for (size_t i = 0; i < adapter->plan().sites.size(); ++i) {
-    const int64_t floats = floats_of_row(added->linear(static_cast<int>(i)));
-    if (floats <= kMostScratch) continue;
-    throw Error(ErrorCode::kUnsupported, name + ": one row takes " +
-                                             std::to_string(floats * sizeof(float)) +
-                                             " bytes of a GPU's scratch memory, which has " +
-                                             std::to_string(kMostScratch * sizeof(float)));
+  const std::vector<SitePlan>& sites = adapter->plan().sites;
+  std::vector<WorkLevelSlots> levels;
+  for (size_t i = 0; i < sites.size(); ++i) {
+    HostWork row{.site = &sites[i], .linear = &added->linear(static_cast<int>(i)), .device = {}};
+    measure(1, row, levels);
+    if (row.bytes() <= most_scratch_) continue;
+    throw Error(ErrorCode::kUnsupported, name + ": one row takes " + std::to_string(row.bytes()) +
+                                             " bytes of the GPU's scratch memory, which has " +
+                                             std::to_string(most_scratch_));
   }
   tier_.add(adapter->handle(), added, name);
   const std::lock_guard lock(mutex_);
@@ -68,14 +66,15 @@ void TreesStep::add(const std::shared_ptr<Adapter>& adapter, const std::string& 
 }
 
 bool TreesStep::acquire(int handle) {
+  const std::shared_ptr<DeviceAdapter> adapter = find(handle);
   bool acquired = false;
   try {
     acquired = tier_.acquire(handle);
   } catch (...) {
-    copies_.settle();
+    copies_.settle(*adapter->tickets());
     throw;
   }
-  copies_.settle();
+  copies_.settle(*adapter->tickets());
   return acquired;
 }
 
@@ -113,13 +112,19 @@ std::vector<std::vector<uint64_t>> TreesStep::routing(const Adapter& adapter) co
 }
 
 LinearRouting TreesStep::routing_by_linear(const Adapter& adapter) const {
-  std::shared_ptr<DeviceAdapter> found;
-  {
-    const std::lock_guard lock(mutex_);
-    found = adapters_.at(adapter.handle());
-  }
+  const std::shared_ptr<DeviceAdapter> found = find(adapter.handle());
   use_device(device_);
   return found->read_counters(reader_);
+}
+
+std::shared_ptr<DeviceAdapter> TreesStep::find(int handle) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = adapters_.find(handle);
+  if (found == adapters_.end()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "adapter " + std::to_string(handle) + " is not loaded");
+  }
+  return found->second;
 }
 
 void TreesStep::list_handles(const AdapterRows& rows) {
@@ -130,36 +135,32 @@ void TreesStep::list_handles(const AdapterRows& rows) {
   residents_.resize(handles_.size());
 }
 
-bool TreesStep::waits(const AdapterRows& rows) {
-  list_handles(rows);
-  const bool whole = tier_.hold(handles_, residents_);
-  if (whole) tier_.let_go(handles_, {});
-  return !whole || !rows.probes.empty();
-}
-
 void TreesStep::begin(const AdapterRows& rows) {
   use_device(device_);
   list_handles(rows);
   whole_ = tier_.hold(handles_, residents_);
-  copies_.begin_use(stream_);
+  waits_ = !whole_ || !rows.probes.empty();
+  tickets_.clear();
+  for (const ExpertCache::Resident& resident : residents_) {
+    tickets_.push_back(static_cast<const DeviceAdapter*>(resident.source)->tickets());
+  }
   if (!whole_) return;
-  for (const ExpertCache::Resident& resident : residents_) place_pages(resident);
+  copies_.begin_use(tickets_, stream_);
+  place_pages();
 }
 
 // What the step used stays until its kernels are on the stream, where copies can wait for them.
 void TreesStep::end() {
-  if (whole_ && stream_.listing() != nullptr) {
-    stream_.when_put([this, handles = handles_] {
-      struct LetGo {
-        ExpertCache& tier;
-        const std::vector<int>& handles;
-        ~LetGo() { tier.let_go(handles, {}); }
-      } const after{tier_, handles};
-      copies_.end_use(stream_);
-    });
-  } else if (whole_) {
-    tier_.let_go(handles_, {});
-  }
+  waits_ = false;
+  if (handles_.empty()) return;
+  stream_.when_put([this, whole = whole_, handles = handles_, tickets = tickets_] {
+    try {
+      copies_.end_use(tickets, stream_);
+    } catch (const Error&) {
+      // A device that has failed uses nothing any more, as whoever waits for the step is told.
+    }
+    if (whole) tier_.let_go(handles, {});
+  });
   whole_ = false;
   handles_.clear();
 }
@@ -169,12 +170,13 @@ std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
   failed_.clear();
   try {
     compute({layer, outputs, rows, x, x_width});
-    if (stream_.listing() == nullptr) copies_.end_use(stream_);
   } catch (...) {
     copies_.settle();
     throw;
   }
-  if (!whole_) copies_.settle();
+  if (!whole_) {
+    for (const auto& adapter : tickets_) copies_.settle(*adapter);
+  }
   return std::exchange(failed_, {});
 }
 
@@ -208,15 +210,24 @@ void TreesStep::list_works(const Call& call) {
   }
 }
 
-// Sees to it that the table in an adapter's trunk is true.
-void TreesStep::place_pages(const ExpertCache::Resident& resident) {
-  auto& adapter = *static_cast<DeviceAdapter*>(resident.source);
-  DeviceAdapter::Placed& placed = adapter.placed;
-  if (placed.trunk == resident.trunk && placed.arrivals == resident.arrivals) return;
-  const size_t bytes = adapter.pages() * sizeof(const std::byte*);
-  std::memcpy(placed_upload_.begin(bytes), resident.pages, bytes);
-  placed_upload_.send_to(adapter.pages_on_device(resident.trunk), stream_);
-  placed = {resident.trunk, resident.arrivals};
+// Sees to it that the tables in the adapters' trunks are true.
+void TreesStep::place_pages() {
+  size_t places = 0;
+  for (const ExpertCache::Resident& resident : residents_) {
+    if (!is_placed(resident)) places += resident.source->pages();
+  }
+  if (places == 0) return;
+  std::byte* next = placed_upload_.begin(places * sizeof(const std::byte*));
+  for (const ExpertCache::Resident& resident : residents_) {
+    if (is_placed(resident)) continue;
+    auto& adapter = *static_cast<DeviceAdapter*>(resident.source);
+    const size_t bytes = adapter.pages() * sizeof(const std::byte*);
+    std::memcpy(next, resident.pages, bytes);
+    placed_upload_.send(adapter.pages_on_device(resident.trunk), next, bytes, stream_);
+    adapter.placed = {resident.trunk, resident.arrivals};
+    next += bytes;
+  }
+  placed_upload_.end(stream_);
 }
 
 void TreesStep::add_group(const Call& call, const AdapterRows::Group& group,
@@ -250,21 +261,14 @@ void TreesStep::add_group(const Call& call, const AdapterRows::Group& group,
 }
 
 void TreesStep::add_works(const HostWork& shared) {
-  const auto size_of = [&](int rows, HostWork& work) {
-    Room room;
-    Room starts;
-    lay_out(*shared.linear, rows, room, starts, work.device, measured_.data());
-    work.floats = static_cast<int64_t>(room.next() / sizeof(float));
-    work.starts = static_cast<int64_t>(starts.next() / sizeof(int32_t));
-  };
-  measured_.resize(shared.linear->level_count);
   HostWork work = shared;
-  size_of(1, work);
-  const auto most = static_cast<int>(std::clamp<int64_t>(kMostScratch / work.floats, 1, kMostRows));
+  measure(1, work, measured_);
+  const auto most =
+      static_cast<int>(std::clamp<int64_t>(most_scratch_ / work.bytes(), 1, kMostRows));
   const int count = static_cast<int>(shared.group->rows.size());
   for (int row = 0; row < count; row += most) {
     work.first_row = row;
-    size_of(std::min(most, count - row), work);
+    measure(std::min(most, count - row), work, measured_);
     works_.push_back(work);
   }
 }
@@ -272,19 +276,20 @@ void TreesStep::add_works(const HostWork& shared) {
 // Works are computed together as far as the scratch memory goes; in waves those of one turn, as
 // sums add to y in each wave.
 size_t TreesStep::end_of_batch(size_t first) const {
-  int64_t floats = works_[first].floats;
+  int64_t bytes = works_[first].bytes();
   size_t end = first + 1;
   for (; end < works_.size(); ++end) {
-    floats += works_[end].floats;
-    if (floats > kMostScratch) break;
+    bytes += works_[end].bytes();
+    if (bytes > most_scratch_) break;
     if (!whole_ && works_[end].group->turn != works_[first].group->turn) break;
   }
   return end;
 }
 
 void TreesStep::route_batch(const Call& call, std::span<HostWork> works) {
+  table_places_ = 0;
   if (!whole_) lay_out_table(works);
-  batch_.begin(works, staging_, stream_);
+  batch_.begin(works, table_places_, scratch_, staging_);
   project(batch_.list(), stream_);
   route(batch_.list(), stream_);
   gather_pairs(batch_.list(), stream_);
@@ -302,7 +307,6 @@ void TreesStep::compute_resident() {
 
 // Gives every linear of the works places in the table of pages.
 void TreesStep::lay_out_table(std::span<HostWork> works) {
-  table_places_ = 0;
   for (size_t i = 0; i < works.size(); ++i) {
     const auto same = std::find_if(works.begin(), works.begin() + i, [&](const HostWork& other) {
       return other.site == works[i].site;
@@ -310,12 +314,6 @@ void TreesStep::lay_out_table(std::span<HostWork> works) {
     works[i].table = same == works.begin() + i ? table_places_ : same->table;
     if (works[i].table == table_places_) table_places_ += works[i].site->pages;
   }
-  const size_t bytes = table_places_ * sizeof(const std::byte*);
-  if (table_.bytes() < bytes) {
-    stream_.catch_up();
-    table_ = DeviceMemory(2 * bytes);
-  }
-  for (HostWork& work : works) work.device.pages = table_.as<const std::byte*>() + work.table;
 }
 
 // What they computed stays when experts go.
@@ -330,7 +328,7 @@ void TreesStep::compute_in_waves(std::span<HostWork> works) {
     compress(batch_.list(), stream_);
     expand(batch_.list(), stream_);
     finish(batch_.list(), Finish::kSums, stream_);
-    copies_.end_use(stream_);
+    copies_.end_use(tickets_, stream_);
     first += count;
   }
   propagate(batch_.list(), stream_);
@@ -360,9 +358,10 @@ void TreesStep::list_pages(std::span<HostWork> works) {
 
 // Lets the kernels find the pages of keys [first, first + blocks) and no others.
 void TreesStep::bring_pages(size_t first, std::span<const std::byte* const> blocks) {
-  copies_.begin_use(stream_);
+  copies_.begin_use(tickets_, stream_);
   const size_t bytes = table_places_ * sizeof(const std::byte*);
-  auto** table = reinterpret_cast<const std::byte**>(table_upload_.begin(bytes));
+  std::byte* upload = table_upload_.begin(bytes);
+  auto** table = reinterpret_cast<const std::byte**>(upload);
   std::fill_n(table, table_places_, nullptr);
   for (size_t i = 0; i < blocks.size(); ++i) {
     table[places_[first + i]] = blocks[i];
@@ -373,7 +372,8 @@ void TreesStep::bring_pages(size_t first, std::span<const std::byte* const> bloc
     }
     failed_.push_back(handle);
   }
-  table_upload_.send_to(table_.data(), stream_);
+  table_upload_.send(batch_.table(), upload, bytes, stream_);
+  table_upload_.end(stream_);
 }
 
 void TreesStep::read_probe(const RouteProbe& probe, std::span<const HostWork> works) {

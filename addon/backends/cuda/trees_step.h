@@ -25,13 +25,20 @@ BlockMaker pinned_blocks(int device);
 // were chosen and has the missing ones brought, in waves where they do not fit beside each other.
 class TreesStep final : public AdapterStep {
  public:
-  // The stream is that of the backend's ops.
-  TreesStep(int device, const Stream& stream, Staging& staging, ExpertCache& host, uint64_t budget);
+  // What it shares with the ops of its backend, on whose stream it computes.
+  struct Shared {
+    int device;
+    const Stream& stream;
+    Staging& staging;
+    Scratch& scratch;
+    size_t most_scratch;  // bytes that it may take of it
+  };
+  TreesStep(const Shared& shared, ExpertCache& host, uint64_t budget);
   ~TreesStep() override;
 
-  bool waits(const AdapterRows& rows) override;
   void begin(const AdapterRows& rows) override;
   void end() override;
+  bool waits() const override { return waits_; }
   std::vector<int> run(int layer, std::span<const SiteOutput> outputs, const AdapterRows& rows,
                        const float* x, int x_width) override;
   void add(const std::shared_ptr<Adapter>& adapter, const std::string& name) override;
@@ -51,10 +58,11 @@ class TreesStep final : public AdapterStep {
     int x_width;
   };
 
+  std::shared_ptr<DeviceAdapter> find(int handle) const;
   void list_handles(const AdapterRows& rows);
   void compute(const Call& call);
   void list_works(const Call& call);
-  void place_pages(const ExpertCache::Resident& resident);
+  void place_pages();
   void add_group(const Call& call, const AdapterRows::Group& group,
                  const ExpertCache::Resident& resident);
   void add_works(const HostWork& shared);
@@ -70,6 +78,8 @@ class TreesStep final : public AdapterStep {
   const int device_;
   const Stream& stream_;
   Staging& staging_;
+  Scratch& scratch_;
+  const int64_t most_scratch_;
   ExpertCache& host_;
   Copies copies_;
   ExpertCache tier_;
@@ -80,14 +90,15 @@ class TreesStep final : public AdapterStep {
   // Of the step.
   std::vector<int> handles_;  // each once, as the groups come
   std::vector<ExpertCache::Resident> residents_;
-  bool whole_ = false;  // every page of its adapters is there, and held
+  std::vector<std::shared_ptr<Tickets>> tickets_;  // likewise
+  bool whole_ = false;                             // every page of its adapters is there, and held
+  bool waits_ = false;
 
   // Of the call, reused.
   std::vector<HostWork> works_;
   WorkBatch batch_;
   std::vector<WorkLevelSlots> measured_;
-  // Where kernels look for the pages of linears unless their adapters are whole.
-  DeviceMemory table_;
+  // Of the table in which kernels look for the pages of linears unless their adapters are whole.
   int table_places_ = 0;
   Upload table_upload_;
   Upload placed_upload_;       // of tables in trunks

@@ -8,6 +8,9 @@ namespace smore::cuda {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kMostScratch = size_t{256} << 20;
+// Levels of trees that steps' arrays have room for from the start.
+constexpr int kLevels = 4;
 // Buffers grow by more than is asked for, so that they soon do no more.
 constexpr size_t kLeastBuffer = size_t{64} << 10;
 
@@ -69,60 +72,74 @@ void lay_out(const LinearPlan& linear, int count, Room& room, Room& starts, Work
   }
 }
 
+void measure(int count, HostWork& work, std::vector<WorkLevelSlots>& levels) {
+  levels.resize(work.linear->level_count);
+  Room room;
+  Room starts;
+  lay_out(*work.linear, count, room, starts, work.device, levels.data());
+  work.floats = static_cast<int64_t>(room.next() / sizeof(float));
+  work.starts = static_cast<int64_t>(starts.next() / sizeof(int32_t));
+}
+
+size_t works_scratch(const DeviceFacts& facts) {
+  return std::min(kMostScratch, facts.total_memory / 64);
+}
+
+uint64_t works_staging(int layers, const StepSizes& sizes) {
+  const auto linears = static_cast<uint64_t>(layers) * kSites;
+  const auto rows = static_cast<uint64_t>(sizes.rows);
+  const uint64_t works = static_cast<uint64_t>(sizes.sequences) + rows / kMostRows;
+  const uint64_t bytes =
+      works * (sizeof(Work) + kLevels * sizeof(WorkLevelSlots)) + rows * sizeof(int32_t) + 1024;
+  return linears * bytes * 3 / 2;  // buckets
+}
+
 std::byte* Upload::begin(size_t bytes) {
   next_ = (next_ + 1) % kTurns;
-  bytes_ = bytes;
   Turn& turn = turns_[next_];
   turn.sent.synchronize();
   if (turn.host.bytes() < bytes) turn.host = PinnedMemory(grown(bytes));
   return turn.host.data();
 }
 
-void Upload::send_to(void* to, const Stream& stream) {
-  Turn& turn = turns_[next_];
-  copy_to_device(to, turn.host.data(), bytes_, stream);
-  turn.sent.record(stream);
+void Upload::send(void* to, const std::byte* from, size_t bytes, const Stream& stream) {
+  copy_to_device(to, from, bytes, stream);
 }
 
-void WorkBatch::begin(std::span<HostWork> works, Staging& staging, const Stream& stream) {
+void Upload::end(const Stream& stream) { turns_[next_].sent.record(stream); }
+
+// The table, floats and starts lie one behind the other.
+void WorkBatch::begin(std::span<HostWork> works, int table_places, Scratch& scratch,
+                      Staging& staging) {
   int64_t floats = 0;
   int64_t starts = 0;
   for (const HostWork& work : works) {
     floats += work.floats;
     starts += work.starts;
   }
-  if (scratch_.bytes() < floats * sizeof(float) || starts_.bytes() < starts * sizeof(int32_t)) {
-    stream.synchronize();
-    reserve(floats, starts);
-  }
+  const size_t table_bytes = table_places * sizeof(const std::byte*);
+  const size_t float_bytes = floats * sizeof(float);
+  std::byte* memory = scratch.take(table_bytes + float_bytes + starts * sizeof(int32_t));
+  table_ = reinterpret_cast<const std::byte**>(memory);
+  starts_ = memory + table_bytes + float_bytes;
   start_count_ = starts;
-  describe(works);
+  describe(works, memory + table_bytes);
   write(works, staging);
 }
 
-void WorkBatch::reserve(size_t floats, size_t starts) {
-  if (scratch_.bytes() < floats * sizeof(float)) {
-    scratch_ = {};  // first, as the two may not fit beside each other
-    const size_t most = std::max<size_t>(floats, kMostScratch) * sizeof(float);
-    scratch_ = DeviceMemory(std::min(grown(floats * sizeof(float)), most));
-  }
-  if (starts_.bytes() < starts * sizeof(int32_t)) {
-    starts_ = DeviceMemory(grown(starts * sizeof(int32_t)));
-  }
-}
-
-void WorkBatch::describe(std::span<HostWork> works) {
+void WorkBatch::describe(std::span<HostWork> works, std::byte* floats) {
   levels_.clear();
   first_level_.clear();
   works_.clear();
   place_.clear();
   turns_.clear();
-  Room room(scratch_.data());
-  Room starts(starts_.data());
+  Room room(floats);
+  Room starts(starts_);
   int ends[kStages] = {};
   size_t first = 0;  // of the turn
   for (size_t i = 0; i < works.size(); ++i) {
     HostWork& work = works[i];
+    if (work.device.pages == nullptr) work.device.pages = table_ + work.table;
     first_level_.push_back(levels_.size());
     levels_.resize(levels_.size() + work.linear->level_count);
     lay_out(*work.linear, work.device.count, room, starts, work.device,
@@ -198,7 +215,7 @@ void WorkBatch::write(std::span<const HostWork> works, Staging& staging) {
 std::span<const int32_t> WorkBatch::read_starts(const Stream& stream) {
   const size_t bytes = start_count_ * sizeof(int32_t);
   if (host_starts_.bytes() < bytes) host_starts_ = PinnedMemory(grown(bytes));
-  copy_to_host(host_starts_.data(), starts_.data(), bytes, stream);
+  copy_to_host(host_starts_.data(), starts_, bytes, stream);
   stream.synchronize();
   return {host_starts_.as<int32_t>(), start_count_};
 }

@@ -149,6 +149,7 @@ void HeldDevice::await_sleepers(int count) const {
 
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
+  require_whole();
   stream.state().work.push_back(std::move(work));
 }
 
@@ -296,7 +297,8 @@ std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
 }
 
 void DevicePool::give_back(std::byte* data, const Stream& stream) {
-  emulated::enqueue(stream, [data] { emulated::release(data); });
+  const std::lock_guard lock(mutex());
+  stream.state().work.push_back([data] { emulated::release(data); });
 }
 
 Event::Event() : state_(std::make_unique<State>()) {}
@@ -306,6 +308,7 @@ Event::~Event() = default;
 void Event::record(const Stream& stream) {
   stream.catch_up();
   const std::lock_guard lock(mutex());
+  require_whole();
   state_->stream = &stream.state();
   state_->asked = 0;
   emulated::enqueue(stream, [done = state_->done, turn = ++state_->recorded] { *done = turn; });
