@@ -32,15 +32,16 @@ if(SMORE_HAS_CUDA)
                                                  addon/backends/cuda/runtime/*.cu)
   add_library(smore_cuda OBJECT ${SMORE_CUDA_SOURCES} ${SMORE_CUDA_RUNTIME})
   target_include_directories(smore_cuda PRIVATE addon addon/backends/cuda/runtime)
-  # It draws the tokens that the CPU draws, whose products and sums are not fused.
-  set_source_files_properties(addon/backends/cuda/sampling.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+  # As for the CPU: what fuses a product and a sum says so. Else which of them nvcc fuses could differ
+  # between kernels that give a row the same bits, and from the CPU, whose tokens are drawn here too.
+  set(SMORE_CUDA_FLAGS --expt-relaxed-constexpr -fmad=false)
   # The runtime is linked statically, and looks for the driver when it is first asked: a program
   # starts where there is none.
   set_target_properties(smore_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
   target_link_libraries(smore_cuda PUBLIC ${CMAKE_DL_LIBS})
   target_compile_options(smore_cuda PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>
-    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wextra>)
+    $<$<COMPILE_LANGUAGE:CUDA>:${SMORE_CUDA_FLAGS};-Xcompiler=-Wall;-Xcompiler=-Wextra>)
   if(SMORE_WERROR)
     target_compile_options(smore_cuda PRIVATE
       $<$<COMPILE_LANGUAGE:CXX>:-Werror>
@@ -49,7 +50,7 @@ if(SMORE_HAS_CUDA)
   # What the tests look into: whether nvcc heeds that nothing is fused.
   add_library(smore_sampling_ptx OBJECT EXCLUDE_FROM_ALL addon/backends/cuda/sampling.cu)
   target_include_directories(smore_sampling_ptx PRIVATE addon addon/backends/cuda/runtime)
-  target_compile_options(smore_sampling_ptx PRIVATE --expt-relaxed-constexpr)
+  target_compile_options(smore_sampling_ptx PRIVATE ${SMORE_CUDA_FLAGS})
   set_target_properties(smore_sampling_ptx PROPERTIES CUDA_PTX_COMPILATION ON CUDA_ARCHITECTURES 90)
   add_custom_command(OUTPUT rounded_products
     COMMAND ${CMAKE_COMMAND} -DPTX=$<TARGET_OBJECTS:smore_sampling_ptx>

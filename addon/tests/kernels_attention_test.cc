@@ -221,6 +221,9 @@ TEST_CASE("attention of a row has the same bits whatever the chunking") {
       const auto rows_alone = run(*ops, c, sequences, nullptr, nullptr, 1, random);
       const auto chunks = run(*ops, c, sequences, nullptr, nullptr, 50, random);
       CHECK(rows_alone == chunks);
+      constexpr int kWhole = 1 << 20;  // nearly always
+      const auto whole = run(*ops, c, sequences, nullptr, nullptr, kWhole, random);
+      CHECK(rows_alone == whole);
     }
   });
 }

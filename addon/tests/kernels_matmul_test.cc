@@ -75,7 +75,7 @@ TEST_CASE("a product equals the reference on every path, for every type, at odd 
         const std::vector<float> bias = random_floats(shape.out, random);
         // Many outputs at many rows take several tiles of tensor cores each way.
         const bool tiled = shape.out == 200;
-        for (int rows : tiled ? std::vector{21, 70} : std::vector{1, 3, 21}) {
+        for (int rows : tiled ? std::vector{21, 40, 70, 150} : std::vector{1, 3, 21}) {
           CAPTURE(rows);
           const std::vector<float> x = random_activations(rows, shape.in, random);
           if (dtype_info(dtype).block > 1) loud.count(x, shape.in);
@@ -170,7 +170,7 @@ TEST_CASE("a row has the same bits in every batch") {
     constexpr int kColumns = 1024;  // more than are unpacked at once
     for (DType dtype : kTypes) {
       CAPTURE(dtype_info(dtype).name);
-      const int total = path == kCuda ? 90 : 150;
+      const int total = 150;
       const int outs = path == kCuda ? 20 : 150;
       const Stored w = random_tensor(dtype, outs, kColumns, random);
       const MatrixSource source = w.source();
@@ -188,7 +188,7 @@ TEST_CASE("a row has the same bits in every batch") {
       const auto together = backend(path, activations, 3);
       const auto repacked = together->pack({&source, 1});
       for (int begin = 0; begin < total;) {
-        const int rows = begin == 0 ? 70 : std::min<int>(total - begin, 1 + random() % 20);
+        const int rows = begin == 0 ? 130 : std::min<int>(total - begin, 1 + random() % 20);
         const std::vector<float> part(x.begin() + begin * kColumns,
                                       x.begin() + (begin + rows) * kColumns);
         const std::vector<float> y = run(*together, *repacked, part, rows, bias);

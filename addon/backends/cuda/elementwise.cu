@@ -57,14 +57,16 @@ __device__ float gelu_tanh(float x) {
   return 0.5f * x * (1.0f + tanhf(inner));
 }
 
+// Rows across, as a grid may have few blocks downwards.
 template <Activation kActivation>
-__global__ void gated_kernel(const float* gate_up, int64_t count, int width, float* y) {
-  for (int64_t i = first_index(); i < count; i += index_step()) {
-    const int64_t row = i / width;
-    const float gate = gate_up[i + row * width];
-    const float up = gate_up[i + (row + 1) * width];
-    y[i] = (kActivation == Activation::kSilu ? silu(gate) : gelu_tanh(gate)) * up;
-  }
+__global__ void __launch_bounds__(kThreads)
+    gated_kernel(const float* gate_up, int width, float* y) {
+  const int column = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
+  if (column >= width) return;
+  const float* row = gate_up + int64_t{blockIdx.x} * 2 * width;
+  const float gate = row[column];
+  y[int64_t{blockIdx.x} * width + column] =
+      (kActivation == Activation::kSilu ? silu(gate) : gelu_tanh(gate)) * row[width + column];
 }
 
 __global__ void add_kernel(float* x, const float* y, int64_t count) {
@@ -99,11 +101,11 @@ void add_and_norm(float* x, const float* y, const float* weight, int rows, int w
 
 void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                       float* y, const Stream& stream) {
-  const int64_t count = int64_t{rows} * ffn_width;
-  if (count == 0) return;
+  if (rows == 0) return;
   const auto kernel = activation == Activation::kSilu ? gated_kernel<Activation::kSilu>
                                                       : gated_kernel<Activation::kGeluTanh>;
-  launch(kernel, blocks_for(count), kThreads, 0, stream, gate_up, count, ffn_width, y);
+  const dim3 grid(rows, (ffn_width + kThreads - 1) / kThreads);
+  launch(kernel, grid, kThreads, 0, stream, gate_up, ffn_width, y);
 }
 
 void add(float* x, const float* y, int64_t count, const Stream& stream) {
