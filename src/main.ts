@@ -90,7 +90,13 @@ function written(stream: NodeJS.WriteStream): Promise<void> {
 }
 
 const outputs = [process.stdout, process.stderr];
-for (const output of outputs) output.on("error", () => {}); // a reader that left, as `| head` does
-const exitCode = await main(process.argv.slice(2)).catch(report);
+let lost: Error | null = null; // what should have been written, for another reason than a reader that left
+for (const output of outputs) {
+  output.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") lost ??= error;
+  });
+}
+let exitCode = await main(process.argv.slice(2)).catch(report);
 await Promise.all(outputs.map(written));
+if (lost !== null && exitCode === 0) exitCode = report(lost);
 process.exit(exitCode);

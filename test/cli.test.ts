@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -37,6 +38,19 @@ test("a reader that leaves early is no fault", async () => {
   });
   assert.deepEqual(await closed, [0, null]);
   assert.equal(complaints, "");
+});
+
+test("output that a full disk does not take is a fault", async () => {
+  const full = openSync("/dev/full", "w");
+  const args = [MAIN, "inspect", join(TINY, "model"), "--json"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", full, "pipe"] });
+  closeSync(full);
+  let complaints = "";
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+    complaints += text;
+  });
+  assert.deepEqual(await once(child, "close"), [1, null]);
+  assert.match(complaints, /^smore: ENOSPC: no space left on device, write\n$/);
 });
 
 test("--version says the version of the package", async () => {

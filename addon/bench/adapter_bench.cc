@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "bench/arguments.h"
 #include "bench/random_adapters.h"
 #include "core/error.h"
 #include "core/huge_pages.h"
@@ -179,15 +181,23 @@ class Bench {
   double bandwidth_;  // bytes a second
 };
 
-int run(int argc, char** argv) {
+ExpertType expert_type(const std::string& name) {
+  if (name == "stored") return ExpertType::kStored;
+  if (name == "int8") return ExpertType::kInt8;
+  throw Error(ErrorCode::kInvalidArgument, "EXPERTS must be stored or int8, not \"" + name + "\"");
+}
+
+void run(int argc, char** argv) {
   Options options;
-  if (argc > 2) options.threads = std::atoi(argv[2]);
-  if (argc > 3) options.steps = std::min(kContext, std::atoi(argv[3]));
+  if (argc > 2) options.threads = whole_number("THREADS", argv[2], 1, 1024);
+  if (argc > 3) options.steps = whole_number("STEPS", argv[3], 1, kContext);
   if (argc > 4) options.activations = activation_type(argv[4]);
-  if (argc > 5 && std::string(argv[5]) == "int8") options.experts = ExpertType::kInt8;
+  if (argc > 5) options.experts = expert_type(argv[5]);
   if (argc > 6) options.only = argv[6];
   char name[] = "/tmp/adapter-bench-XXXXXX";
-  if (::mkdtemp(name) == nullptr) return 1;
+  if (::mkdtemp(name) == nullptr) {
+    throw Error(ErrorCode::kIo, std::string(name) + ": " + std::strerror(errno));
+  }
   const std::string folder = name;
   Bench bench(argv[1], options);
   write_tree(folder + "/tree", bench.config());
@@ -202,23 +212,13 @@ int run(int argc, char** argv) {
     }
   }
   std::filesystem::remove_all(folder);
-  return 0;
 }
 
 }  // namespace
 }  // namespace smore
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr,
-                 "usage: adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|int8|fp32] [stored|int8] "
-                 "[CASE]\n");
-    return 2;
-  }
-  try {
-    return smore::run(argc, argv);
-  } catch (const smore::Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return smore::run_program(
+      "adapter_bench MODEL [THREADS=2] [STEPS=40] [auto|int8|fp32] [stored|int8] [CASE]", 1, argc,
+      argv, smore::run);
 }

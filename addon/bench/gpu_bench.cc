@@ -305,7 +305,7 @@ int run(int argc, char** argv) {
 }  // namespace smore
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
+  if (argc < 2 || argv[1][0] == '-') {
     std::fprintf(stderr,
                  "usage: gpu_bench FOLDER [SHAPE=llama-3.2-1b] [DEVICE=cuda:0] [ROUNDS=64] "
                  "[GB_S=4800] [TFLOPS=790]\n");

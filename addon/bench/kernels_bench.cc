@@ -16,6 +16,7 @@
 
 #include "backends/backend.h"
 #include "backends/cpu/peaks.h"
+#include "bench/arguments.h"
 #include "core/tensor.h"
 
 namespace smore {
@@ -48,18 +49,7 @@ DType parse_type(const std::string& name) {
   for (int i = 0; i <= static_cast<int>(DType::kQ6_K); ++i) {
     if (name == dtype_info(static_cast<DType>(i)).name) return static_cast<DType>(i);
   }
-  std::fprintf(stderr, "unknown type %s\n", name.c_str());
-  std::exit(2);
-}
-
-std::vector<int> parse_list(const char* text) {
-  std::vector<int> values;
-  for (const char* at = text; *at;) {
-    char* end;
-    values.push_back(static_cast<int>(std::strtol(at, &end, 10)));
-    at = *end ? end + 1 : end;
-  }
-  return values;
+  throw Error(ErrorCode::kInvalidArgument, "there is no type \"" + name + "\"");
 }
 
 // Bits that mean small numbers in every type: small float16 and float8-like patterns never matter
@@ -152,17 +142,25 @@ void bench(DType type, DType head_type, ActivationType activations, int threads,
   }
 }
 
+void run(int argc, char** argv) {
+  const auto argument = [&](int i, const char* otherwise) {
+    return argc > i ? argv[i] : otherwise;
+  };
+  const DType type = parse_type(argument(1, "Q4_0"));
+  const DType head_type = parse_type(argument(2, "Q8_0"));
+  const ActivationType activations = activation_type(argument(3, "auto"));
+  const std::vector<int> rows = whole_numbers("ROWS", argument(5, "1,4,16,64,512"), 1, 8192);
+  for (const int threads : whole_numbers("THREADS", argument(4, "1,2,4"), 1, 1024)) {
+    bench(type, head_type, activations, threads, rows);
+  }
+}
+
 }  // namespace
 }  // namespace smore
 
 int main(int argc, char** argv) {
-  const auto argument = [&](int i, const char* otherwise) {
-    return argc > i ? argv[i] : otherwise;
-  };
-  const smore::DType type = smore::parse_type(argument(1, "Q4_0"));
-  const smore::DType head_type = smore::parse_type(argument(2, "Q8_0"));
-  const smore::ActivationType activations = smore::activation_type(argument(3, "auto"));
-  const std::vector<int> rows = smore::parse_list(argument(5, "1,4,16,64,512"));
-  for (int threads : smore::parse_list(argument(4, "1,2,4")))
-    smore::bench(type, head_type, activations, threads, rows);
+  return smore::run_program(
+      "kernels_bench [TYPE=Q4_0] [HEAD_TYPE=Q8_0] [auto|int8|fp32] [THREADS=1,2,4] "
+      "[ROWS=1,4,16,64,512]",
+      0, argc, argv, smore::run);
 }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "bench/arguments.h"
 #include "core/error.h"
 #include "engine/profile.h"
 #include "model/llama.h"
@@ -163,25 +164,16 @@ class Neighbours {
   std::vector<pid_t> children_;
 };
 
-std::vector<int> parse_list(const char* text) {
-  std::vector<int> values;
-  for (const char* at = text; *at;) {
-    char* end;
-    values.push_back(static_cast<int>(std::strtol(at, &end, 10)));
-    at = *end ? end + 1 : end;
-  }
-  return values;
-}
-
 void run(int argc, char** argv) {
   const auto argument = [&](int i, const char* otherwise) {
     return argc > i ? argv[i] : otherwise;
   };
-  const std::vector<int> stream_counts = parse_list(argument(3, "1,4,16"));
-  const int prompt = std::atoi(argument(4, "512"));
-  const int busy = std::atoi(argument(5, "0"));
+  const std::vector<int> stream_counts = whole_numbers("STREAMS", argument(3, "1,4,16"), 1, 1024);
+  const int prompt = whole_number("PROMPT", argument(4, "512"), 1, 1 << 17);
+  const int busy = whole_number("NEIGHBOURS", argument(5, "0"), 0, 1024);
   const int most = *std::max_element(stream_counts.begin(), stream_counts.end());
-  Bench bench(argv[1], std::atoi(argument(2, "2")), most, prompt);
+  const int threads = whole_number("THREADS", argument(2, "2"), 1, 1024);
+  Bench bench(argv[1], threads, most, prompt);
   bench.measure("prompt", prompt, [&] { bench.step(1, prompt, 0); });
   for (int streams : stream_counts) {
     bench.step(streams, kFirst, 0);
@@ -200,14 +192,7 @@ void run(int argc, char** argv) {
 }  // namespace smore
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: model_bench MODEL [THREADS] [STREAMS] [PROMPT] [NEIGHBOURS]\n");
-    return 2;
-  }
-  try {
-    smore::run(argc, argv);
-  } catch (const smore::Error& error) {
-    std::fprintf(stderr, "model_bench: %s\n", error.what());
-    return 1;
-  }
+  return smore::run_program(
+      "model_bench MODEL [THREADS=2] [STREAMS=1,4,16] [PROMPT=512] [NEIGHBOURS=0]", 1, argc, argv,
+      smore::run);
 }

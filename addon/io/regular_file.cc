@@ -1,6 +1,7 @@
 #include "io/regular_file.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -40,6 +41,18 @@ RegularFile::RegularFile(const std::string& path)
 }
 
 RegularFile::~RegularFile() { ::close(descriptor_); }
+
+void RegularFile::require_spare_descriptors() const {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  const rlim_t most = limit.rlim_cur - limit.rlim_cur / 4;
+  // The system gives out the least that is free.
+  if (static_cast<rlim_t>(descriptor_) < most) return;
+  throw Error(ErrorCode::kIo, path_ + ": " + std::to_string(most) + " of the " +
+                                  std::to_string(limit.rlim_cur) +
+                                  " files that the process may have open are in use, and "
+                                  "connections need the rest; raise the limit (ulimit -n)");
+}
 
 struct stat RegularFile::status() const {
   struct stat status {};

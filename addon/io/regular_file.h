@@ -20,6 +20,9 @@ class RegularFile {
 
   const std::string& path() const { return path_; }
   int descriptor() const { return descriptor_; }
+  // For a file that stays open for as long as the process wants it: throws Error(kIo) where three
+  // quarters of the descriptors that the process may have are taken, as connections need the rest.
+  void require_spare_descriptors() const;
   // As it is now. Throws Error(kIo).
   struct stat status() const;
   // Reads from `offset` on; fewer than `bytes` only where the file ends. Unlike a mapping it

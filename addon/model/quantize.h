@@ -27,7 +27,8 @@ struct QuantizedMatrix {
   std::vector<uint8_t> bytes;
 };
 
-// Converts a matrix of F32, F16 or BF16 to Q8_0 or Q4_0.
+// Converts a matrix of F32, F16 or BF16 to Q8_0 or Q4_0. Throws Error(kInvalidModel) naming the
+// tensor when a value is too large for the scale of a block, which is a half.
 QuantizedMatrix quantize(const MatrixSource& matrix, DType target, ThreadPool& threads);
 
 }  // namespace smore

@@ -18,7 +18,9 @@ SafetensorsIndex read_index(const FileReader& reader) {
 
 }  // namespace
 
-FileReader::FileReader(const std::string& path) : file_(path), opened_(version()) {}
+FileReader::FileReader(const std::string& path) : file_(path), opened_(version()) {
+  file_.require_spare_descriptors();
+}
 
 FileReader::Version FileReader::version() const {
   const struct stat status = file_.status();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "tests/refusal.h"
 
 namespace smore {
 
@@ -61,6 +62,24 @@ TEST_CASE("values that the format can hold come back as they were") {
   for (int i = 0; i < 64; ++i) values[i] = static_cast<float>(i % 16 - 8);
   const QuantizedMatrix result = quantize(matrix_of(values, 2), DType::kQ4_0, threads);
   CHECK(to_floats(result.matrix.tensor) == values);
+}
+
+TEST_CASE(
+    "what is too large for a block's scale is refused by name, what is too small reads as 0") {
+  ThreadPool threads(2);
+  for (const auto& [dtype, most] : {std::pair{DType::kQ8_0, 8.3e6f}, {DType::kQ4_0, 5.2e5f}}) {
+    std::vector<float> values(3 * 64, 1e-40f);
+    values[100] = most;
+    const QuantizedMatrix result = quantize(matrix_of(values, 3), dtype, threads);
+    std::vector<float> read(values.size());
+    to_float(dtype, result.bytes.data(), static_cast<int64_t>(read.size()), read.data());
+    CHECK(read[100] == doctest::Approx(most).epsilon(0.01));
+    read[100] = 0;
+    CHECK(read == std::vector<float>(read.size(), 0.0f));
+    values[100] = -most * 1.02f;
+    check_refused(ErrorCode::kInvalidModel, "tensor w: holds -",
+                  [&] { quantize(matrix_of(values, 3), dtype, threads); });
+  }
 }
 
 TEST_CASE("only wide matrices whose columns fill blocks change their type") {

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <limits>
 #include <string>
@@ -303,6 +304,25 @@ TEST_CASE("a truncated or damaged file is refused with its name") {
   check_plan_refused(folder, kTensors, ErrorCode::kInvalidFile);
   folder.write(kConfig, "{\"peft_type\": ");
   check_plan_refused(folder, kConfig, ErrorCode::kInvalidFile);
+}
+
+TEST_CASE("adapters leave a quarter of the files that may be open to connections") {
+  const std::string folder = std::string(SMORE_FIXTURES "/") + kLora;
+  struct rlimit limit {};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  const struct rlimit few {
+    64, limit.rlim_max
+  };
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  std::vector<AdapterFile> open;
+  check_refused(ErrorCode::kIo, "48 of the 64 files that the process may have open are in use",
+                [&] {
+                  while (true) open.push_back(open_adapter_folder(folder));
+                });
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  CHECK(open.size() < 48);
+  open.clear();
+  open_adapter_folder(folder);
 }
 
 }  // namespace smore
