@@ -1,9 +1,10 @@
 // npm run bench:gpu [-- OPTIONS]: gpu_bench and PyTorch on the same shapes, one after the other, side by side.
 
-import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { jobs, root, run } from "./setup.mjs";
 
@@ -18,39 +19,62 @@ Builds gpu_bench, runs it and addon/bench/torch_peer.py, and prints both side by
   --python PATH     a Python with PyTorch (default: python3); without PyTorch its columns are left out
   --official PATH   a checkout of the official S'MoRE implementation, whose layer is measured too`;
 
-const { values } = parseArgs({
-  options: {
-    shape: { type: "string", default: "llama-3.2-1b" },
-    device: { type: "string", default: "cuda:0" },
-    folder: { type: "string", default: join(tmpdir(), "smore-gpu-bench") },
-    rounds: { type: "string", default: "64" },
-    python: { type: "string", default: "python3" },
-    official: { type: "string" },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+const SHAPES = ["llama-3.2-1b", "llama-3-8b", "tiny"];
+
+/** What was called in a wrong way: one line, and 2. */
+class UsageFault extends Error {}
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        shape: { type: "string", default: "llama-3.2-1b" },
+        device: { type: "string", default: "cuda:0" },
+        folder: { type: "string", default: join(tmpdir(), "smore-gpu-bench") },
+        rounds: { type: "string", default: "64" },
+        python: { type: "string", default: "python3" },
+        official: { type: "string" },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+    if (!SHAPES.includes(values.shape)) throw new Error(`--shape must be ${SHAPES.join(" or ")}`);
+    if (!/^(cpu|cuda:[0-9]+)$/.test(values.device))
+      throw new Error("--device must be cpu or cuda:N");
+    if (!/^[1-9][0-9]{0,5}$/.test(values.rounds))
+      throw new Error("--rounds must be a number above 0");
+    return values;
+  } catch (error) {
+    throw new UsageFault(
+      `${/** @type {Error} */ (error).message.split(". ")[0]} (--help lists all)`,
+    );
+  }
+}
 
 /** @typedef {{ tokens: string, ms: string }} Figure */
+/** @typedef {ReturnType<typeof readOptions>} Options */
 
 /** "64 streams   1234 tokens/s   5.678 ms ..." */
 const LINE = /^(.{44}) +(\d+) tokens\/s +([\d.]+) ms/;
 
 /**
- * Runs a program with its output shown, and gives its lines.
+ * Runs a program, shows its lines as they come, and gives them.
  * @param {string} command @param {string[]} args
  */
-function linesOf(command, args) {
-  const { status, stdout } = spawnSync(command, args, {
-    cwd: root,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  process.stdout.write(stdout ?? "");
+async function linesOf(command, args) {
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+  const closed = once(child, "close");
+  const lines = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    console.log(line);
+    lines.push(line);
+  }
+  const [status] = await closed;
   if (status !== 0) throw new Error(`${command} ${args[0]} ended with ${status}`);
-  return stdout.split("\n");
+  return lines;
 }
 
-function build() {
+/** @param {Options} values */
+function build(values) {
   const cuda = values.device.startsWith("cuda") ? "ON" : "OFF";
   const configure = ["-S", ".", "-B", "build/native", "-DCMAKE_BUILD_TYPE=Release"];
   const built =
@@ -59,8 +83,8 @@ function build() {
   if (!built) throw new Error("gpu_bench cannot be built");
 }
 
-/** @returns {string[]} nothing where there is no PyTorch */
-function peerLines() {
+/** @param {Options} values @returns {Promise<string[]>} nothing where there is no PyTorch */
+async function peerLines(values) {
   if (spawnSync(values.python, ["-c", "import torch"]).status !== 0) {
     console.log(`${values.python} has no PyTorch: --python names one that has`);
     return [];
@@ -68,7 +92,7 @@ function peerLines() {
   const device = values.device.replace("cuda:0", "cuda");
   const options = ["--shape", values.shape, "--device", device, "--rounds", values.rounds];
   if (values.official !== undefined) options.push("--official", values.official);
-  return linesOf(values.python, ["addon/bench/torch_peer.py", ...options]);
+  return await linesOf(values.python, ["addon/bench/torch_peer.py", ...options]);
 }
 
 /** @param {string[]} ours @param {string[]} peer */
@@ -95,12 +119,17 @@ function sideBySide(ours, peer) {
   }
 }
 
-if (values.help) {
-  console.log(HELP);
-} else {
-  build();
+async function main() {
+  const values = readOptions();
+  if (values.help) return console.log(HELP);
+  build(values);
   const program = join(root, "build/native/gpu_bench");
-  if (!existsSync(program)) throw new Error(`${program} is not there`);
-  const ours = linesOf(program, [values.folder, values.shape, values.device, values.rounds]);
-  sideBySide(ours, peerLines());
+  const { folder, shape, device, rounds } = values;
+  const ours = await linesOf(program, [folder, shape, device, rounds]);
+  sideBySide(ours, await peerLines(values));
 }
+
+await main().catch((error) => {
+  console.error(`bench:gpu: ${error.message}`);
+  process.exitCode = error instanceof UsageFault ? 2 : 1;
+});

@@ -1,5 +1,6 @@
 #include "engine/step_watch.h"
 
+#include <system_error>
 #include <utility>
 
 namespace smore {
@@ -15,7 +16,13 @@ StepWatch::~StepWatch() {
 }
 
 void StepWatch::begin() {
-  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  try {
+    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {  // there is none to be had: the caller's sleeps
+    wait_();
+    tell_();
+    return;
+  }
   change(State::kWatching);
 }
 

@@ -15,7 +15,7 @@ class StepWatch {
   StepWatch(std::function<void()> wait, std::function<void()> tell);
   ~StepWatch();
 
-  // Requires: not watching.
+  // Requires: not watching. Waits itself where the system gives no thread.
   void begin();
   bool watching() const { return state_.load(std::memory_order_acquire) == State::kWatching; }
   // Returns when it is not watching.

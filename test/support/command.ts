@@ -114,12 +114,14 @@ export async function readMetrics(url: string): Promise<Metrics> {
 export async function eventually(
   url: string,
   holds: (metrics: Metrics) => boolean,
+  { everyMs = 0, withinMs = 5_000 } = {},
 ): Promise<Metrics> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + withinMs;
   for (;;) {
     const metrics = await readMetrics(url);
     if (holds(metrics)) return metrics;
     assert.ok(performance.now() < deadline, `still not so: ${holds}`);
+    if (everyMs > 0) await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
 

@@ -130,7 +130,7 @@ void CublasLt::choose(const Shape& shape, int least_rows, int most_rows) {
       handle_, operation_, layouts.w(), layouts.x(), layouts.y(), layouts.y(), wishes.get(),
       kCandidates, candidates.data(), &found);
   for (int i = 0; i < found && status == cublaslt::kSuccess; ++i) {
-    if (!usable(shape, candidates[i], least_rows)) continue;
+    if (!usable(shape, candidates[i], least_rows, most_rows)) continue;
     chosen_.emplace(shape, candidates[i].algorithm);
     return;
   }
@@ -140,7 +140,10 @@ void CublasLt::choose(const Shape& shape, int least_rows, int most_rows) {
                   " columns without split sums: " + functions_.cublasLtGetStatusName(status));
 }
 
-bool CublasLt::usable(const Shape& shape, const Candidate& candidate, int least_rows) const {
+// Asked for some counts of rows, odd and even ones and those beside whole blocks, between the least
+// and the most.
+bool CublasLt::usable(const Shape& shape, const Candidate& candidate, int least_rows,
+                      int most_rows) const {
   if (candidate.state != cublaslt::kSuccess) return false;
   const cublaslt::Algorithm& algorithm = candidate.algorithm;
   if (attribute_of<uint32_t>(functions_, algorithm, cublaslt::kReductionScheme) !=
@@ -148,11 +151,15 @@ bool CublasLt::usable(const Shape& shape, const Candidate& candidate, int least_
       attribute_of<int32_t>(functions_, algorithm, cublaslt::kSplits) > 1) {
     return false;
   }
-  const Layouts fewest(functions_, shape, least_rows);
-  Candidate told{};
-  return functions_.cublasLtMatmulAlgoCheck(handle_, operation_, fewest.w(), fewest.x(), fewest.y(),
-                                            fewest.y(), &algorithm, &told) == cublaslt::kSuccess &&
-         told.workspace_bytes <= kWorkspaceBytes;
+  const std::array<int, 6> counts = {least_rows,           least_rows + 1, least_rows + 127,
+                                     least_rows + 1 + 127, most_rows - 1,  most_rows};
+  return std::all_of(counts.begin(), counts.end(), [&](int rows) {
+    const Layouts some(functions_, shape, std::clamp(rows, least_rows, most_rows));
+    Candidate told{};
+    return functions_.cublasLtMatmulAlgoCheck(handle_, operation_, some.w(), some.x(), some.y(),
+                                              some.y(), &algorithm, &told) == cublaslt::kSuccess &&
+           told.workspace_bytes <= kWorkspaceBytes;
+  });
 }
 
 void CublasLt::multiply(const Shape& shape, const std::byte* w, const std::byte* x, int rows,

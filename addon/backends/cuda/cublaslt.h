@@ -45,7 +45,8 @@ class CublasLt {
 
  private:
   void check(cublaslt::Status status, const char* what) const;
-  bool usable(const Shape& shape, const cublaslt::Candidate& candidate, int least_rows) const;
+  bool usable(const Shape& shape, const cublaslt::Candidate& candidate, int least_rows,
+              int most_rows) const;
 
   cublaslt::Functions functions_;
   cublaslt::Handle* handle_ = nullptr;

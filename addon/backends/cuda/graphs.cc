@@ -58,7 +58,7 @@ Graphs::Place Graphs::find(uint64_t hash, const KernelList& list) {
 Graphs::Place Graphs::make(uint64_t hash, const KernelList& list) {
   if (kept_.size() == kMostGraphs) drop_last();
   try {
-    kept_.push_front({hash, list, Graph(list)});
+    kept_.push_front({hash, list, Graph(list, stream_)});
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kOutOfMemory) throw;
     if (!kept_.empty()) drop_last();

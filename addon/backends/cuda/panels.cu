@@ -82,10 +82,13 @@ std::vector<PanelProducts::Panel> PanelProducts::panels_of(std::span<const Tiled
     const std::span<const TiledPart> run(parts.begin() + begin, floats);
     begin = static_cast<size_t>(floats - parts.begin());
     const int columns = run[0].tiles * kTileColumns;
-    const int most = static_cast<int>(
-        std::min<size_t>(panel_bytes_ / sizeof(uint16_t) / columns, kMostBlocks * kTileOuts));
-    SMORE_CHECK(most > 0, "a row of weights is larger than a panel");
+    // A panel that begins within a tile has a block more.
+    const int fitting = static_cast<int>(
+        std::min<size_t>(panel_bytes_ / sizeof(uint16_t) / columns, (kMostBlocks - 1) * kTileOuts));
+    SMORE_CHECK(fitting > 0, "a row of weights is larger than a panel");
     const int outs = end_of(run.back()) - run[0].first_out;
+    const bool whole = outs <= fitting || fitting < kPanelUnit;
+    const int most = whole ? fitting : fitting / kPanelUnit * kPanelUnit;
     const int count = (outs + most - 1) / most;
     const int even = (outs + count - 1) / count;
     const int each = std::min(most, (even + kPanelUnit - 1) / kPanelUnit * kPanelUnit);

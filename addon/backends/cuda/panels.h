@@ -15,7 +15,6 @@
 
 namespace smore::cuda {
 
-// The scratch memory of such a product, of PanelProducts::scratch_bytes() bytes aligned to 256.
 class PanelProducts {
  public:
   // Products of fewer rows are not for it.
@@ -35,6 +34,7 @@ class PanelProducts {
   // y[t, o] = W x[t] + bias for the outputs of all parts but those in float32, which are left
   // alone.
   //   rounded: what round_inputs() made of x;  y: [rows, y_stride], aligned to 16
+  //   scratch: scratch_bytes(), aligned to 256
   void multiply(std::span<const TiledPart> parts, const std::byte* rounded, int rows,
                 const float* bias, float* y, int64_t y_stride, std::byte* scratch,
                 const Stream& stream);

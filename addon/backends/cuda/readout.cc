@@ -284,7 +284,7 @@ void CudaReadout::end() {
   }
   own.read.record(stream_);
   own.begun = false;
-  ++begun_;
+  ++ended_;
 }
 
 bool CudaReadout::done() {

@@ -71,7 +71,7 @@ class CudaReadout final : public Readout {
     bool started = false;  // slots are as they have to be
   };
 
-  Turn& turn() { return turns_[begun_ % kStepsAhead]; }
+  Turn& turn() { return turns_[ended_ % kStepsAhead]; }
   ReadoutView view() const;
   void describe(Turn& turn);
   void describe_sequences(Turn& turn);
@@ -92,7 +92,7 @@ class CudaReadout final : public Readout {
   DeviceMemory results_;
   const ReadoutView view_;
   std::array<Turn, kStepsAhead> turns_;
-  uint32_t begun_ = 0;     // steps that have ended
+  uint32_t ended_ = 0;     // steps that have ended
   uint32_t finished_ = 0;  // of these
 };
 

@@ -124,7 +124,7 @@ void put_kernel(const KernelList& list, size_t index, const Stream& stream);
 // A list of kernels as one piece of work. It may go while it runs: what was launched ends.
 class Graph {
  public:
-  explicit Graph(const KernelList& list);
+  Graph(const KernelList& list, const Stream& stream);
   ~Graph();
   Graph(Graph&& other) noexcept;
   Graph& operator=(Graph&&) = delete;

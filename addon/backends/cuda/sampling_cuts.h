@@ -28,7 +28,7 @@ __device__ inline void reach(const unsigned long long* bins, uint64_t need, Reac
   const uint64_t upto = warp_running_sum(own);
   const unsigned lanes = __ballot_sync(kAllLanes, upto >= need);
   if (lanes == 0) {
-    if (lane() == 0) reached.bin = -1;
+    if (lane() == 0) reached = {-1, 0, 0};
   } else if (lane() == __ffs(static_cast<int>(lanes)) - 1) {
     uint64_t above = upto - own;
     int bin = highest;

@@ -87,10 +87,15 @@ void Copies::copy_page(PageKey key, std::byte* to, size_t bytes,
     order_after_use(to, bytes);
     owners_[to] = owner;
     copy_to_device(to, held.resident().pages[key.page], bytes, stream_);
-    owner->copied.record(stream_);
-    const std::lock_guard lock(mutex_);
-    under_way_.push_back({++copies_, key.adapter});
-    owner->copy = copies_;  // last: who sees it waits for the event
+    try {
+      owner->copied.record(stream_);
+      const std::lock_guard lock(mutex_);
+      under_way_.push_back({copies_ + 1, key.adapter});
+      owner->copy = ++copies_;  // last: who sees it waits for the event
+    } catch (...) {
+      stream_.synchronize();  // before the host's page is let go
+      throw;
+    }
     held.keep();
     return;
   }

@@ -267,7 +267,8 @@ struct Graph::State {
   KernelList list;
 };
 
-Graph::Graph(const KernelList& list) : state_(std::make_unique<State>(list)) {
+Graph::Graph(const KernelList& list, const Stream& /*stream*/)
+    : state_(std::make_unique<State>(list)) {
   if (refuses_graphs) {
     throw Error(ErrorCode::kOutOfMemory, "the device has no memory for the graph of a step");
   }

@@ -148,7 +148,7 @@ struct Graph::State {
   std::vector<cudaGraphNode_t> nodes;  // each after the one before it
 };
 
-Graph::Graph(const KernelList& list) : state_(std::make_unique<State>()) {
+Graph::Graph(const KernelList& list, const Stream& stream) : state_(std::make_unique<State>()) {
   check(cudaGraphCreate(&state_->graph, 0), "new graph");
   for (size_t i = 0; i < list.calls().size(); ++i) {
     std::vector<void*> arguments = list.arguments_of(i);
@@ -159,7 +159,9 @@ Graph::Graph(const KernelList& list) : state_(std::make_unique<State>()) {
           "kernel of a graph");
     state_->nodes.push_back(added);
   }
-  const cudaError_t result = cudaGraphInstantiate(&state_->ready, state_->graph, 0);
+  // Its memory on the device is taken here, not by its first launch.
+  cudaError_t result = cudaGraphInstantiate(&state_->ready, state_->graph, 0);
+  if (result == cudaSuccess) result = cudaGraphUpload(state_->ready, stream_handle(stream));
   if (result == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // else the next launch would be blamed for it
     throw Error(ErrorCode::kOutOfMemory, "the device has no memory for the graph of a step");
