@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "sampling/random.h"
-#include "sampling/softmax.h"
 
 namespace smore {
 
@@ -102,13 +101,15 @@ int32_t draw(double uniform, std::span<Candidate> candidates) {
 }
 
 // Without a cut nothing needs to be gathered: sums of blocks lead to the block, then its tokens.
-int32_t draw_from_all(double uniform, std::span<const float> logits, float max, float scale) {
+int32_t draw_from_all(double uniform, std::span<const float> logits, float max, float scale,
+                      WeightSum weight_sum) {
   constexpr size_t kBlock = 1024;
   thread_local std::vector<uint64_t> sums;
   sums.clear();
   uint64_t total = 0;
   for (size_t i = 0; i < logits.size(); i += kBlock) {
-    sums.push_back(weight_sum(logits.subspan(i, std::min(kBlock, logits.size() - i)), max, scale));
+    const size_t count = std::min(kBlock, logits.size() - i);
+    sums.push_back(weight_sum(&logits[i], static_cast<int64_t>(count), max, scale));
     total += sums.back();
   }
   uint64_t left = share_of(total, uniform);
@@ -149,7 +150,8 @@ float min_p_margin(const Sampling& sampling) {
   return sampling.temperature * static_cast<float>(std::log(double{sampling.min_p}));
 }
 
-int32_t sample(const Sampling& sampling, std::span<const float> logits, float max) {
+int32_t sample(const Sampling& sampling, std::span<const float> logits, float max,
+               WeightSum weight_sum) {
   if (is_greedy(sampling)) return first_index_of(logits, max);
 
   const double uniform = uniform_at(sampling.seed, sampling.index);
@@ -157,14 +159,14 @@ int32_t sample(const Sampling& sampling, std::span<const float> logits, float ma
   const size_t top_k = std::min<size_t>(sampling.top_k, logits.size());
   const bool nucleus = sampling.top_p < 1;
   if (top_k == 0 && sampling.min_p == 0 && !nucleus) {
-    return draw_from_all(uniform, logits, max, scale);
+    return draw_from_all(uniform, logits, max, scale, weight_sum);
   }
 
   float lowest = max + min_p_margin(sampling);
   uint64_t total = 0;
   const bool whole = top_k == 0 && sampling.min_p == 0;
   if (whole) {
-    total = weight_sum(logits, max, scale);
+    total = weight_sum(logits.data(), static_cast<int64_t>(logits.size()), max, scale);
     lowest = least_of_nucleus(sampling, total, logits.size(), max);
   }
   thread_local std::vector<Candidate> candidates;

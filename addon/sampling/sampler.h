@@ -5,6 +5,7 @@
 
 #include "engine/step.h"
 #include "sampling/history.h"
+#include "sampling/softmax.h"
 
 namespace smore {
 
@@ -49,6 +50,7 @@ constexpr uint64_t nucleus_mass(float top_p, uint64_t total) {
 // rising id, it is the first token whose weights so far (softmax.h) exceed the uniform number's
 // share of all. A pure function of its arguments, and the same on every backend: it sums integers.
 // `logits` must be finite; `max` is the largest of them.
-int32_t sample(const Sampling& sampling, std::span<const float> logits, float max);
+int32_t sample(const Sampling& sampling, std::span<const float> logits, float max,
+               WeightSum weight_sum);
 
 }  // namespace smore

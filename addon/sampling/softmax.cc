@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "core/check.h"
@@ -60,33 +59,14 @@ int32_t first_index_of(std::span<const float> logits, float value) {
   return static_cast<int32_t>(at - logits.begin());
 }
 
-uint64_t weight_sum(std::span<const float> logits, float max, float scale) {
-  // Loops over a short buffer: each of them vectorises, as one they would not.
-  constexpr size_t kBlock = 16 * kLanes;
-  std::array<float, kBlock> block;
-  constexpr size_t kSums = 8;
-  std::array<uint64_t, kSums> sums{};
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const size_t count = std::min(kBlock, logits.size() - begin);
-    for (size_t i = 0; i < count; ++i) {
-      const float x = (logits[begin + i] - max) * scale;
-      block[i] = x > kLeastExponent ? x : kLeastExponent;
-    }
-    for (size_t i = 0; i < count; ++i) block[i] = exp_in_range(block[i]);
-    std::fill(block.begin() + count, block.end(), 0.0f);
-    for (size_t i = 0; i < kBlock; i += kSums) {
-      for (size_t j = 0; j < kSums; ++j) sums[j] += in_units(block[i + j]);
-    }
-  }
-  return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
-}
-
 float log_normaliser(float max, uint64_t total) {
   return max + static_cast<float>(std::log(static_cast<double>(total) / kOne));
 }
 
-LogSoftmax::LogSoftmax(std::span<const float> logits, float max)
-    : logits_(logits), log_sum_(log_normaliser(max, weight_sum(logits, max, 1.0f))) {}
+LogSoftmax::LogSoftmax(std::span<const float> logits, float max, WeightSum weight_sum)
+    : logits_(logits),
+      log_sum_(log_normaliser(
+          max, weight_sum(logits.data(), static_cast<int64_t>(logits.size()), max, 1.0f))) {}
 
 float LogSoftmax::of(int32_t token) const { return logits_[token] - log_sum_; }
 

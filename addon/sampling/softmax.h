@@ -64,8 +64,8 @@ Peak peak(std::span<const float> logits);
 // Lowest index whose value is `value`, which must occur.
 int32_t first_index_of(std::span<const float> logits, float value);
 
-// Sum of the weights.
-uint64_t weight_sum(std::span<const float> logits, float max, float scale);
+// Sums the weights of `count` tokens. Functions of this type differ in nothing but speed.
+using WeightSum = uint64_t (*)(const float* logits, int64_t count, float max, float scale);
 
 // What is subtracted from a logit to get its log probability, of the sum of all weights by the
 // largest logit and scale 1.
@@ -75,7 +75,7 @@ float log_normaliser(float max, uint64_t total);
 class LogSoftmax {
  public:
   // Requires finite logits, which must outlive this object.
-  LogSoftmax(std::span<const float> logits, float max);
+  LogSoftmax(std::span<const float> logits, float max, WeightSum weight_sum);
 
   float of(int32_t token) const;
 

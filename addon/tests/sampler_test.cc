@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cpu/kernels.h"
 #include "sampling/random.h"
 #include "sampling/softmax.h"
 
@@ -67,7 +68,7 @@ std::set<int32_t> allowed(const Sampling& s, const std::vector<float>& logits) {
 }
 
 int32_t draw(const Sampling& s, const std::vector<float>& logits) {
-  return sample(s, logits, peak(logits).value);
+  return sample(s, logits, peak(logits).value, kGenericKernels.weight_sum);
 }
 
 std::map<int32_t, int> histogram(Sampling s, const std::vector<float>& logits) {
@@ -106,14 +107,22 @@ TEST_CASE("likelihoods are exact to float precision, and weights to their unit")
   CHECK(weight(-INFINITY, 0, 0) == 0);
 }
 
-TEST_CASE("sums of weights are those of the tokens, and shares of them exact") {
+TEST_CASE("sums of weights are those of the tokens on every path, and shares of them exact") {
+  const KernelList paths = machine_kernels();
   std::mt19937 random(5);
-  for (const int count : {1, 15, 255, 256, 257, 5000}) {
-    const std::vector<float> logits = random_logits(random, count, 4);
+  for (const int count : {1, 3, 4, 7, 8, 9, 15, 16, 17, 255, 256, 257, 50000}) {
+    CAPTURE(count);
+    std::vector<float> logits = random_logits(random, count, 4);
+    if (count > 8) logits[3] = -INFINITY, logits[8] = -1e30f;
     const float max = peak(logits).value;
-    uint64_t total = 0;
-    for (const float logit : logits) total += weight(logit, max, 0.7f);
-    CHECK(weight_sum(logits, max, 0.7f) == total);
+    for (const float scale : {0.0f, 0.7f, 40.0f}) {
+      uint64_t total = 0;
+      for (const float logit : logits) total += weight(logit, max, scale);
+      for (size_t i = 0; i < paths.count; ++i) {
+        CAPTURE(paths.tables[i]->name);
+        CHECK(paths.tables[i]->weight_sum(logits.data(), count, max, scale) == total);
+      }
+    }
   }
   const uint64_t most = 1ull << 63;
   CHECK(share_of(most, 0) == 0);
@@ -239,7 +248,7 @@ TEST_CASE("log probabilities are those of the raw logits, the likeliest first") 
   std::mt19937 random(3);
   std::vector<float> logits = random_logits(random, 1000, 3);
   logits[900] = logits[100] = 20;
-  const LogSoftmax logprobs(logits, peak(logits).value);
+  const LogSoftmax logprobs(logits, peak(logits).value, kGenericKernels.weight_sum);
   const std::vector<double> p = softmax(logits, 1);
   for (const int id : {0, 100, 999})
     CHECK(logprobs.of(id) == doctest::Approx(std::log(p[id])).epsilon(1e-5));

@@ -88,7 +88,7 @@ std::unique_ptr<AdapterStep> CpuBackend::make_adapter_step(ExpertCache& host,
 }
 
 std::unique_ptr<Readout> CpuBackend::make_readout(const ReadoutShape& shape) {
-  return std::make_unique<CpuReadout>(shape, threads_);
+  return std::make_unique<CpuReadout>(shape, kernels_.weight_sum, threads_);
 }
 
 void CpuBackend::embed(const Matrix& table, const TokenRows& tokens, int rows, float scale,

@@ -177,6 +177,8 @@ struct CpuKernels {
                            float* y);
   void (*add)(float* x, const float* y, int64_t count);
   void (*softcap)(float cap, float* x, int64_t count);
+  // That of sampling/softmax.h, to the bit.
+  uint64_t (*weight_sum)(const float* logits, int64_t count, float max, float scale);
 };
 
 // The tables that this build has and this machine can run, best first.

@@ -8,6 +8,8 @@
 
 #include "backends/cpu/elementwise.inl"
 
+#include "backends/cpu/softmax.inl"
+
 #include "backends/cpu/attention.inl"
 
 #include "backends/cpu/table.inl"

@@ -45,24 +45,30 @@ void gather_allowed(const StepInput& step, int b, int vocab, std::vector<int32_t
 
 // Samples as if the allowed tokens were the whole vocabulary: a forbidden one is no candidate and
 // takes part in no sum.
-int32_t sample_masked(const StepInput& step, int b, std::span<const float> logits) {
+int32_t sample_masked(const StepInput& step, int b, std::span<const float> logits,
+                      WeightSum weight_sum) {
   thread_local std::vector<int32_t> ids;
   thread_local std::vector<float> allowed;
   gather_allowed(step, b, static_cast<int>(logits.size()), ids);
   allowed.clear();
   for (const int32_t id : ids) allowed.push_back(logits[id]);
-  return ids[sample(sampling_of(step, b), allowed, peak(allowed).value)];
+  return ids[sample(sampling_of(step, b), allowed, peak(allowed).value, weight_sum)];
 }
 
-int32_t sample_token(const StepInput& step, int b, std::span<const float> logits, float max) {
-  if (step.flags[b] & kMask) return sample_masked(step, b, logits);
-  return sample(sampling_of(step, b), logits, max);
+int32_t sample_token(const StepInput& step, int b, std::span<const float> logits, float max,
+                     WeightSum weight_sum) {
+  if (step.flags[b] & kMask) return sample_masked(step, b, logits, weight_sum);
+  return sample(sampling_of(step, b), logits, max, weight_sum);
 }
 
 }  // namespace
 
-CpuReadout::CpuReadout(const ReadoutShape& shape, ThreadPool& threads)
-    : shape_(shape), threads_(threads), slots_(shape.slots), tokens_(shape.slots) {}
+CpuReadout::CpuReadout(const ReadoutShape& shape, WeightSum weight_sum, ThreadPool& threads)
+    : shape_(shape),
+      weight_sum_(weight_sum),
+      threads_(threads),
+      slots_(shape.slots),
+      tokens_(shape.slots) {}
 
 void CpuReadout::begin(const StepInput& in, const StepOutput& out,
                        std::span<const WantedRow> wanted) {
@@ -129,14 +135,14 @@ void CpuReadout::read_sampled(int b, std::span<const float> logits) {
     thread_local std::vector<float> changed;
     changed.assign(logits.begin(), logits.end());
     change_logits(in_, b, own.history, changed);
-    token = sample_token(in_, b, changed, peak(changed).value);
+    token = sample_token(in_, b, changed, peak(changed).value, weight_sum_);
   } else {
-    token = sample_token(in_, b, logits, raw.value);
+    token = sample_token(in_, b, logits, raw.value, weight_sum_);
   }
   out_.sampled[b] = token;
   if (flags & kPenalties) own.history.add_sampled(token);
   if (flags & kLogprobs) {
-    const LogSoftmax logprobs(logits, raw.value);
+    const LogSoftmax logprobs(logits, raw.value, weight_sum_);
     out_.sampled_logprob[b] = logprobs.of(token);
     logprobs.top(in_.top_logprobs[b], out_.top_tokens + b * kMaxTopLogprobs,
                  out_.top_logprobs + b * kMaxTopLogprobs);
@@ -149,7 +155,7 @@ void CpuReadout::read_prompt(const WantedRow& wanted, std::span<const float> log
     set_status(out_, wanted.sequence, SequenceStatus::kNotFinite);
     return;
   }
-  const LogSoftmax logprobs(logits, raw.value);
+  const LogSoftmax logprobs(logits, raw.value, weight_sum_);
   const int64_t row = wanted.row;
   out_.row_logprob[row] = logprobs.of(in_.next_tokens[row]);
   logprobs.top(in_.top_logprobs[wanted.sequence], out_.row_top_tokens + row * kMaxTopLogprobs,

@@ -6,13 +6,14 @@
 #include "backends/readout.h"
 #include "core/thread_pool.h"
 #include "sampling/history.h"
+#include "sampling/softmax.h"
 
 namespace smore {
 
 // Reads where the ops wrote, as soon as it is called: a step that has ended is done.
 class CpuReadout final : public Readout {
  public:
-  CpuReadout(const ReadoutShape& shape, ThreadPool& threads);
+  CpuReadout(const ReadoutShape& shape, WeightSum weight_sum, ThreadPool& threads);
 
   const int32_t* slot_tokens() const override { return tokens_.data(); }
   void begin(const StepInput& in, const StepOutput& out,
@@ -42,6 +43,7 @@ class CpuReadout final : public Readout {
   void pool_rows(const PooledRows& pooled, const float* states);
 
   const ReadoutShape shape_;
+  const WeightSum weight_sum_;
   ThreadPool& threads_;
   std::vector<Slot> slots_;
   std::vector<int32_t> tokens_;  // last sampled into each slot

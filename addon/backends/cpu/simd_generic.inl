@@ -118,6 +118,25 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
+  // Sums of values of [0, 1], each of which counts in units of 2^-40, rounded to the nearest: as a
+  // double of 4096 and little more, whose last bits count them (in_units of sampling/softmax.h).
+  struct Units {
+    uint64_t sums[N];
+  };
+  static Units no_units() { return {}; }
+  static Units add_units(Units units, F v) {
+    for (int i = 0; i < N; ++i) {
+      const double counted = static_cast<double>(v[i]) + 4096.0;
+      uint64_t bits;
+      std::memcpy(&bits, &counted, sizeof bits);
+      units.sums[i] += bits - 0x40B0000000000000;
+    }
+    return units;
+  }
+  static uint64_t sum(Units units) {
+    return units.sums[0] + units.sums[1] + units.sums[2] + units.sums[3];
+  }
+
   // Four values in every lane.
   static I set_four(const int8_t* four) {
     int32_t bits;

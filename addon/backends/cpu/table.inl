@@ -27,6 +27,7 @@ constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16,
       .gated_activation = gated_activation,
       .add = add,
       .softcap = softcap,
+      .weight_sum = weight_sum,
   };
 }
 

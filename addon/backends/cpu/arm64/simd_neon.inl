@@ -115,6 +115,18 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
+  // Sums of values of [0, 1], each of which counts in units of 2^-40, rounded to the nearest: as a
+  // double of 4096 and little more, whose last bits count them (in_units of sampling/softmax.h).
+  struct Units {
+    uint64x2_t low, high;
+  };
+  static Units no_units() { return {vdupq_n_u64(0), vdupq_n_u64(0)}; }
+  static Units add_units(Units units, F v) {
+    return {add_counted(units.low, vcvt_f64_f32(vget_low_f32(v))),
+            add_counted(units.high, vcvt_high_f64_f32(v))};
+  }
+  static uint64_t sum(Units units) { return vaddvq_u64(vaddq_u64(units.low, units.high)); }
+
   // Four values in every lane.
   [[gnu::always_inline]] static I set_four(const int8_t* four) {
     int32_t bits;
@@ -127,6 +139,12 @@ struct Simd {
   template <int bits>
   [[gnu::always_inline]] static void add_products(I& sum, I&, I codes, I four, int, int) {
     sum = vdotq_s32(sum, vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(four));
+  }
+
+ private:
+  static uint64x2_t add_counted(uint64x2_t sums, float64x2_t values) {
+    const uint64x2_t counted = vreinterpretq_u64_f64(vaddq_f64(values, vdupq_n_f64(4096.0)));
+    return vaddq_u64(sums, vsubq_u64(counted, vdupq_n_u64(0x40B0000000000000)));
   }
 };
 

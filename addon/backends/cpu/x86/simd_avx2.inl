@@ -141,6 +141,24 @@ struct Simd {
   }
   static I code8(I v) { return v; }
 
+  // Sums of values of [0, 1], each of which counts in units of 2^-40, rounded to the nearest: as a
+  // double of 4096 and little more, whose last bits count them (in_units of sampling/softmax.h).
+  struct Units {
+    I low, high;
+  };
+  static Units no_units() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  [[gnu::always_inline]] static Units add_units(Units units, F v) {
+    return {add_counted(units.low, _mm256_castps256_ps128(v)),
+            add_counted(units.high, _mm256_extractf128_ps(v, 1))};
+  }
+  static uint64_t sum(Units units) {
+    const I pairs = _mm256_add_epi64(units.low, units.high);
+    return static_cast<uint64_t>(_mm256_extract_epi64(pairs, 0)) +
+           static_cast<uint64_t>(_mm256_extract_epi64(pairs, 1)) +
+           static_cast<uint64_t>(_mm256_extract_epi64(pairs, 2)) +
+           static_cast<uint64_t>(_mm256_extract_epi64(pairs, 3));
+  }
+
   // Four values in every lane.
   [[gnu::always_inline]] static I set_four(const int8_t* four) {
     int32_t bits;
@@ -162,6 +180,12 @@ struct Simd {
   }
 
  private:
+  [[gnu::always_inline]] static I add_counted(I sums, __m128 values) {
+    const __m256d counted = _mm256_add_pd(_mm256_cvtps_pd(values), _mm256_set1_pd(4096.0));
+    const I units =
+        _mm256_sub_epi64(_mm256_castpd_si256(counted), _mm256_set1_epi64x(0x40B0000000000000));
+    return _mm256_add_epi64(sums, units);
+  }
   template <int bits>
   [[gnu::always_inline]] static I pairs(I codes, I values) {
     if constexpr (bits < 8) return _mm256_maddubs_epi16(codes, values);

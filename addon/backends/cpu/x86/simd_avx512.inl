@@ -121,6 +121,20 @@ struct Simd {
   }
   static I code8(I v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
 
+  // Sums of values of [0, 1], each of which counts in units of 2^-40, rounded to the nearest: as a
+  // double of 4096 and little more, whose last bits count them (in_units of sampling/softmax.h).
+  struct Units {
+    I low, high;
+  };
+  static Units no_units() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+  [[gnu::always_inline]] static Units add_units(Units units, F v) {
+    return {add_counted(units.low, _mm512_castps512_ps256(v)),
+            add_counted(units.high, _mm512_extractf32x8_ps(v, 1))};
+  }
+  static uint64_t sum(Units units) {
+    return static_cast<uint64_t>(_mm512_reduce_add_epi64(_mm512_add_epi64(units.low, units.high)));
+  }
+
   // Four values in every lane.
   [[gnu::always_inline]] static I set_four(const int8_t* four) {
     int32_t bits;
@@ -132,6 +146,14 @@ struct Simd {
   template <int bits>
   [[gnu::always_inline]] static void add_products(I& sum, I&, I codes, I four, int, int) {
     sum = _mm512_dpbusd_epi32(sum, codes, four);
+  }
+
+ private:
+  [[gnu::always_inline]] static I add_counted(I sums, __m256 values) {
+    const __m512d counted = _mm512_add_pd(_mm512_cvtps_pd(values), _mm512_set1_pd(4096.0));
+    const I units =
+        _mm512_sub_epi64(_mm512_castpd_si512(counted), _mm512_set1_epi64(0x40B0000000000000));
+    return _mm512_add_epi64(sums, units);
   }
 };
 
