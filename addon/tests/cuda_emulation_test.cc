@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-
 #include <numeric>
 #include <vector>
 
@@ -49,6 +48,61 @@ TEST_CASE("a barrier lets every thread of a block see what the others wrote") {
     std::reverse(values.begin() + block * 96, values.begin() + (block + 1) * 96);
   }
   CHECK(on_host<int>(memory, stream) == values);
+}
+
+constexpr int kNothing = -1;  // what fresh memory holds
+
+// Both lack a barrier: before what another warp writes is read, and after.
+__global__ void read_too_early(int* seen) {
+  __shared__ int written[64];
+  const int first = static_cast<int>(blockIdx.x) * 64;
+  const int thread = static_cast<int>(threadIdx.x);
+  written[thread] = first + thread;
+  seen[first + thread] = written[63 - thread];
+}
+
+__global__ void write_too_early(int* seen) {
+  __shared__ int written[64];
+  written[threadIdx.x] = 1;
+  __syncthreads();
+  const int other = written[63 - threadIdx.x];
+  written[threadIdx.x] = 2;
+  seen[blockIdx.x * 64 + threadIdx.x] = written[63 - threadIdx.x] + other;
+}
+
+TEST_CASE("threads that lack a barrier see what was there before, warps before and behind them") {
+  const Stream stream;
+  constexpr int kBlocks = 8, kValues = kBlocks * 64;
+  const DeviceMemory memory(kValues * sizeof(int));
+  launch(read_too_early, kBlocks, 64, 0, stream, memory.as<int>());
+  const std::vector<int> early = on_host<int>(memory, stream);
+  for (const int thread : {0, 63}) {
+    int missed = 0;
+    for (int block = 0; block < kBlocks; ++block) {
+      missed += early[block * 64 + thread] != block * 64 + 63 - thread ? 1 : 0;
+    }
+    CHECK(missed > 0);
+    CHECK(missed < kBlocks);
+  }
+  launch(write_too_early, kBlocks, 64, 0, stream, memory.as<int>());
+  const std::vector<int> sums = on_host<int>(memory, stream);
+  CHECK(std::count(sums.begin(), sums.end(), 4) > 0);  // the other one had gone on
+  CHECK(std::count(sums.begin(), sums.end(), 2) > 0);
+}
+
+__global__ void tell_shared(int* seen) {
+  __shared__ int kept;
+  seen[blockIdx.x] = kept;
+  kept = 5;
+}
+
+TEST_CASE("what a block left in shared memory is not there in the next one") {
+  const Stream stream;
+  const DeviceMemory seen(2 * sizeof(int));
+  for (int i = 0; i < 2; ++i) {
+    launch(tell_shared, 2, 1, 0, stream, seen.as<int>());
+    CHECK(on_host<int>(seen, stream) == std::vector<int>(2, kNothing));
+  }
 }
 
 __global__ void sum_of_lanes(const int* values, int* sums) {

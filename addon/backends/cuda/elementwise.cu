@@ -77,12 +77,26 @@ __global__ void softcap_kernel(float cap, float* x, int64_t count) {
   for (int64_t i = first_index(); i < count; i += index_step()) x[i] = cap * tanhf(x[i] / cap);
 }
 
-// One thread moves a column of all rows, in order: a row may be written where another was read.
-__global__ void gather_kernel(const float* x, const int32_t* rows, int count, int64_t width,
-                              float* y) {
+constexpr int kGathered = 16;  // rows that a thread reads before it writes the first
+
+// Blocks downwards share the rows. Where y is x there is one, whose threads move a column of all
+// rows in their order: rows that are written there have been read, as no row moves down.
+__global__ void __launch_bounds__(kThreads)
+    gather_kernel(const float* x, const int32_t* rows, int count, int64_t width, float* y) {
   const int64_t column = first_index();
   if (column >= width) return;
-  for (int i = 0; i < count; ++i) y[i * width + column] = x[rows[i] * width + column];
+  const int step = static_cast<int>(gridDim.y) * kGathered;
+  for (int first = static_cast<int>(blockIdx.y) * kGathered; first < count; first += step) {
+    float values[kGathered];
+#pragma unroll
+    for (int i = 0; i < kGathered; ++i) {
+      if (first + i < count) values[i] = x[rows[first + i] * width + column];
+    }
+#pragma unroll
+    for (int i = 0; i < kGathered; ++i) {
+      if (first + i < count) y[(first + i) * width + column] = values[i];
+    }
+  }
 }
 
 }  // namespace
@@ -121,8 +135,11 @@ void softcap(float cap, float* x, int64_t count, const Stream& stream) {
 void gather_rows(const float* x, const int32_t* rows, int count, int64_t width, float* y,
                  const Stream& stream) {
   if (count == 0) return;
-  const auto blocks = static_cast<unsigned>((width + kThreads - 1) / kThreads);
-  launch(gather_kernel, blocks, kThreads, 0, stream, x, rows, count, width, y);
+  constexpr int kMostDown = 1024;  // of a grid's 65535
+  const auto across = static_cast<unsigned>((width + kThreads - 1) / kThreads);
+  const int down = x == y ? 1 : std::min((count + kGathered - 1) / kGathered, kMostDown);
+  launch(gather_kernel, dim3(across, static_cast<unsigned>(down)), kThreads, 0, stream, x, rows,
+         count, width, y);
 }
 
 }  // namespace smore::cuda

@@ -53,19 +53,37 @@ class PanelOutput {
   int64_t first_;
 };
 
+// sum[i] += W[out, k:] x[i][k:] of kPairs pairs of columns. All of the weights are read before the
+// first is used: else each pair would take as long as memory takes to answer.
+template <int kPairs, class W, int kRows>
+__device__ __forceinline__ void add_pairs(const W& w, int k, const float* const (&x)[kRows],
+                                          float (&sum)[kRows]) {
+  float2 two[kPairs];
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) two[j] = w.two(k + 2 * j);
+#pragma unroll
+  for (int j = 0; j < kPairs; ++j) {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const float* at = x[i] + k + 2 * j;
+      sum[i] = fmaf(two[j].y, at[1], fmaf(two[j].x, at[0], sum[i]));
+    }
+  }
+}
+
 // sum[i] += W[out, from:to] x[i][from:to]; `from` is even.
 template <Form kForm, int kRows>
 __device__ inline void panel_sums(const std::byte* data, int in, int out,
                                   const float* const (&x)[kRows], int from, int to,
                                   float (&sum)[kRows]) {
+  constexpr int kMany = kRows == 1 ? 16 : 8, kSome = 4;
   const PanelOutput<kForm> w(data, in, out);
   int k = from;
-  for (; k + 1 < to; k += 2) {
-    const float2 two = w.two(k);
-    for (int i = 0; i < kRows; ++i) {
-      sum[i] = fmaf(two.y, x[i][k + 1], fmaf(two.x, x[i][k], sum[i]));
-    }
-  }
+  for (; k + 2 * kMany <= to; k += 2 * kMany) add_pairs<kMany>(w, k, x, sum);
+#pragma unroll 1
+  for (; k + 2 * kSome <= to; k += 2 * kSome) add_pairs<kSome>(w, k, x, sum);
+#pragma unroll 1
+  for (; k + 1 < to; k += 2) add_pairs<1>(w, k, x, sum);
   if (k >= to) return;
   const float last = w.at(k);
   for (int i = 0; i < kRows; ++i) sum[i] = fmaf(last, x[i][k], sum[i]);

@@ -1,7 +1,10 @@
 #include "backends/cuda/emulated/block.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <vector>
 
 #include "backends/cuda/emulated/fibre_switch.h"
@@ -12,6 +15,9 @@ namespace smore::cuda::emulated {
 Thread* running = nullptr;
 Index3 block_index, block_size, grid_size;
 std::byte* shared_bytes = nullptr;
+
+// Where the linker puts what kernels call __shared__.
+extern "C" std::byte __start_smore_shared[], __stop_smore_shared[];
 
 namespace {
 
@@ -84,17 +90,48 @@ void prepare_block(unsigned threads) {
   }
 }
 
-void run_block(bool rising) {
+// Runs one thread until it waits or ends. False where it waits already.
+bool advance(size_t thread) {
+  Fibre& fibre = block.fibres[thread];
+  if (fibre.state != State::kReady) return false;
+  running = &fibre.thread;
+  smore_switch_fibre(&block.scheduler, fibre.stack);
+  return true;
+}
+
+// All threads in turns: each warp gets as far as the others.
+bool sweep(bool rising) {
+  bool moved = false;
   const size_t threads = block.fibres.size();
-  while (block.left > 0) {
-    bool moved = false;
-    for (size_t i = 0; i < threads; ++i) {
-      Fibre& fibre = block.fibres[rising ? i : threads - 1 - i];
-      if (fibre.state != State::kReady) continue;
-      moved = true;
-      running = &fibre.thread;
-      smore_switch_fibre(&block.scheduler, fibre.stack);
+  for (size_t i = 0; i < threads; ++i) moved |= advance(rising ? i : threads - 1 - i);
+  return moved;
+}
+
+// One warp after the other, each as far as it gets without the others: what reads too early what
+// another warp is to write, or writes too early what another is still to read, is caught at it.
+bool run_warps_alone() {
+  static std::minstd_rand random;
+  std::vector<size_t> order(block.warps.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::shuffle(order.begin(), order.end(), random);
+  bool moved = false;
+  for (const size_t warp : order) {
+    const size_t first = warp * kWarp;
+    const size_t end = std::min(first + kWarp, block.fibres.size());
+    for (bool going = true; going; moved |= going) {
+      going = false;
+      for (size_t thread = first; thread < end; ++thread) going |= advance(thread);
     }
+  }
+  return moved;
+}
+
+enum class Order { kRising, kAlone, kFalling, kAloneAgain, kOrders };
+
+void run_block(Order order) {
+  const bool alone = order == Order::kAlone || order == Order::kAloneAgain;
+  while (block.left > 0) {
+    const bool moved = alone ? run_warps_alone() : sweep(order == Order::kRising);
     SMORE_CHECK(moved, "threads of a block wait for each other at different places");
   }
   running = nullptr;
@@ -135,19 +172,25 @@ void block_barrier() {
 }
 
 void run_blocks(Index3 grid, Index3 size, size_t shared, const std::function<void()>& kernel) {
-  static bool rising = false;
+  static int order = 0;
   const unsigned threads = size.x * size.y * size.z;
   grid_size = grid;
   block_size = size;
   block.kernel = &kernel;
   const auto memory = std::make_unique_for_overwrite<std::byte[]>(shared);  // aligned to 16
   shared_bytes = memory.get();
+  int blocks = 0;
   for (block_index.z = 0; block_index.z < grid.z; ++block_index.z) {
     for (block_index.y = 0; block_index.y < grid.y; ++block_index.y) {
       for (block_index.x = 0; block_index.x < grid.x; ++block_index.x) {
         std::memset(shared_bytes, kUnset, shared);
+        // It is that of all kernels: what a block before left is seen in one of the first two.
+        if (blocks++ < 2) {
+          std::fill(__start_smore_shared, __stop_smore_shared, std::byte{kUnset});
+        }
         prepare_block(threads);
-        run_block(rising = !rising);
+        order = (order + 1) % static_cast<int>(Order::kOrders);
+        run_block(static_cast<Order>(order));
       }
     }
   }

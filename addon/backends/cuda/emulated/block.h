@@ -8,8 +8,9 @@
 
 // Runs the blocks of a launch on the host: a fibre for each thread of a block, blocks one after the
 // other. A fibre runs until it must wait for others, so threads that lack a barrier see values of
-// before it. Threads start in rising order in one block and in falling order in the next: what
-// works by the order alone fails in one of them.
+// before it. Threads take turns in rising order in one block and in falling order in another; in
+// the blocks between, each warp runs as far as it gets before the next one starts, in an order that
+// is drawn. What works by the order alone fails in one of them.
 
 namespace smore::cuda::emulated {
 

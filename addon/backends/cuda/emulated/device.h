@@ -21,7 +21,9 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static  // blocks run one after the other
+// Blocks run one after the other. In a section of its own, as its bytes are made NaN before a
+// block.
+#define __shared__ __attribute__((section("smore_shared"))) static
 #define threadIdx (::smore::cuda::emulated::running->thread_index)
 #define blockIdx (::smore::cuda::emulated::block_index)
 #define blockDim (::smore::cuda::emulated::block_size)
