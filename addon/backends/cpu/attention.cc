@@ -10,6 +10,18 @@
 namespace smore {
 namespace {
 
+// The page of its sequence that row t is stored in.
+int page_of(const AttentionStep& step, int64_t t) {
+  const int32_t* pages = step.blocks + step.block_start[step.row_sequence[t]];
+  return pages[step.positions[t] / kPageTokens];
+}
+
+int highest_page(const AttentionStep& step) {
+  int highest = 0;
+  for (int t = 0; t < step.rows; ++t) highest = std::max(highest, page_of(step, t));
+  return highest;
+}
+
 int padded(int head_dim) { return (head_dim + kPanel - 1) / kPanel * kPanel; }
 
 }  // namespace
@@ -21,7 +33,8 @@ CpuKvCache::CpuKvCache(int layers, const AttentionShape& shape, int pages, DType
       key_bytes_(kPageTokens * row_bytes(stored, shape.head_dim)),
       head_bytes_(key_bytes_ + kPageTokens * row_bytes(stored, padded_dim_)),
       page_bytes_(head_bytes_ * shape.kv_heads * layers),
-      data_(huge_bytes(page_bytes_ * pages)) {}
+      data_(huge_bytes(page_bytes_ * pages)),
+      ahead_(data_, page_bytes_ * pages) {}
 
 std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionShape& shape,
                                                    int pages) {
@@ -36,7 +49,8 @@ std::unique_ptr<KvCache> CpuBackend::make_kv_cache(int layers, const AttentionSh
 void CpuBackend::rotate_and_store(KvCache& cache, int layer, const AttentionShape& shape,
                                   const RotaryTable& rotary, const AttentionStep& step,
                                   const float* q_norm, const float* k_norm, float eps, float* qkv) {
-  const auto& kv = static_cast<const CpuKvCache&>(cache);
+  auto& kv = static_cast<CpuKvCache&>(cache);
+  if (layer == 0) kv.reach(highest_page(step));
   const auto& table = static_cast<const CpuRotaryTable&>(rotary);
   const int d = shape.head_dim;
   const int width = (shape.heads + 2 * shape.kv_heads) * d;
@@ -50,8 +64,7 @@ void CpuBackend::rotate_and_store(KvCache& cache, int layer, const AttentionShap
         if (norm) kernels_.rms_norm(x, norm, d, eps, x);
         kernels_.rotate(x, table.cosines(position), table.sines(position), d / 2);
       }
-      const int32_t* pages = step.blocks + step.block_start[step.row_sequence[t]];
-      const int page = pages[position / kPageTokens];
+      const int page = page_of(step, t);
       for (int head = 0; head < shape.kv_heads; ++head) {
         const float* key = row + (shape.heads + head) * d;
         attention_.store(key, key + shape.kv_heads * d, d, kv.padded_dim(), position % kPageTokens,

@@ -2,6 +2,7 @@
 
 #include "backends/backend.h"
 #include "core/huge_pages.h"
+#include "core/touch_ahead.h"
 
 namespace smore {
 
@@ -15,6 +16,9 @@ class CpuKvCache final : public KvCache {
 
   int pages() const override { return pages_; }
   size_t page_bytes() const override { return page_bytes_; }
+
+  // A step is about to use pages up to this one, and no higher. The scheduler takes low ones first.
+  void reach(int page) { ahead_.used_until((page + size_t{1}) * page_bytes_); }
 
   int padded_dim() const { return padded_dim_; }
   uint8_t* keys(int page, int layer, int head) const {
@@ -32,6 +36,7 @@ class CpuKvCache final : public KvCache {
   size_t head_bytes_;
   size_t page_bytes_;
   std::shared_ptr<uint8_t> data_;
+  TouchAhead ahead_;
 };
 
 }  // namespace smore
