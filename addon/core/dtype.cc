@@ -156,23 +156,29 @@ void convert_blocks(DType dtype, const uint8_t* source, int64_t count, float* ta
   for (int64_t i = 0; i < count; i += info.block, source += info.bytes) kBlock(source, target + i);
 }
 
-// A number is infinite or NaN when all bits of its exponent are set. Without a branch per value, so
-// that the loop runs at the speed of memory.
-template <class T>
-int64_t first_full_exponent(const uint8_t* source, int64_t count, T exponent) {
+// Index of the first value whose bits are `bad`, -1 = none. Without a branch per value, so that the
+// loop runs at the speed of memory.
+template <class T, class Bad>
+int64_t first_where(const uint8_t* source, int64_t count, Bad&& bad) {
   constexpr int64_t kChunk = 4096;
   for (int64_t start = 0; start < count; start += kChunk) {
     const int64_t end = std::min(count, start + kChunk);
     T found = 0;
     for (int64_t i = start; i < end; ++i) {
-      found |= static_cast<T>((load<T>(source + i * sizeof(T)) & exponent) == exponent);
+      found |= static_cast<T>(bad(load<T>(source + i * sizeof(T))));
     }
     if (found == 0) continue;
     for (int64_t i = start;; ++i) {
-      if ((load<T>(source + i * sizeof(T)) & exponent) == exponent) return i;
+      if (bad(load<T>(source + i * sizeof(T)))) return i;
     }
   }
   return -1;
+}
+
+// A number is infinite or NaN when all bits of its exponent are set.
+template <class T>
+int64_t first_full_exponent(const uint8_t* source, int64_t count, T exponent) {
+  return first_where<T>(source, count, [=](T bits) { return (bits & exponent) == exponent; });
 }
 
 constexpr uint16_t kHalfExponent = 0x7c00;
@@ -239,6 +245,13 @@ int64_t first_non_finite(DType dtype, const void* data, int64_t count) {
     default:
       return first_bad_scale(row_of(dtype), source, count);
   }
+}
+
+int64_t first_beyond_bfloat16(const void* floats, int64_t count) {
+  constexpr uint32_t kRoundsToInfinity = 0x7f7f8000;  // as 0x7f7f is odd
+  return first_where<uint32_t>(static_cast<const uint8_t*>(floats), count, [](uint32_t bits) {
+    return (bits & 0x7fffffff) >= kRoundsToInfinity;
+  });
 }
 
 float half_to_float(uint16_t half) {

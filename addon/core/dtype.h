@@ -44,6 +44,9 @@ void to_float(DType dtype, const void* source, int64_t count, float* target);
 // of a block with such a scale); -1 when all are finite. Runs at the speed of memory.
 int64_t first_non_finite(DType dtype, const void* source, int64_t count);
 
+// The same of the float32 values that are not finite as bfloat16.
+int64_t first_beyond_bfloat16(const void* floats, int64_t count);
+
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);  // round to nearest even
 float bfloat16_to_float(uint16_t bits);

@@ -15,18 +15,6 @@ class Loader {
  public:
   Loader(const AdapterPlan& plan, std::byte* block) : plan_(plan), block_(block) {}
 
-  // Where the following values belong, for messages.
-  void enter(const SitePlan& site) { site_ = &site; }
-
-  // The file's values were finite when it was checked; what they are rounded to, or their products,
-  // need not be.
-  void check(DType dtype, const void* values, int64_t count) const {
-    if (first_non_finite(dtype, values, count) < 0) return;
-    throw Error(ErrorCode::kInvalidAdapter,
-                plan_.path + ": " + module_path(site_->layer, site_->site) +
-                    ": has weights too large for " + dtype_info(dtype).name);
-  }
-
   std::vector<float> floats(Stored from, int64_t count) {
     std::vector<float> values(count);
     read_floats(from, 0, count, values.data());
@@ -47,7 +35,6 @@ class Loader {
       auto* bits = reinterpret_cast<uint16_t*>(target);
       for (int64_t i = 0; i < count; ++i) bits[i] = float_to_bfloat16(converted_[i]);
     }
-    check(to.dtype, target, count);
   }
 
   // Rows [first, first + outputs) of a stored matrix, as its slot keeps it.
@@ -76,7 +63,6 @@ class Loader {
         }
       }
     }
-    check(to.dtype, target, places);
   }
 
   float* target(Slot to) { return reinterpret_cast<float*>(block_ + to.offset); }
@@ -107,7 +93,6 @@ class Loader {
   }
 
   const AdapterPlan& plan_;
-  const SitePlan* site_ = nullptr;
   std::byte* block_;
   std::vector<std::byte> raw_;
   std::vector<float> converted_;
@@ -151,7 +136,8 @@ std::vector<float> transposed(const std::vector<float>& values, int rows, int co
 
 class RouterLoader {
  public:
-  RouterLoader(const SitePlan& site, Loader& loader) : site_(site), loader_(loader) {}
+  RouterLoader(const AdapterPlan& plan, const SitePlan& site, Loader& loader)
+      : plan_(plan), site_(site), loader_(loader) {}
 
   void load() {
     const auto& levels = site_.mixture.levels;
@@ -193,7 +179,7 @@ class RouterLoader {
       const Level& above = site_.mixture.levels[m];
       multiply({keys_[m], above.router.keys}, above.experts, {first, router.inputs, column},
                to.rows, above.router.keys, loader_.target(to.tables[i]));
-      loader_.check(DType::kF32, loader_.target(to.tables[i]), int64_t{above.experts} * to.rows);
+      check_products(loader_.target(to.tables[i]), int64_t{above.experts} * to.rows);
       column += above.router.keys;
     }
   }
@@ -214,11 +200,21 @@ class RouterLoader {
     }
     std::vector<float> folded(int64_t{level.experts} * g);
     multiply({keys_[l], k}, level.experts, {transposed(second, k, g), k}, g, k, folded.data());
+    check_products(folded.data(), static_cast<int64_t>(folded.size()));
     loader_.put_matrix(folded, level.experts, g, to.second);
     multiply({keys_[l], k}, level.experts, {bias, k}, 1, k, loader_.target(to.second_bias));
-    loader_.check(DType::kF32, loader_.target(to.second_bias), level.experts);
+    check_products(loader_.target(to.second_bias), level.experts);
   }
 
+  // The file's values were finite when it was checked; their products need not be.
+  void check_products(const float* values, int64_t count) const {
+    if (first_non_finite(DType::kF32, values, count) < 0) return;
+    throw Error(ErrorCode::kInvalidAdapter,
+                plan_.path + ": " + module_path(site_.layer, site_.site) +
+                    ": products of its routers' weights are too large for float32");
+  }
+
+  const AdapterPlan& plan_;
   const SitePlan& site_;
   Loader& loader_;
   std::vector<std::vector<float>> keys_;  // as handed to the children
@@ -230,7 +226,6 @@ class RouterLoader {
 void load_trunk(const AdapterPlan& plan, std::byte* block) {
   Loader loader(plan, block);
   for (const SitePlan& site : plan.sites) {
-    loader.enter(site);
     const Mixture& mixture = site.mixture;
     const SiteSlots& to = site.slots;
     const SiteSources& from = site.sources;
@@ -238,7 +233,7 @@ void load_trunk(const AdapterPlan& plan, std::byte* block) {
     const int64_t u = mixture.projection;
     loader.copy_matrix(from.projection, 0, u, mixture.inputs, to.projection);
     loader.copy(from.projection_bias, 0, u, to.projection_bias);
-    RouterLoader(site, loader).load();
+    RouterLoader(plan, site, loader).load();
     for (size_t l = 1; l < mixture.levels.size(); ++l) {
       const int64_t width = mixture.levels[l].width;
       loader.copy_matrix(from.levels[l].w, 0, width, mixture.levels[l - 1].width, to.levels[l].w);
@@ -256,7 +251,6 @@ void load_page(const AdapterPlan& plan, int page, std::byte* block) {
   const LevelSlots& to = site.slots.levels[where.level];
   const LevelSources& from = site.sources.levels[where.level];
   Loader loader(plan, block);
-  loader.enter(site);
   loader.copy_matrix(from.a, int64_t{where.expert} * level.rank, level.rank, site.mixture.inputs,
                      to.a);
   loader.copy(from.a_bias, int64_t{where.expert} * level.rank, level.rank, to.a_bias);

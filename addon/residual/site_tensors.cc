@@ -54,6 +54,17 @@ Stored SiteTensors::take(const std::string& name, const std::vector<int64_t>& sh
   return {tensor.offset, tensor.dtype};
 }
 
+Stored SiteTensors::take_weights(const std::string& name, const std::vector<int64_t>& shape,
+                                 ExpertType type) {
+  const Stored stored = take(name, shape);
+  const int64_t beyond = entries_.at(name).beyond;
+  if (type == ExpertType::kBf16 && beyond >= 0) {
+    refuse(name, "value " + std::to_string(beyond) +
+                     " is too large for bfloat16; serve it without --adapter-dtype bf16");
+  }
+  return stored;
+}
+
 float SiteTensors::scalar(const std::string& name) {
   const FileTensor& tensor = view(name, {1});
   std::array<std::byte, sizeof(float)> stored;

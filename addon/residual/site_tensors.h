@@ -17,7 +17,10 @@ class SiteTensors {
   SiteTensors(const AdapterFile& file, std::string module, int layer, Site site)
       : file_(file), module_(std::move(module)), layer_(layer), site_(site) {}
 
-  void add(const std::string& name, const FileTensor& tensor) { entries_[name] = {&tensor, false}; }
+  // `beyond`: index of the first value that is not finite as bfloat16, -1 = all are.
+  void add(const std::string& name, const FileTensor& tensor, int64_t beyond) {
+    entries_[name] = {&tensor, beyond, false};
+  }
 
   const std::string& module() const { return module_; }  // "model.layers.0.mlp.up_proj"
   int layer() const { return layer_; }
@@ -28,6 +31,8 @@ class SiteTensors {
   const FileTensor& view(const std::string& name);
   const FileTensor& view(const std::string& name, const std::vector<int64_t>& shape);
   Stored take(const std::string& name, const std::vector<int64_t>& shape);
+  // Of experts and W: throws also where a value is not finite in the type that was asked for.
+  Stored take_weights(const std::string& name, const std::vector<int64_t>& shape, ExpertType type);
   // The tensor's only value; marks it as read.
   float scalar(const std::string& name);
   // Whether two tensors hold the same bytes.
@@ -42,6 +47,7 @@ class SiteTensors {
  private:
   struct Entry {
     const FileTensor* tensor;
+    int64_t beyond;
     bool read;
   };
 

@@ -79,22 +79,29 @@ Address parse_name(const AdapterFile& file, const ModelConfig& base, const std::
          "self_attn.{q,k,v,o}_proj and mlp.{gate,up,down}_proj");
 }
 
-void check_values(const AdapterFile& file, const FileTensor& tensor,
-                  std::vector<std::byte>& buffer) {
+// Returns the first value that is not finite as bfloat16, -1 = all are.
+int64_t check_values(const AdapterFile& file, const FileTensor& tensor,
+                     std::vector<std::byte>& buffer) {
   if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBF16) {
     refuse(file, tensor.name,
            std::string("is ") + dtype_info(tensor.dtype).name + ", expected F32, F16 or BF16");
   }
   const size_t value_bytes = row_bytes(tensor.dtype, 1);
+  int64_t beyond = -1;
   for (size_t at = 0; at < tensor.bytes(); at += buffer.size()) {
     const size_t bytes = std::min(buffer.size(), tensor.bytes() - at);
     file.reader->read(tensor.offset + at, bytes, buffer.data());
-    const int64_t bad =
-        first_non_finite(tensor.dtype, buffer.data(), static_cast<int64_t>(bytes / value_bytes));
-    if (bad < 0) continue;
-    refuse(file, tensor.name,
-           "value " + std::to_string(at / value_bytes + bad) + " is not a finite number");
+    const auto first = static_cast<int64_t>(at / value_bytes);
+    const auto count = static_cast<int64_t>(bytes / value_bytes);
+    const int64_t bad = first_non_finite(tensor.dtype, buffer.data(), count);
+    if (bad >= 0) {
+      refuse(file, tensor.name, "value " + std::to_string(first + bad) + " is not a finite number");
+    }
+    if (beyond >= 0 || tensor.dtype != DType::kF32) continue;
+    const int64_t large = first_beyond_bfloat16(buffer.data(), count);
+    if (large >= 0) beyond = first + large;
   }
+  return beyond;
 }
 
 using SiteMap = std::map<std::pair<int, int>, SiteTensors>;  // by layer and site
@@ -107,7 +114,7 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base,
   double checked = 0;
   std::vector<std::byte> buffer(kReadAtOnce);
   for (const FileTensor& tensor : file.tensors) {
-    check_values(file, tensor, buffer);
+    const int64_t beyond = check_values(file, tensor, buffer);
     checked += static_cast<double>(tensor.elements());
     if (progress && total > 0) progress(checked / total);
     Address address = parse_name(file, base, tensor.name);
@@ -118,7 +125,7 @@ SiteMap sort_by_site(const AdapterFile& file, const ModelConfig& base,
       const std::string module = module_path(address.layer, site);
       found = sites.emplace(key, SiteTensors(file, module, address.layer, site)).first;
     }
-    found->second.add(address.rest, tensor);
+    found->second.add(address.rest, tensor, beyond);
   }
   if (sites.empty()) {
     throw Error(ErrorCode::kInvalidAdapter, file.tensors_path + ": holds no adapter tensor");

@@ -132,7 +132,7 @@ AdapterPlan plan_adapter(const AdapterFile& file, const ModelConfig& base, Exper
                          const CheckProgress& progress = {});
 
 // Fill a block of trunk_bytes, or of a page's bytes, from the file. Throw Error(kIo) when it
-// cannot be read, Error(kInvalidAdapter) when a value is not finite in the slot's type.
+// cannot be read, Error(kInvalidAdapter) when a product of routers' weights is not finite.
 void load_trunk(const AdapterPlan& plan, std::byte* block);
 void load_page(const AdapterPlan& plan, int page, std::byte* block);
 

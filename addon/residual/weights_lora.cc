@@ -30,8 +30,8 @@ void build_lora_site(SiteBuilder& builder, const LoraConfig& config) {
   LevelSources from;
   LevelSlots to;
   BlockLayout page;
-  from.a = tensors.take(a_name, {rank, mixture.inputs});
-  from.b = tensors.take("lora_B.weight", {mixture.outputs, rank});
+  from.a = tensors.take_weights(a_name, {rank, mixture.inputs}, builder.type);
+  from.b = tensors.take_weights("lora_B.weight", {mixture.outputs, rank}, builder.type);
   to.a = page.weights(builder.type, from.a.dtype, rank, mixture.inputs, false);
   to.b = page.weights(builder.type, from.b.dtype, mixture.outputs, rank, true);
   if (config.biased) {

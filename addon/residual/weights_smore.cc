@@ -85,9 +85,9 @@ class SmoreBuilder {
     }
     level.scale = config_.alpha.empty() ? 1 : static_cast<float>(config_.alpha[l] / r);
     level.activation = activation(config_.expert_curve, at_level("moe_expert_act_param", l));
-    from.a = tensors_.take(a_name, {s, r, mixture_.inputs});
+    from.a = tensors_.take_weights(a_name, {s, r, mixture_.inputs}, builder_.type);
     from.a_bias = tensors_.take(at_level("moe_A_bias", l), {s, r});
-    from.b = tensors_.take(at_level("moe_B", l), {s, level.width, r});
+    from.b = tensors_.take_weights(at_level("moe_B", l), {s, level.width, r}, builder_.type);
     from.b_bias = tensors_.take(at_level("moe_B_bias", l), {s, level.width});
     BlockLayout page;
     LevelSlots& to = slots_.levels[l];
@@ -191,7 +191,7 @@ class SmoreBuilder {
     const int outputs = mixture_.levels[l].width;
     const int inputs = mixture_.levels[l - 1].width;
     LevelSources& from = sources_.levels[l];
-    from.w = tensors_.take(at_level("moe_W", l), {outputs, inputs});
+    from.w = tensors_.take_weights(at_level("moe_W", l), {outputs, inputs}, builder_.type);
     from.w_bias = tensors_.take(at_level("moe_W_bias", l), {outputs});
     slots_.levels[l].w = trunk_.weights(builder_.type, from.w.dtype, outputs, inputs, true);
     slots_.levels[l].w_bias = trunk_.floats(outputs);
@@ -199,7 +199,8 @@ class SmoreBuilder {
 
   void place_final() {
     const int width = mixture_.root().width;
-    sources_.final_w = tensors_.take("moe_W_final", {mixture_.outputs, width});
+    sources_.final_w =
+        tensors_.take_weights("moe_W_final", {mixture_.outputs, width}, builder_.type);
     sources_.final_bias = tensors_.take("moe_W_final_bias", {mixture_.outputs});
     slots_.final_w =
         trunk_.weights(builder_.type, sources_.final_w.dtype, mixture_.outputs, width, true);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -95,6 +96,15 @@ TEST_CASE("the first value that is not finite is found wherever it is") {
   CHECK(first_non_finite(DType::kBF16, halves.data(), 5000) == -1);
   halves[7] = 0x7f80;
   CHECK(first_non_finite(DType::kBF16, halves.data(), 5000) == 7);
+}
+
+TEST_CASE("the first value beyond bfloat16 is the first that rounds to infinity") {
+  for (const uint32_t bits : {0x7f7f7fffu, 0x7f7f8000u, 0xff7f7fffu, 0xff7f8000u, 0x7f800000u}) {
+    std::vector<float> values(5000, bfloat16_to_float(0x7f7f));
+    values[4998] = std::bit_cast<float>(bits);
+    const bool beyond = !std::isfinite(bfloat16_to_float(float_to_bfloat16(values[4998])));
+    CHECK(first_beyond_bfloat16(values.data(), 5000) == (beyond ? 4998 : -1));
+  }
 }
 
 TEST_CASE("a scale that is not finite is found in every block format") {

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <bit>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -256,25 +258,51 @@ TEST_CASE("weights that are not finite are refused by tensor and place") {
   check_plan_refused(folder, kUp + "moe_B.1: value 7 is not a finite number");
 }
 
-TEST_CASE("weights that are finite in the file but not as they are kept are refused when loaded") {
-  const TempFolder page(kSmore);
-  page.poke(kTensors, kUp + "moe_B.1", 0, std::numeric_limits<float>::max());
-  const AdapterPlan rounded =
-      plan_adapter(open_adapter_folder(page.path()), tied_base(), ExpertType::kBf16);
-  const LevelSlots& level = rounded.find(0, Site::kUp)->slots.levels[1];
-  std::vector<std::byte> block(level.page_bytes);
-  check_refused(
-      ErrorCode::kInvalidAdapter,
-      page.file(kTensors) + ": model.layers.0.mlp.up_proj: has weights too large for BF16",
-      [&] { load_page(rounded, level.first_page, block.data()); });
-  CHECK_NOTHROW(load_page(rounded, level.first_page + 1, block.data()));
+TEST_CASE(
+    "weights that are finite in the file but not as bfloat16 are refused by tensor and place") {
+  const float beyond = std::bit_cast<float>(0x7f7f8000);
+  const auto plan_as = [](const TempFolder& folder, ExpertType type) {
+    return plan_adapter(open_adapter_folder(folder.path()), tied_base(), type);
+  };
+  for (const char* name : {"moe_A.0", "moe_B.1", "moe_W.1", "moe_W_final"}) {
+    CAPTURE(name);
+    const TempFolder folder(kSmore);
+    folder.poke(kTensors, kUp + name, 4 * 5, -std::nextafter(beyond, 0.0f));
+    CHECK_NOTHROW(plan_as(folder, ExpertType::kBf16));
+    folder.poke(kTensors, kUp + name, 4 * 5, -beyond);
+    check_refused(ErrorCode::kInvalidAdapter,
+                  folder.file(kTensors) + ": " + kUp + name +
+                      ": value 5 is too large for bfloat16; serve it without --adapter-dtype bf16",
+                  [&] { plan_as(folder, ExpertType::kBf16); });
+    CHECK_NOTHROW(plan_as(folder, ExpertType::kStored));
+    CHECK_NOTHROW(plan_as(folder, ExpertType::kInt8));
+  }
+  for (const char* name : {"lora_A.weight", "lora_B.weight"}) {
+    const TempFolder folder(kLora);
+    folder.poke(kTensors, "base_model.model.model.layers.0.self_attn.q_proj." + std::string(name),
+                0, beyond);
+    check_refused(ErrorCode::kInvalidAdapter, std::string(name) + ": value 0 is too large for",
+                  [&] { plan_as(folder, ExpertType::kBf16); });
+  }
+  // Float32 whatever experts are.
+  for (const char* name : {"moe_B_bias.1", "moe_downproj_x.weight", "moe_gate.0.keys"}) {
+    const TempFolder folder(kSmore);
+    folder.poke(kTensors, kUp + name, 0, beyond);
+    CHECK_NOTHROW(plan_as(folder, ExpertType::kBf16));
+  }
+}
 
-  const TempFolder trunk(kSmore);
-  trunk.poke(kTensors, kUp + "moe_W_final", 0, std::numeric_limits<float>::max());
-  const AdapterPlan all =
-      plan_adapter(open_adapter_folder(trunk.path()), tied_base(), ExpertType::kBf16);
-  block.resize(all.trunk_bytes);
-  check_refused(ErrorCode::kInvalidAdapter, "has weights too large for BF16",
+TEST_CASE("routers whose products are not finite are refused when they are loaded") {
+  const TempFolder folder(kSmore);
+  for (const char* name : {"moe_gate.1.keys", "moe_gate.1.mlp.2.weight"}) {
+    folder.poke(kTensors, kUp + name, 0, 1e30f);
+  }
+  const AdapterPlan all = plan(folder);
+  std::vector<std::byte> block(all.trunk_bytes);
+  check_refused(ErrorCode::kInvalidAdapter,
+                folder.file(kTensors) +
+                    ": model.layers.0.mlp.up_proj: products of its routers' "
+                    "weights are too large for float32",
                 [&] { load_trunk(all, block.data()); });
 }
 
