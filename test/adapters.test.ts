@@ -7,6 +7,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -222,6 +223,27 @@ test("a followed folder serves what is dropped in, replaced and removed", async 
   assert.equal((await complete(url, { model: "mine", prompt: PROMPT })).status, 404);
   assert.equal(await listed(url, "half"), undefined);
   assert.match(output(), /the folder \S*\/broken is not served: /);
+});
+
+test("a followed folder whose new content is damaged keeps what is served, and says so", async (context) => {
+  const folder = folderFor(context);
+  const staging = folderFor(context);
+  copyAdapter("lora", join(folder, "mine"));
+  const { url, output } = await serve(context, [...FP32, "--adapters-dir", folder]);
+  const { generation } = (await listed(url, "mine"))!;
+  const told = (line: RegExp) => eventually(async () => line.test(output()), `${line} in the log`);
+
+  const damaged = copyAdapter("smore-switch", join(staging, "mine"));
+  truncateSync(join(damaged, "adapter_model.safetensors"), 5000);
+  renameSync(join(folder, "mine"), join(staging, "old"));
+  renameSync(damaged, join(folder, "mine"));
+  await told(/the new content of the folder \S*\/mine is not served, .* before still is: .*5000/);
+  assert.deepEqual(await greedyTokens(url, "mine", PROMPT), tokensOf("lora"));
+  assert.equal((await listed(url, "mine"))!.generation, generation);
+
+  rmSync(join(folder, "mine", "adapter_model.safetensors"));
+  await told(/the folder \S*\/mine is not served: its adapter_model\.safetensors is gone/);
+  assert.equal(await listed(url, "mine"), undefined);
 });
 
 test("what looks like an adapter in a followed folder and cannot be used is told", async (context) => {

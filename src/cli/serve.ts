@@ -292,8 +292,12 @@ export class Service {
 
   /** One that is named must load; those that a folder holds cost only themselves. */
   async #loadAdapters(registry: AdapterRegistry): Promise<readonly AdapterFolder[]> {
-    const onFault = (folder: string, { message }: Error) =>
-      this.#log.warn(`the folder ${folder} is not served: ${message}`);
+    const onFault = (folder: string, { message }: Error, older: boolean) => {
+      const what = older
+        ? `the new content of the folder ${folder} is not served, and what it held before still is`
+        : `the folder ${folder} is not served`;
+      this.#log.warn(`${what}: ${message}`);
+    };
     for (const { name, path } of this.#config.adapters) {
       this.#progress(1, `adapter ${name}`);
       const loading = registry.load({ name, path, pin: false, inPlace: false });

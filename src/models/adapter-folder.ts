@@ -19,8 +19,8 @@ interface Sighting {
 export interface FolderOptions {
   readonly path: string;
   readonly registry: AdapterControl & { find(name: string): { readonly root: string } | undefined };
-  /** Hears why a folder is not served; another, or its older content, may be served under its name. */
-  readonly onFault: (folder: string, error: Error) => void;
+  /** Hears why a folder is not served; `older`: its content of before still is. Another may be served under its name. */
+  readonly onFault: (folder: string, error: Error, older: boolean) => void;
 }
 
 /**
@@ -86,20 +86,25 @@ export class AdapterFolder {
     const { registry, onFault } = this.#options;
     const path = join(this.#path, name);
     seen.loaded = seen.print;
+    const before = registry.find(name)?.root;
     try {
-      const other = registry.find(name)?.root ?? path;
-      if (other !== path) throw new ModelError(`the name belongs to ${other} already`);
+      if (before !== undefined && before !== path) {
+        throw new ModelError(`the name belongs to ${before} already`);
+      }
       await registry.load({ name, path, pin: false, inPlace: true });
     } catch (error) {
-      onFault(path, error as Error);
+      onFault(path, error as Error, before === path);
     }
   }
 
   async #unload(name: string): Promise<void> {
-    const { registry } = this.#options;
+    const { registry, onFault } = this.#options;
+    const path = join(this.#path, name);
     this.#sightings.delete(name);
-    if (registry.find(name)?.root !== join(this.#path, name)) return;
+    if (registry.find(name)?.root !== path) return;
     await registry.unload(name);
+    const lost = await lostFile(path);
+    if (lost !== null) onFault(path, new ModelError(`its ${lost} is gone`), false);
   }
 
   /**
@@ -132,7 +137,7 @@ export class AdapterFolder {
     const key = JSON.stringify([name, fault.message]);
     if (this.#told.has(key)) return;
     this.#told.add(key);
-    this.#options.onFault(join(this.#path, name), fault);
+    this.#options.onFault(join(this.#path, name), fault, false);
   }
 }
 
@@ -154,6 +159,12 @@ async function fingerprint(folder: string): Promise<string | null> {
   }
   const card = await stat(join(folder, CARD_FILE), { bigint: true }).catch(() => null);
   return [...prints, card === null ? "" : [card.ino, card.size, card.mtimeNs].join()].join(" ");
+}
+
+/** Of a folder that is still there. */
+async function lostFile(folder: string): Promise<string | null> {
+  const left = await readdir(folder).catch(() => null);
+  return ADAPTER_FILES.find((name) => left !== null && !left.includes(name)) ?? null;
 }
 
 async function isLink(path: string): Promise<boolean> {
