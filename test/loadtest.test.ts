@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fakeContext } from "../src/engine/fake.js";
 import { serve } from "./harness.js";
+import { TINY } from "./support/command.js";
 
 /** The load test as people run it, against the fake model. */
 
@@ -98,6 +99,29 @@ test("failed requests are told and end with 1; wrong usage ends with 2", async (
     code: 2,
     output: '--goodput knows ttft, tpot, itl, e2el, not "speed"\n',
   });
+});
+
+test("adapters that cannot be written are told in a line", async () => {
+  const model = join(TINY, "model");
+  const { code, output } = await loadtest(["adapters", "/dev/null/x", "--model", model]);
+  assert.equal(code, 1);
+  assert.match(output, /^\/dev\/null\/x: adapters cannot be written there: ENOTDIR: [^\n]*\n$/);
+});
+
+test("a race with what is not llama.cpp ends with 2 and a line", async (t) => {
+  const root = folder(t);
+  const peer = join(root, "run");
+  writeFileSync(peer, "#!/bin/sh\necho hello\n", { mode: 0o755 });
+  const formats = ["--formats", "Q8_0", "--format-dir", root];
+  const { code, output } = await loadtest([
+    "peer",
+    peer,
+    "--model",
+    join(TINY, "model"),
+    ...formats,
+  ]);
+  assert.equal(code, 2, output);
+  assert.match(output, /^\S+ llama-quantize [^\n]* Q8_0: wrote no file, as llama\.cpp's does\n$/);
 });
 
 test("what does not stream is measured by autocannon", async (t) => {

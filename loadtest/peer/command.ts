@@ -6,7 +6,7 @@ import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
 import { readArguments } from "../options.js";
 import { STREAMS, WORKLOAD } from "./contestant.js";
-import { findPrograms, llamaCpp, quantized } from "./llama-cpp.js";
+import { findPrograms, llamaCpp, PEER_TIMEOUT, quantized } from "./llama-cpp.js";
 import { ours } from "./ours.js";
 import { type Case, type Entry, race } from "./race.js";
 
@@ -25,6 +25,7 @@ const OPTIONS = {
   }),
   threads: integer({ initial: 2, min: 1, max: 1024, help: "threads of either engine" }),
   rounds: integer({ initial: 3, min: 1, max: 100, help: "rounds, of which the best counts" }),
+  timeout: PEER_TIMEOUT,
   serverArg: list({
     placeholder: "ARG",
     help: "one more argument for llama-server, as in -kvu; repeatable",
@@ -71,12 +72,14 @@ export async function peer(args: readonly string[]): Promise<number> {
   const programs = findPrograms(path);
   const contestants = [
     ours(values.threads),
-    llamaCpp(programs, values.threads, values.serverArg),
+    llamaCpp(programs, values.threads, values.timeout, values.serverArg),
   ] as const;
   const { path: model } = await resolveModel(values.model);
   const races: FileRace[] = [];
   for (const format of values.formats?.split(",") ?? [null]) {
-    const file = format ? await quantized(programs, model, format, values.formatDir) : model;
+    const file = format
+      ? await quantized(programs, model, format, values.formatDir, values.timeout)
+      : model;
     console.error(basename(file));
     const entries = await race(contestants, file, values.rounds, console.error);
     const done = { file: basename(file), entries, ratios: ratiosOf(entries) };

@@ -12,13 +12,15 @@ import {
   compareFirst,
   type FirstAgreement,
 } from "./agreement.js";
-import { findPrograms, llamaCpp } from "./llama-cpp.js";
+import type { Served } from "./contestant.js";
+import { findPrograms, llamaCpp, PEER_TIMEOUT } from "./llama-cpp.js";
 import { ours } from "./ours.js";
 import { PROMPTS } from "./prompts.js";
 
 const OPTIONS = {
   model: text({ initial: "smollm2-135m-instruct" as string, help: ".gguf file or catalogue name" }),
   threads: integer({ initial: 2, min: 1, max: 1024, help: "threads of either engine" }),
+  timeout: PEER_TIMEOUT,
   firstPrompts: integer({
     initial: 20,
     min: 1,
@@ -56,12 +58,12 @@ export async function compare(args: readonly string[]): Promise<number> {
   if (path === undefined) throw new UsageError(`the path of llama.cpp is missing\n\n${USAGE}`);
   const { path: model } = await resolveModel(values.model);
   const own = ours(values.threads).server(model, 1);
-  const peer = llamaCpp(findPrograms(path), values.threads).server(model, 1);
+  const peer = llamaCpp(findPrograms(path), values.threads, values.timeout).server(model, 1);
   const exact = { ...own, args: [...own.args, "--activations", "fp32"] };
   const first = PROMPTS.slice(0, values.firstPrompts);
   const greedy = PROMPTS.slice(0, values.greedyPrompts);
-  const answers = ({ program, args }: typeof own, asked: readonly string[]) =>
-    withServer(program, args, (url) => askAll(url, first, asked, values.tokens));
+  const answers = ({ program, args, timeout }: Served, asked: readonly string[]) =>
+    withServer(program, args, (url) => askAll(url, first, asked, values.tokens), timeout);
   const [ownAnswers, peerAnswers, exactAnswers] = [
     await answers(own, greedy),
     await answers(peer, greedy),

@@ -24,5 +24,12 @@ export interface Contestant {
   readonly name: string;
   engine(model: string): Promise<EngineFigures>;
   /** A server of OpenAI's API with /health; --host and --port are added. */
-  server(model: string, streams: number): { program: Program; args: string[] };
+  server(model: string, streams: number): Served;
+}
+
+export interface Served {
+  readonly program: Program;
+  readonly args: readonly string[];
+  /** Seconds after which it is ended; null = never. */
+  readonly timeout: number | null;
 }

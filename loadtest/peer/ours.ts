@@ -33,6 +33,7 @@ export function ours(threads: number): Contestant {
     server: (model) => ({
       program: SMORE,
       args: ["serve", ...common(model), "--log-level", "error"],
+      timeout: null,
     }),
   };
 }

@@ -62,8 +62,8 @@ export async function race(
 }
 
 async function overHttp(contestant: Contestant, model: string, streams: number): Promise<number> {
-  const { program, args } = contestant.server(model, streams);
-  return withServer(program, args, async (baseUrl) => {
+  const { program, args, timeout } = contestant.server(model, streams);
+  const measured = async (baseUrl: string) => {
     const options: ClientOptions = {
       ...optionDefaults(CLIENT_OPTIONS),
       baseUrl,
@@ -77,7 +77,8 @@ async function overHttp(contestant: Contestant, model: string, streams: number):
     const { result, block } = await loadTest(options);
     if (result.failed > 0) throw new CommandError(`${contestant.name} over HTTP:\n${block}`);
     return result.output_throughput;
-  });
+  };
+  return withServer(program, args, measured, timeout);
 }
 
 /** Of each case by itself. */

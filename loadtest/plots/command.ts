@@ -6,7 +6,7 @@ import { resolveModel } from "../../src/models/resolve.js";
 import { readBaseShape } from "../adapters/base-shape.js";
 import { KINDS } from "../adapters/tensors.js";
 import { writeAdapters } from "../adapters/write.js";
-import { circumstances } from "../circumstances.js";
+import { type Circumstances, circumstances } from "../circumstances.js";
 import { readArguments } from "../options.js";
 import { linePlot } from "../report/plot.js";
 import { type Bench, MOST_ADAPTERS, sweepAdapters, sweepStreams } from "./sweep.js";
@@ -43,6 +43,16 @@ export function withoutFolders(argument: string): string {
   return argument.replace(/(^|=)\/(?:[^/]*\/)*([^/]+)\/*$/, "$1$2");
 }
 
+/** The line under a plot: what somebody needs to repeat it. */
+export function captionOf(
+  command: string,
+  { model, kind, threads }: { model: string; kind: string; threads: number },
+  { cpu, cpus, commit }: Omit<Circumstances, "date">,
+): string {
+  const machine = `${threads} threads, server and client on ${cpus} CPUs (${cpu})`;
+  return `${command} · ${model}, ${kind} · ${machine} · ${commit}`;
+}
+
 export async function plots(args: readonly string[]): Promise<number> {
   const given = readArguments(OPTIONS, USAGE, args);
   if (given === null) return 0;
@@ -60,7 +70,8 @@ export async function plots(args: readonly string[]): Promise<number> {
 
   const facts = circumstances();
   const command = ["npm run bench:plots --", ...args.map(withoutFolders)].join(" ");
-  const caption = `${command} · ${name}, ${kind} · ${facts.cpu} · ${facts.commit}`;
+  const settings = { model: name, kind, threads, rounds, distinct, serveArgs };
+  const caption = captionOf(command, settings, facts);
   const yLabel = "tokens per second";
   const common = { yLabel, caption, xScale: "log2" } as const;
   mkdirSync(values.out, { recursive: true });
@@ -75,7 +86,6 @@ export async function plots(args: readonly string[]): Promise<number> {
     ...common,
   };
   writeFileSync(join(values.out, "load-adapters.svg"), linePlot(byAdapters));
-  const settings = { model: name, kind, threads, rounds, distinct, serveArgs };
   const report = { command, ...facts, ...settings, streams, registered };
   writeFileSync(join(values.out, "load.json"), `${JSON.stringify(report, null, 2)}\n`);
   return 0;
