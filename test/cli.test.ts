@@ -80,3 +80,9 @@ test("inspect of a folder of adapters names one of them", async () => {
   assert.equal(code, 1);
   assert.match(output, /^smore: .*: a folder of adapters; inspect one of them, such as .*\n$/);
 });
+
+test("copies of no adapter are refused", async () => {
+  const { code, output } = await exitOf(["bench", "--copies", "4"]);
+  assert.equal(code, 2);
+  assert.match(output, /^smore: --copies needs an adapter to register: --adapter PATH\n$/);
+});

@@ -15,7 +15,7 @@ import { MODEL_METRICS, SERVER_METRICS } from "../src/metrics/table.js";
 import { CONVERT } from "../src/models/adapter-files.js";
 import { readCard } from "../src/models/card.js";
 import { until } from "./harness.js";
-import { serve, TINY } from "./support/command.js";
+import { exitOf, serve, TINY } from "./support/command.js";
 
 function blocks(document: string, language: string): string[] {
   const text = readFileSync(new URL(`../../docs/${document}.md`, import.meta.url), "utf8");
@@ -146,6 +146,22 @@ test("the line of the log in docs/operations.md has the fields that lines have",
     .find((line) => line.includes("request-17"));
   const [documented = ""] = blocks("operations", "jsonl");
   assert.deepEqual(Object.keys(JSON.parse(logged ?? "")), Object.keys(JSON.parse(documented)));
+});
+
+test("what docs/performance.md shows of a bench has the columns and stages that are printed", async () => {
+  const small = ["--prompt", "16", "--tokens", "4", "--repeat", "1", "--max-batch", "1"];
+  const limits = ["--threads", "1", "--kv-memory", "16MiB"];
+  const { code, output } = await exitOf([
+    ...["bench", "--model", join(TINY, "model"), "--stages", ...small, ...limits],
+  ]);
+  assert.equal(code, 0, output);
+  const shape = (text: string) => text.replace(/[\d.]+(?: %)?/g, "0").replace(/ +/g, " ");
+  const [shown = ""] = blocks("performance", "text");
+  const [peaks, , ...rest] = shape(shown).trimEnd().split("\n");
+  const printed = shape(output);
+  assert.ok(printed.includes(`${peaks}\n`), `${peaks} in ${printed}`);
+  for (const line of rest) assert.ok(printed.includes(`\n${line}`), `${line} in ${printed}`);
+  assert.ok(rest.length > 15);
 });
 
 test("the certificate that docs/operations.md makes is served", async (context) => {

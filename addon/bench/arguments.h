@@ -47,6 +47,9 @@ int run_program(const char* usage, int least_arguments, int argc, char** argv, R
   try {
     run(argc, argv);
     return 0;
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return error.code() == ErrorCode::kInvalidArgument ? 2 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -13,9 +13,10 @@ const OPTIONS = {
   ...ENGINE_OPTIONS,
   adapter: list({ placeholder: "PATH", help: "adapter folder to measure with; repeatable" }),
   copies: integer({
-    initial: 1,
+    initial: null,
     min: 1,
     max: 1024,
+    shown: "1",
     help: "register every adapter so many times, as different adapters",
   }),
   prompt: integer({ initial: 512, min: 1, max: 1 << 20, help: "tokens of the measured prompt" }),
@@ -48,6 +49,9 @@ export const command: Command = {
       return 0;
     }
     if (operands[0] !== undefined) throw new UsageError(`unexpected argument "${operands[0]}"`);
+    if (values.copies !== null && values.adapter.length === 0) {
+      throw new UsageError(`${source("copies")} needs an adapter to register: --adapter PATH`);
+    }
     checkBatch(values);
     checkDevice(values, source);
     const { path, name } = await resolveModel(values.model);
@@ -58,7 +62,7 @@ export const command: Command = {
       const most = engine.info.maxModelLen;
       throw new UsageError(`--prompt and --tokens must fit the model's ${most} positions`);
     }
-    const adapters = await registerAdapters(engine, values.adapter, values.copies);
+    const adapters = await registerAdapters(engine, values.adapter, values.copies ?? 1);
     const bench = new EngineBench(engine, adapters);
     const handles = [...adapters.keys()];
     const workloads = workloadsOf(handles, values.prompt, values.tokens, values.maxBatch);

@@ -1,7 +1,9 @@
 #include "backends/cuda/cublaslt.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
+#include <string>
 
 #include "core/check.h"
 #include "core/error.h"
@@ -53,8 +55,8 @@ class Layouts {
 
 class Wishes {
  public:
-  Wishes(const Functions& functions, const CublasLt::Shape& shape) : functions_(functions) {
-    check_status(functions, functions.cublasLtMatmulPreferenceCreate(&made_), "preferences");
+  Wishes(const Functions& functions, const CublasLt::Shape& shape)
+      : functions_(functions), made_(make(functions)) {
     set(cublaslt::kMostWorkspace, uint64_t{CublasLt::kWorkspaceBytes});
     set(cublaslt::kReductionSchemes, cublaslt::kNoReduction);
     set(cublaslt::kAlignmentA, kInputAlignment);
@@ -62,23 +64,28 @@ class Wishes {
     set(cublaslt::kAlignmentC, static_cast<uint32_t>(shape.y_alignment));
     set(cublaslt::kAlignmentD, static_cast<uint32_t>(shape.y_alignment));
   }
-  ~Wishes() { functions_.cublasLtMatmulPreferenceDestroy(made_); }
-  Wishes(const Wishes&) = delete;
-  Wishes& operator=(const Wishes&) = delete;
 
-  cublaslt::Preference* get() const { return made_; }
+  cublaslt::Preference* get() const { return made_.get(); }
 
  private:
+  using Owned = std::unique_ptr<cublaslt::Preference, Status (*)(cublaslt::Preference*)>;
+
+  static Owned make(const Functions& functions) {
+    cublaslt::Preference* made = nullptr;
+    check_status(functions, functions.cublasLtMatmulPreferenceCreate(&made), "preferences");
+    return {made, functions.cublasLtMatmulPreferenceDestroy};
+  }
+
   template <class T>
   void set(cublaslt::PreferenceAttribute attribute, T value) {
-    check_status(
-        functions_,
-        functions_.cublasLtMatmulPreferenceSetAttribute(made_, attribute, &value, sizeof value),
-        "preferences");
+    check_status(functions_,
+                 functions_.cublasLtMatmulPreferenceSetAttribute(made_.get(), attribute, &value,
+                                                                 sizeof value),
+                 "preferences");
   }
 
   const Functions& functions_;
-  cublaslt::Preference* made_ = nullptr;
+  Owned made_;
 };
 
 template <class T>
