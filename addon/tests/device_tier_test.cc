@@ -86,6 +86,32 @@ TEST_CASE("more adapters than the device holds take turns, and keep their bits")
   CHECK(stat(tight, kStatExpertLoadBytes) == bytes);
 }
 
+TEST_CASE("an adapter whose pages left and came back elsewhere beside its trunk keeps its bits") {
+  if (cuda_devices().usable.empty()) return;
+  const auto backend = device();
+  ScratchFolder folder;
+  write_many(folder / "a", 61);
+  write_many(folder / "b", 62);
+  Adapters roomy(base_config(), adapter_backends::roomy(), *backend);
+  const int a = roomy.add(folder / "a");
+  REQUIRE(roomy.acquire(a));
+  const std::vector<float> want = run(*backend, roomy, {a});
+  const uint64_t room =
+      sizes_on_device(*backend, folder / "a").bytes + sizes_on_device(*backend, folder / "b").trunk;
+  Adapters tight(base_config(), {.memory_budget = kRoom, .device_budget = room}, *backend);
+  REQUIRE(tight.add(folder / "a") == a);
+  const int b = tight.add(folder / "b");
+  for (int round = 0; round < 4; ++round) {
+    REQUIRE(tight.acquire(a));  // brings what is not there
+    CHECK(run(*backend, tight, {a}) == want);
+    const double evicted = stat(tight, kStatDeviceEvictions);
+    REQUIRE(tight.acquire(b));
+    run(*backend, tight, {b});
+    CHECK(stat(tight, kStatDeviceEvictions) > evicted);
+    tight.release(b);
+  }
+}
+
 TEST_CASE("an adapter that has to wait for room on the device holds nothing on the host") {
   if (cuda_devices().usable.empty()) return;
   const auto backend = device();

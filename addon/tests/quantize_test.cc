@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -76,6 +77,11 @@ TEST_CASE(
     CHECK(read[100] == doctest::Approx(most).epsilon(0.01));
     read[100] = 0;
     CHECK(read == std::vector<float>(read.size(), 0.0f));
+    // In bytes as well: no code is made of what overflows.
+    const uint8_t zeros = dtype == DType::kQ4_0 ? 0x88 : 0;
+    const auto codes = result.bytes.begin() + sizeof(uint16_t);
+    CHECK(std::count(codes, codes + dtype_info(dtype).bytes - 2, zeros) ==
+          dtype_info(dtype).bytes - 2);
     values[100] = -most * 1.02f;
     check_refused(ErrorCode::kInvalidModel, "tensor w: holds -",
                   [&] { quantize(matrix_of(values, 3), dtype, threads); });

@@ -36,7 +36,9 @@ constexpr uint64_t kOneWorkspace = 4096;
 
 // What `data` of an algorithm is here.
 struct Kernel {
-  uint64_t outs, columns, stride, alignment_w, alignment_y, splits, scheme, workspace;
+  uint64_t outs, columns, stride, alignment_w, alignment_y, workspace;
+  uint64_t rows;  // of which it does multiples
+  uint32_t splits, scheme;
 };
 static_assert(sizeof(Kernel) == sizeof(Algorithm));
 
@@ -114,16 +116,27 @@ Status check_layouts(const Operation& operation, const Layout& a, const Layout& 
   return known ? kSuccess : kNotSupported;
 }
 
-// The first candidate splits sums though it was not asked to, as if a mask were overlooked.
+// None but the last candidate does what is wanted, each for a reason of its own, as if a wish were
+// overlooked.
 Status get_candidates(Handle*, Operation* operation, Layout* a, Layout* b, Layout* c, Layout* d,
                       Preference* preference, int wanted, Candidate* candidates, int* found) {
   *found = 0;
   if (const Status status = check_layouts(*operation, *a, *b, *c, *d)) return status;
+  const auto kernel = [&](uint64_t workspace, uint64_t rows, uint32_t splits, uint32_t scheme) {
+    return Kernel{.outs = d->rows,
+                  .columns = a->rows,
+                  .stride = static_cast<uint64_t>(d->stride),
+                  .alignment_w = preference->alignment[0],
+                  .alignment_y = preference->alignment[3],
+                  .workspace = workspace,
+                  .rows = rows,
+                  .splits = splits,
+                  .scheme = scheme};
+  };
   const Kernel kernels[] = {
-      {d->rows, a->rows, static_cast<uint64_t>(d->stride), preference->alignment[0],
-       preference->alignment[3], 4, kSplitSums, kOneWorkspace},
-      {d->rows, a->rows, static_cast<uint64_t>(d->stride), preference->alignment[0],
-       preference->alignment[3], 1, kNoReduction, kOneWorkspace}};
+      kernel(kOneWorkspace, 1, 4, kNoReduction), kernel(kOneWorkspace, 1, 1, kSplitSums),
+      kernel(preference->workspace + 1, 1, 1, kNoReduction),
+      kernel(kOneWorkspace, 2, 1, kNoReduction), kernel(kOneWorkspace, 1, 1, kNoReduction)};
   if (preference->workspace < kOneWorkspace) return kNotSupported;
   for (const Kernel& kernel : kernels) {
     if (*found == wanted) break;
@@ -153,7 +166,8 @@ Status check_algorithm(Handle*, Operation* operation, Layout* a, Layout* b, Layo
   const bool same = kernel.outs == d->rows && kernel.columns == a->rows &&
                     kernel.stride == static_cast<uint64_t>(d->stride);
   told->workspace_bytes = kernel.workspace;
-  return same ? kSuccess : kInvalidValue;
+  if (!same) return kInvalidValue;
+  return d->columns % kernel.rows == 0 ? kSuccess : kNotSupported;
 }
 
 bool aligned(const void* data, uint64_t alignment) {
@@ -199,8 +213,8 @@ Status put_product(Handle*, Operation* operation, const void* alpha, const void*
   const bool plain =
       *static_cast<const float*>(alpha) == 1 && *static_cast<const float*>(beta) == 0;
   if (!plain || c != d || workspace_bytes < kernel.workspace || kernel.splits != 1 ||
-      !aligned(a, kernel.alignment_w) || !aligned(b, kernel.alignment_w) ||
-      !aligned(d, kernel.alignment_y)) {
+      kernel.scheme != kNoReduction || !aligned(a, kernel.alignment_w) ||
+      !aligned(b, kernel.alignment_w) || !aligned(d, kernel.alignment_y)) {
     return kInvalidValue;
   }
   const Product product{.w = static_cast<const uint16_t*>(a),
