@@ -5,14 +5,15 @@
 set(SMORE_X86 addon/backends/cpu/x86)
 target_sources(smore_core PRIVATE addon/core/x86/cpu_relax.cc ${SMORE_X86}/machine.cc
                ${SMORE_X86}/kernels_avx2.cc ${SMORE_X86}/kernels_avx512.cc ${SMORE_X86}/bf16_avx512.cc
-               ${SMORE_X86}/attention_bf16_avx512.cc)
+               ${SMORE_X86}/attention_bf16_avx512.cc ${SMORE_X86}/codes_avx512.cc)
 set_source_files_properties(addon/backends/cpu/kernels_generic.cc PROPERTIES COMPILE_OPTIONS
                             "-ffp-contract=off")
 set_source_files_properties(${SMORE_X86}/kernels_avx2.cc PROPERTIES COMPILE_OPTIONS
                             "-ffp-contract=off;-mavx2;-mfma;-mf16c")
 set(SMORE_AVX512 -ffp-contract=off -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
     -Wno-uninitialized -Wno-maybe-uninitialized)
-set_source_files_properties(${SMORE_X86}/kernels_avx512.cc PROPERTIES COMPILE_OPTIONS "${SMORE_AVX512}")
+set_source_files_properties(${SMORE_X86}/kernels_avx512.cc ${SMORE_X86}/codes_avx512.cc PROPERTIES COMPILE_OPTIONS
+                            "${SMORE_AVX512}")
 set_source_files_properties(${SMORE_X86}/bf16_avx512.cc ${SMORE_X86}/attention_bf16_avx512.cc PROPERTIES COMPILE_OPTIONS
                             "${SMORE_AVX512};-mavx512bf16")
 

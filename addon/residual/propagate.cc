@@ -136,20 +136,23 @@ const int32_t* rows_of_step(const Work& work, const WorkLevel& level, int first,
 }
 
 // A x + a for one expert's pairs, [pairs, r].
-float* compress(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
+float* compress(const DenseKernels& kernels, const Work& work, const InputRows& input, int l,
                 int expert, const std::byte* page, Arena& scratch) {
   const Level& level = work.mixture().levels[l];
   const LevelSlots& slots = work.slots().levels[l];
   const WorkLevel& at = work.levels[l];
   const int first = at.expert_start[expert];
   const int count = at.expert_start[expert + 1] - first;
-  const bool rounds = takes_rounded(kernels, slots.a);
   const int in = work.mixture().inputs;
   DenseProduct product = product_with(page, slots.a, slots.a_bias, in, level.rank);
-  product.x = work.x;
-  product.rounded = rounds ? input.rounded : nullptr;
-  product.x_stride = rounds ? rounded_width(in) : work.x_stride;
-  product.x_rows = rounds ? at.pair_row + first : rows_of_step(work, at, first, count, scratch);
+  if (rows_of(kernels, slots.a) == DenseRows::kFloat) {
+    product.x = work.x;
+    product.x_stride = work.x_stride;
+    product.x_rows = rows_of_step(work, at, first, count, scratch);
+  } else {
+    take_rows(product, input);
+    product.x_rows = at.pair_row + first;
+  }
   product.rows = count;
   product.y = scratch.take<float>(int64_t{count} * level.rank);
   product.y_stride = level.rank;
@@ -166,19 +169,18 @@ void add_sum(const Work& work, int first_output, int outputs) {
 
 }  // namespace
 
-ExpertInput expert_input(const DenseKernels& kernels, const Work& work, Arena& scratch) {
-  const auto& levels = work.slots().levels;
-  const bool rounds = std::any_of(levels.begin(), levels.end(), [&](const LevelSlots& level) {
-    return takes_rounded(kernels, level.a);
-  });
-  if (!rounds) return {};
+InputRows expert_input(const DenseKernels& kernels, const Work& work, Arena& scratch) {
   const int in = work.mixture().inputs;
-  uint16_t* rounded = scratch.take<uint16_t>(work.count * rounded_width(in));
-  round_rows(kernels, work.x, work.x_stride, work.rows, work.count, in, rounded);
-  return {rounded};
+  for (const LevelSlots& level : work.slots().levels) {
+    const DenseRows form = rows_of(kernels, level.a);
+    if (form == DenseRows::kFloat) continue;
+    return input_rows(kernels, form, work.x, work.x_stride, work.rows, work.count, in,
+                      level.a.panels, scratch);
+  }
+  return {};
 }
 
-void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInput& input, int l,
+void compute_own(const DenseKernels& kernels, const Work& work, const InputRows& input, int l,
                  int expert, const std::byte* page, Arena& scratch) {
   const Mixture& mixture = work.mixture();
   const Level& level = mixture.levels[l];
@@ -205,7 +207,7 @@ void compute_own(const DenseKernels& kernels, const Work& work, const ExpertInpu
   }
 }
 
-void add_expert(const DenseKernels& kernels, Work& work, const ExpertInput& input, int expert,
+void add_expert(const DenseKernels& kernels, Work& work, const InputRows& input, int expert,
                 const std::byte* page, Arena& scratch) {
   SMORE_CHECK(expert >= work.next_expert, "the experts of a sum come in ascending order");
   work.next_expert = expert + 1;

@@ -284,7 +284,7 @@ void ResidualStep::compute_in_waves() {
 template <class FindPage>
 void ResidualStep::compute(Work& work, const FindPage& find_page, Arena& scratch) {
   if (work.failed) return;
-  const ExpertInput input = expert_input(kernels_, work, scratch);
+  const InputRows input = expert_input(kernels_, work, scratch);
   for_each_chosen(work, [&](int l, int e, int page, int) {
     const std::optional<const std::byte*> found = find_page(page);
     if (!found || work.failed) return;

@@ -28,20 +28,50 @@ inline DenseProduct product_with(const std::byte* block, Slot w, Slot bias, int 
   return product;
 }
 
-// Whether products with these weights take rounded activations. Routing never does.
-inline bool takes_rounded(const DenseKernels& kernels, Slot w) {
-  return w.dtype == DType::kBF16 && multiplies_rounded(kernels);
+// Rows of activations as products with some weights take them. Routing takes floats always.
+struct InputRows {
+  const uint16_t* rounded = nullptr;
+  const int16_t* integers = nullptr;
+  const float* scales = nullptr;  // of integers
+};
+
+inline DenseRows rows_of(const DenseKernels& kernels, Slot w) {
+  return rows_of(kernels, w.dtype, w.coded());
+}
+
+// x[rows[i]] (null: x[i]) for products with weights that take such rows, whose matrix has so many
+// columns and is in panels or not.
+inline InputRows input_rows(const DenseKernels& kernels, DenseRows form, const float* x,
+                            int64_t x_stride, const int32_t* rows, int count, int columns,
+                            bool panels, Arena& scratch) {
+  if (form == DenseRows::kFloat) return {};
+  const int64_t values = count * rounded_width(columns);
+  if (form == DenseRows::kBf16) {
+    uint16_t* rounded = scratch.take<uint16_t>(values);
+    round_rows(kernels, x, x_stride, rows, count, columns, rounded);
+    return {.rounded = rounded};
+  }
+  int16_t* integers = scratch.take<int16_t>(values);
+  float* scales = scratch.take<float>(count);
+  round_rows(kernels, x, x_stride, rows, count, columns, panels, integers, scales);
+  return {.integers = integers, .scales = scales};
+}
+
+// Such rows instead of x.
+inline void take_rows(DenseProduct& product, const InputRows& rows) {
+  product.rounded = rows.rounded;
+  product.integers = rows.integers;
+  product.x_scales = rows.scales;
+  product.x_stride = rounded_width(product.in);
 }
 
 // dense_rows() of a product whose x is set, for rows that lie one after the other; rounds them
 // where the path does.
 inline void multiply(const DenseKernels& kernels, DenseProduct product, Arena& scratch) {
-  if (product.dtype == DType::kBF16 && multiplies_rounded(kernels)) {
-    const int64_t width = rounded_width(product.in);
-    uint16_t* rounded = scratch.take<uint16_t>(product.rows * width);
-    round_rows(kernels, product.x, product.x_stride, nullptr, product.rows, product.in, rounded);
-    product.rounded = rounded;
-    product.x_stride = width;
+  const DenseRows form = rows_of(kernels, product.dtype, product.scales != nullptr);
+  if (form != DenseRows::kFloat) {
+    take_rows(product, input_rows(kernels, form, product.x, product.x_stride, nullptr, product.rows,
+                                  product.in, product.panels, scratch));
   }
   dense_rows(kernels, product);
 }

@@ -247,7 +247,6 @@ TEST_CASE("dense products with codes and with rounded rows equal the reference o
   for_each_path([&](const std::string& path, ActivationType activations) {
     const auto cpu = backend(path, activations);
     const DenseKernels& kernels = dense_kernels(*cpu);
-    CHECK((activations != ActivationType::kFloat32 || !multiplies_rounded(kernels)));
     for (const auto& [in, panels, coded] :
          std::vector<std::tuple<int, bool, bool>>{{1, false, true},
                                                   {1, true, true},
@@ -280,16 +279,27 @@ TEST_CASE("dense products with codes and with rounded rows equal the reference o
         }
       }
       std::vector<float> x = random_floats(size_t(rows) * in, random);
-      std::vector<uint16_t> rounded(rows * rounded_width(in));
-      if (multiplies_rounded(kernels)) {
+      const DenseRows form = rows_of(kernels, DType::kBF16, coded);
+      CHECK((activations != ActivationType::kFloat32 || form == DenseRows::kFloat));
+      if (form == DenseRows::kFloat && !coded) continue;
+      const int width = static_cast<int>(rounded_width(in));
+      std::vector<uint16_t> rounded(rows * width);
+      std::vector<int16_t> integers(rows * width);
+      std::vector<float> x_scales(rows);
+      if (form == DenseRows::kBf16) {
         round_rows(kernels, x.data(), in, nullptr, rows, in, rounded.data());
         for (float& value : x) value = bfloat16_to_float(float_to_bfloat16(value));
-      } else if (!coded) {
-        continue;
+      } else if (form == DenseRows::kInteger) {
+        round_rows(kernels, x.data(), in, nullptr, rows, in, panels, integers.data(),
+                   x_scales.data());
+        for (int i = 0; i < rows * in; ++i) {
+          const float value = x_scales[i / in] * integers[i / in * width + i % in];
+          CHECK(std::abs(x[i] - value) <= 0.51f * x_scales[i / in]);
+          x[i] = value;
+        }
       }
       const auto full = reference::matmul(values, out, in, x, rows, nullptr);
       std::vector<float> y(size_t(rows) * out);
-      const bool reduced = multiplies_rounded(kernels);
       dense_rows(kernels, {.w = bytes.data(),
                            .dtype = DType::kBF16,
                            .panels = panels,
@@ -297,13 +307,62 @@ TEST_CASE("dense products with codes and with rounded rows equal the reference o
                            .out = out,
                            .in = in,
                            .x = x.data(),
-                           .rounded = reduced ? rounded.data() : nullptr,
-                           .x_stride = reduced ? rounded_width(in) : in,
+                           .rounded = form == DenseRows::kBf16 ? rounded.data() : nullptr,
+                           .integers = form == DenseRows::kInteger ? integers.data() : nullptr,
+                           .x_scales = x_scales.data(),
+                           .x_stride = form == DenseRows::kFloat ? in : width,
                            .rows = rows,
                            .y = y.data(),
                            .y_stride = out});
       check_close(
           y, full.y, [&](size_t i) { return full.magnitude[i]; }, 2e-6);
+    }
+  });
+}
+
+TEST_CASE("integers of a row hold its largest sums, are zeros for nothing, and tell of no number") {
+  for_each_path([&](const std::string& path, ActivationType activations) {
+    const auto cpu = backend(path, activations);
+    const DenseKernels& kernels = dense_kernels(*cpu);
+    if (rows_of(kernels, DType::kBF16, true) != DenseRows::kInteger) return;
+    const float inf = std::numeric_limits<float>::infinity();
+    for (const auto& [in, panels] : std::vector<std::pair<int, bool>>{
+             {7, false}, {7, true}, {600, true}, {20001, false}, {20001, true}}) {
+      CAPTURE(in);
+      CAPTURE(panels);
+      const int out = 3, rows = 5, width = static_cast<int>(rounded_width(in));
+      const int64_t places =
+          panels ? panel_values(DType::kBF16, out, in) : out * code_row_values(in);
+      const std::vector<int8_t> codes(places, -127);
+      const std::vector<float> scales(out, 0.5f);
+      std::vector<float> x(size_t(rows) * in, 3.0f);
+      std::fill_n(x.begin() + in, in, 0.0f);
+      std::fill_n(x.begin() + 2 * in, in, 1e-38f);
+      x[3 * in + in / 2] = std::nanf("");
+      x[4 * in + in - 1] = -inf;
+      std::vector<int16_t> integers(rows * width);
+      std::vector<float> x_scales(rows), y(rows * out);
+      round_rows(kernels, x.data(), in, nullptr, rows, in, panels, integers.data(),
+                 x_scales.data());
+      dense_rows(kernels, {.w = codes.data(),
+                           .dtype = DType::kBF16,
+                           .panels = panels,
+                           .scales = scales.data(),
+                           .out = out,
+                           .in = in,
+                           .integers = integers.data(),
+                           .x_scales = x_scales.data(),
+                           .x_stride = width,
+                           .rows = rows,
+                           .y = y.data(),
+                           .y_stride = out});
+      for (int o = 0; o < out; ++o) {
+        CHECK(y[o] == doctest::Approx(-63.5 * 3 * in).epsilon(1e-6));
+        CHECK(y[out + o] == 0);
+        CHECK(y[2 * out + o] == 0);
+        CHECK(!std::isfinite(y[3 * out + o]));
+        CHECK(!std::isfinite(y[4 * out + o]));
+      }
     }
   });
 }

@@ -69,7 +69,7 @@ CpuBackend::CpuBackend(const CpuKernels& kernels, ActivationType activations, in
     : kernels_(kernels),
       attention_(activations == ActivationType::kFloat32 ? *kernels.float_attention
                                                          : *kernels.attention),
-      dense_{&kernels, activations != ActivationType::kFloat32 && kernels.bf16 != nullptr},
+      dense_{&kernels, activations != ActivationType::kFloat32},
       activations_(activations),
       path_(std::string(kernels.name) + path_suffix(activations)),
       threads_(threads) {}

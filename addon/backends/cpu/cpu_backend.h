@@ -20,7 +20,7 @@ const CpuKernels& find_kernels(const std::string& path);
 
 struct DenseKernels {
   const CpuKernels* kernels;
-  bool rounds;  // activations to bfloat16
+  bool rounds;  // activations to bfloat16, or to integers where they meet codes
 };
 
 class CpuBackend final : public Backend {

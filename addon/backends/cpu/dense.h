@@ -15,17 +15,25 @@ struct DenseKernels;
 // The kernels of the path that `backend` runs. Requires a backend made by make_cpu_backend.
 const DenseKernels& dense_kernels(const Backend& backend);
 
-// Whether the path multiplies bfloat16 weights by activations that are rounded to bfloat16, twice
-// as fast: on request, and where the machine has such products. Sums are float32 all the same.
-bool multiplies_rounded(const DenseKernels& kernels);
+// What products of a type of weights multiply: activations as they are, rounded to bfloat16, or
+// as integers of 16 bits with a scale for each row. The latter two on request, and where the
+// machine has such products, which are faster.
+enum class DenseRows { kFloat, kBf16, kInteger };
+DenseRows rows_of(const DenseKernels& kernels, DType dtype, bool coded);
 
-// Values of a rounded row: an odd last one is followed by 0.
+// Values of a row that is not kFloat: an odd last one is followed by 0.
 inline int64_t rounded_width(int columns) { return (int64_t{columns} + 1) / 2 * 2; }
 
-// values[i] = x[x_rows[i]] (null: x[i]) rounded, [rows, rounded_width(columns)]. Requires
-// multiplies_rounded(), as do products of such rows.
+// values[i] = x[x_rows[i]] (null: x[i]) rounded, [rows, rounded_width(columns)], for kBf16.
 void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride,
                 const int32_t* x_rows, int rows, int columns, uint16_t* values);
+
+// Likewise for kInteger: x = scales[i] * values[i]. Integers are as large as the sums of products
+// with a matrix of so many columns, in panels or not, allow: at most 15 bits and a sign, 14 for
+// rows of 16384 outside panels.
+void round_rows(const DenseKernels& kernels, const float* x, int64_t x_stride,
+                const int32_t* x_rows, int rows, int columns, bool panels, int16_t* values,
+                float* scales);
 
 // Outputs that lie together in a matrix of panels.
 inline constexpr int kDensePanel = 16;
@@ -48,6 +56,8 @@ struct DenseProduct {
   const float* bias = nullptr;  // [out] or null
   const float* x = nullptr;
   const uint16_t* rounded = nullptr;  // instead of x, with weights in bfloat16 (round_rows)
+  const int16_t* integers = nullptr;  // instead of x, with codes (round_rows)
+  const float* x_scales = nullptr;    // of rows of integers
   int64_t x_stride = 0;               // values between rows of x
   const int32_t* x_rows = nullptr;    // [rows] or null
   int rows = 0;

@@ -108,6 +108,10 @@ void dense_typed(const DenseTile& t) {
   });
 }
 
+// How far ahead of a panel's weights memory is asked for, in bytes. Shorter panels ask for those
+// that are next.
+constexpr int64_t kAhead = 4096;
+
 // Adds the products of columns [0, in) with outputs [vec * N, (vec + vecs) * N). Columns of two
 // bytes of bfloat16 lie in pairs, which one load brings: [in / 2][kPanel][2].
 template <Stored stored, int vecs, int rows>
@@ -123,7 +127,8 @@ template <Stored stored, int vecs, int rows>
     base[v] = static_cast<const uint8_t*>(t.w) +
               (static_cast<int64_t>(out / kPanel) * kPanel * steps + out % kPanel) * kSize;
   }
-  const uint8_t* ahead = base[0] + static_cast<int64_t>(vecs) * Simd::N * steps * kSize;
+  const int64_t bytes = int64_t{vecs} * Simd::N * steps * kSize;
+  const int64_t ahead = bytes < kAhead ? bytes : kAhead;
   const auto add = [&](int k, const F* w) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
@@ -133,12 +138,12 @@ template <Stored stored, int vecs, int rows>
     }
   };
   for (int step = 0; step < steps; ++step) {
-    Simd::prefetch(ahead + step * vecs * Simd::N * kSize);
     F w[vecs];
     if constexpr (kPairs) {
       F odd[vecs];
 #pragma GCC unroll 8
       for (int v = 0; v < vecs; ++v) {
+        Simd::prefetch(base[v] + ahead + step * kPanel * kSize);
         const ColumnPair pair = load_pair<stored>(base[v] + step * kPanel * kSize);
         w[v] = pair.even;
         odd[v] = pair.odd;
@@ -147,7 +152,10 @@ template <Stored stored, int vecs, int rows>
       if (2 * step + 1 < t.in) add(2 * step + 1, odd);
     } else {
 #pragma GCC unroll 8
-      for (int v = 0; v < vecs; ++v) w[v] = load_weights<stored>(base[v] + step * kPanel * kSize);
+      for (int v = 0; v < vecs; ++v) {
+        Simd::prefetch(base[v] + ahead + step * kPanel * kSize);
+        w[v] = load_weights<stored>(base[v] + step * kPanel * kSize);
+      }
       add(step, w);
     }
   }

@@ -121,6 +121,8 @@ struct DenseTile {
   const float* bias;
   const float* x;
   const uint16_t* rounded;
+  const int16_t* integers;
+  const float* x_scales;
   int64_t x_stride;
   const int32_t* x_rows;
   int rows;
@@ -146,6 +148,14 @@ struct Bf16Kernels {
   void (*dense)(const DenseTile& tile);
 };
 
+// Products of codes and activations as integers of 16 bits, which are exact.
+struct CodeKernels {
+  // values[k] = round(x[k] / scale), at most `largest` in magnitude, followed by 0 up to an even
+  // number of columns. The scale is NaN when a value is not finite.
+  void (*round_row)(const float* x, int columns, int largest, int16_t* values, float* scale);
+  void (*dense)(const DenseTile& tile);
+};
+
 // Activations as blocks of integers and their products with quantised panels: exact in a block,
 // then one float32 order over the blocks.
 struct IntegerKernels {
@@ -164,7 +174,8 @@ struct CpuKernels {
   const IntegerKernels* integer;
   void (*float_product)(const Panels& w, const float* x, int64_t x_stride,
                         const ProductTarget& target);
-  const Bf16Kernels* bf16;  // null where such weights are unpacked to float
+  const Bf16Kernels* bf16;   // null where such weights are unpacked to float
+  const CodeKernels* codes;  // null where codes are unpacked to float
   void (*dense)(const DenseTile& tile);
 
   int64_t (*exercise)(int64_t rounds);  // as that of IntegerKernels, of float32

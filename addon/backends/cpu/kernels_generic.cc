@@ -16,6 +16,6 @@
 
 namespace smore {
 
-const CpuKernels kGenericKernels = make_table("generic", nullptr);
+const CpuKernels kGenericKernels = make_table("generic", nullptr, nullptr);
 
 }  // namespace smore

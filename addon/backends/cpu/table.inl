@@ -11,13 +11,14 @@ constexpr IntegerKernels kIntegerProducts = {.row_unit = Simd::kRowTile,
                                              .exercise = exercise_integer};
 static_assert(kRowUnit % Simd::kRowTile == 0);
 
-constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16,
+constexpr CpuKernels make_table(const char* name, const Bf16Kernels* bf16, const CodeKernels* codes,
                                 const AttentionKernels* attention = &kAttention<FloatForm<true>>) {
   return {
       .name = name,
       .integer = &kIntegerProducts,
       .float_product = float_product,
       .bf16 = bf16,
+      .codes = codes,
       .dense = dense,
       .exercise = exercise_float,
       .rms_norm = rms_norm,

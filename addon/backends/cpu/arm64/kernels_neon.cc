@@ -17,6 +17,6 @@
 namespace smore {
 
 extern const CpuKernels kNeonKernels;
-const CpuKernels kNeonKernels = make_table("neon", nullptr);
+const CpuKernels kNeonKernels = make_table("neon", nullptr, nullptr);
 
 }  // namespace smore

@@ -3,7 +3,7 @@
 
 #include "backends/cpu/x86/simd_avx512.inl"
 
-#include "backends/cpu/dense_tiles.inl"
+#include "backends/cpu/x86/dense_pairs_avx512.inl"
 
 namespace smore {
 
@@ -109,147 +109,30 @@ void round_row(const float* x, int columns, uint16_t* values) {
                            reinterpret_cast<__m256i>(rounded));
 }
 
-inline const uint16_t* rounded_row(const DenseTile& t, int i) {
-  return t.rounded + (t.x_rows ? t.x_rows[i] : i) * t.x_stride;
-}
+struct Bf16Pairs {
+  using Value = uint16_t;
+  using Sum = F;
+  static constexpr int kBytes = 2;
 
-// 32 weights as they are multiplied: bfloat16, or codes, which it holds exactly.
-template <bool codes>
-[[gnu::always_inline]] inline __m512bh load_weights(const uint8_t* at) {
-  if constexpr (!codes) return as_pairs(Simd::iload(at));
-  const auto* values = reinterpret_cast<const int8_t*>(at);
-  return _mm512_cvtne2ps_pbh(Simd::to_float(Simd::load_i8(values + Simd::N)),
-                             Simd::to_float(Simd::load_i8(values)));
-}
-
-// Row-major weights: lanes run along pairs of columns and are summed at the end.
-template <bool codes, int outs, int rows>
-void row_major_tile(const DenseTile& t, int out, int row) {
-  constexpr int kColumns = 2 * Simd::N;
-  constexpr int kAhead = 1024;  // bytes
-  constexpr int kSize = codes ? 1 : 2;
-  const int64_t row_bytes = codes ? code_row_bytes(t.in) : int64_t{t.in} * kSize;
-  const uint8_t* w = static_cast<const uint8_t*>(t.w) + out * row_bytes;
-  const uint16_t* x[rows];
-  for (int r = 0; r < rows; ++r) x[r] = rounded_row(t, row + r);
-  F acc[outs][rows];
-#pragma GCC unroll 4
-  for (int o = 0; o < outs; ++o) {
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) acc[o][r] = Simd::zero();
+  static const uint16_t* rows(const DenseTile& t) { return t.rounded; }
+  static int64_t row_bytes(int in) { return int64_t{in} * kBytes; }
+  static F zero() { return Simd::zero(); }
+  static I weights(const uint8_t* at) { return Simd::iload(at); }
+  static I weights_part(const uint8_t* at, __mmask32 part) {
+    return _mm512_maskz_loadu_epi16(part, at);
   }
-  const auto add = [&](int k, const __m512bh* weights, auto load) {
-    __m512bh values[rows];
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) values[r] = as_pairs(load(x[r] + k));
-#pragma GCC unroll 4
-    for (int o = 0; o < outs; ++o) {
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) acc[o][r] = _mm512_dpbf16_ps(acc[o][r], weights[o], values[r]);
-    }
-  };
-  __m512bh weights[outs];
-  int k = 0;
-  for (; k + kColumns <= t.in; k += kColumns) {
-#pragma GCC unroll 4
-    for (int o = 0; o < outs; ++o) {
-      const uint8_t* at = w + o * row_bytes + k * kSize;
-      Simd::prefetch(at + kAhead);
-      weights[o] = load_weights<codes>(at);
-    }
-    add(k, weights, [](const uint16_t* p) { return Simd::iload(p); });
-  }
-  if (k < t.in) {
-    const __mmask32 rest = (1u << (t.in - k)) - 1;
-#pragma GCC unroll 4
-    for (int o = 0; o < outs; ++o) {
-      const uint8_t* at = w + o * row_bytes + k * kSize;
-      if constexpr (codes) weights[o] = load_weights<codes>(at);
-      if constexpr (!codes) weights[o] = as_pairs(_mm512_maskz_loadu_epi16(rest, at));
-    }
-    add(k, weights, [rest](const uint16_t* p) { return _mm512_maskz_loadu_epi16(rest, p); });
-  }
-  for (int r = 0; r < rows; ++r) {
-    const auto sum = [&](int o) { return o < outs ? acc[o < outs ? o : 0][r] : Simd::zero(); };
-    store_quad<outs>(t, out, row + r, Simd::sum4(sum(0), sum(1), sum(2), sum(3)));
-  }
-}
-
-template <bool codes, int panels, int rows>
-void panels_tile(const DenseTile& t, int panel, int row) {
-  const int pairs = (t.in + 1) / 2;
-  constexpr int kPairBytes = codes ? 32 : 64;
-  const int64_t panel_bytes = int64_t{pairs} * kPairBytes;
-  const uint8_t* w = static_cast<const uint8_t*>(t.w) + panel * panel_bytes;
-  const uint8_t* ahead = w + panels * panel_bytes;
-  const uint16_t* x[rows];
-  float* y[rows];
-  for (int r = 0; r < rows; ++r) {
-    x[r] = rounded_row(t, row + r);
-    y[r] = output_row(t, row + r);
-  }
-  F acc[panels][rows];
-#pragma GCC unroll 8
-  for (int v = 0; v < panels; ++v) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) acc[v][r] = Simd::zero();
-  }
-  for (int pair = 0; pair < pairs; ++pair) {
-    __m512bh weights[panels];
-#pragma GCC unroll 8
-    for (int v = 0; v < panels; ++v) {
-      Simd::prefetch(ahead + (pair * panels + v) * kPairBytes);
-      weights[v] = load_weights<codes>(w + v * panel_bytes + pair * kPairBytes);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      int32_t two;
-      __builtin_memcpy(&two, x[r] + 2 * pair, sizeof two);
-      const __m512bh values = as_pairs(Simd::iset(two));
-#pragma GCC unroll 8
-      for (int v = 0; v < panels; ++v) acc[v][r] = _mm512_dpbf16_ps(acc[v][r], weights[v], values);
-    }
-  }
-#pragma GCC unroll 8
-  for (int v = 0; v < panels; ++v) store_sums<rows>(t, (panel + v) * kPanel, y, acc[v]);
-}
-
-// All rows while the panels are near.
-template <bool codes, int panels, int most_rows>
-void rows_of_panels(const DenseTile& t, int panel) {
-  for_row_tiles<most_rows>(
-      0, t.rows, [&]<int rows>(int row) { panels_tile<codes, panels, rows>(t, panel, row); });
-}
-
-template <bool codes>
-void dense_stored(const DenseTile& t) {
-  if (!t.panels) {
-    for_row_tiles<4>(0, t.rows, [&]<int rows>(int row) {
-      for_row_tiles<4>(0, t.out,
-                       [&]<int outs>(int out) { row_major_tile<codes, outs, rows>(t, out, row); });
-    });
-    return;
-  }
-  const int total = (t.out + kPanel - 1) / kPanel;
-  if (t.rows <= 4) {  // few chains a panel: more panels hide the sums' latency
-    for_row_tiles<4>(0, total,
-                     [&]<int panels>(int panel) { rows_of_panels<codes, panels, 4>(t, panel); });
-  } else {
-    for_row_tiles<2>(
-        0, total, [&]<int panels>(int panel) { rows_of_panels<codes, panels, kTile>(t, panel); });
-  }
-}
-
-void dense(const DenseTile& t) {
-  if (t.scales) return dense_stored<true>(t);
-  dense_stored<false>(t);
-}
+  static F add(F sum, I w, I x) { return _mm512_dpbf16_ps(sum, as_pairs(w), as_pairs(x)); }
+  static F floats(const DenseTile&, int, F sum) { return sum; }
+};
 
 }  // namespace
 
 static_assert(kRowUnit % kTile == 0);
 
-const Bf16Kernels kAvx512Bf16Products = {
-    .row_unit = kTile, .round = round, .product = product, .round_row = round_row, .dense = dense};
+const Bf16Kernels kAvx512Bf16Products = {.row_unit = kTile,
+                                         .round = round,
+                                         .product = product,
+                                         .round_row = round_row,
+                                         .dense = dense_pairs<Bf16Pairs>};
 
 }  // namespace smore

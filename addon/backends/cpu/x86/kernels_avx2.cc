@@ -17,6 +17,6 @@
 namespace smore {
 
 extern const CpuKernels kAvx2Kernels;
-const CpuKernels kAvx2Kernels = make_table("avx2", nullptr);
+const CpuKernels kAvx2Kernels = make_table("avx2", nullptr, nullptr);
 
 }  // namespace smore

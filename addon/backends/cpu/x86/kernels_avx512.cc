@@ -17,11 +17,12 @@
 namespace smore {
 
 extern const Bf16Kernels kAvx512Bf16Products;
+extern const CodeKernels kAvx512CodeProducts;
 extern const AttentionKernels kAvx512Bf16Attention;
 extern const CpuKernels kAvx512Kernels;
 extern const CpuKernels kAvx512Bf16Kernels;
-const CpuKernels kAvx512Kernels = make_table("avx512vnni", nullptr);
+const CpuKernels kAvx512Kernels = make_table("avx512vnni", nullptr, &kAvx512CodeProducts);
 const CpuKernels kAvx512Bf16Kernels =
-    make_table("avx512bf16", &kAvx512Bf16Products, &kAvx512Bf16Attention);
+    make_table("avx512bf16", &kAvx512Bf16Products, &kAvx512CodeProducts, &kAvx512Bf16Attention);
 
 }  // namespace smore
