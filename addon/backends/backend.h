@@ -84,6 +84,24 @@ struct AttentionShape {
   int window = 0;     // 0 = all positions
 };
 
+// Rows that a product reads as they are made: x += added, then x / rms(x) * weight.
+struct NormedRows {
+  float* x;             // [rows, width]
+  const float* added;   // likewise; or null for nothing
+  const float* weight;  // [width]
+  float eps;
+  float* normed;  // [rows, width], which may be `added`
+  bool kept;      // whether `normed` is read later; otherwise it may hold anything
+};
+
+// The same of act(gate_up[t, :F]) * gate_up[t, F:].
+struct GatedRows {
+  Activation activation;
+  const float* gate_up;  // [rows, 2 F]
+  float* gated;          // [rows, F]
+  bool kept;
+};
+
 // The largest step of an engine.
 struct StepSizes {
   int rows = 0;
@@ -193,6 +211,24 @@ class Backend {
                             float eps, float* normed) {
     add(x, y, int64_t{rows} * width);
     rms_norm(x, weight, rows, width, eps, normed);
+  }
+
+  // As add_and_norm or rms_norm, and then matmul.                      y: [rows, out]
+  virtual void normed_matmul(const Matrix& w, const NormedRows& in, int rows, const float* bias,
+                             float* y) {
+    const int width = static_cast<int>(w.columns());
+    if (in.added) {
+      add_and_norm(in.x, in.added, in.weight, rows, width, in.eps, in.normed);
+    } else {
+      rms_norm(in.x, in.weight, rows, width, in.eps, in.normed);
+    }
+    matmul(w, in.normed, rows, bias, y);
+  }
+
+  // As gated_activation and then matmul.                               y: [rows, out]
+  virtual void gated_matmul(const Matrix& w, const GatedRows& in, int rows, float* y) {
+    gated_activation(in.activation, in.gate_up, rows, static_cast<int>(w.columns()), in.gated);
+    matmul(w, in.gated, rows, nullptr, y);
   }
 
   // x = cap * tanh(x / cap).                                           x: [count]

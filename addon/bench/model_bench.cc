@@ -29,9 +29,8 @@
 namespace smore {
 namespace {
 
-constexpr const char* kStageNames[] = {"embed",  "norm",     "qkv",        "rotary", "attention",
-                                       "o",      "gate_up",  "activation", "down",   "add",
-                                       "output", "adapters", "sampling"};
+constexpr const char* kStageNames[] = {"embed",   "norm", "qkv", "rotary", "attention", "o",
+                                       "gate_up", "down", "add", "output", "adapters",  "sampling"};
 static_assert(std::size(kStageNames) == kStageCount);
 
 constexpr int kFirst = 16;  // tokens of a stream's own prompt

@@ -83,11 +83,30 @@ void ProfiledBackend::rms_norm(const float* x, const float* weight, int rows, in
        [&] { inner_.rms_norm(x, weight, rows, width, eps, y); });
 }
 
+// Of a product and what its rows are made of.
+template <class Op>
+void ProfiledBackend::time_product(const Matrix& w, int rows, double more_bytes,
+                                   double more_operations, Op&& op) {
+  const double in = static_cast<double>(w.columns()), out = static_cast<double>(w.rows());
+  time(stages_.at(&w), static_cast<double>(w.bytes()) + 4 * rows * (in + out) + more_bytes,
+       2 * rows * in * out + more_operations, op);
+}
+
 void ProfiledBackend::matmul(const Matrix& w, const float* x, int rows, const float* bias,
                              float* y) {
-  const double in = static_cast<double>(w.columns()), out = static_cast<double>(w.rows());
-  time(stages_.at(&w), static_cast<double>(w.bytes()) + 4 * rows * (in + out), 2 * rows * in * out,
-       [&] { inner_.matmul(w, x, rows, bias, y); });
+  time_product(w, rows, 0, 0, [&] { inner_.matmul(w, x, rows, bias, y); });
+}
+
+void ProfiledBackend::normed_matmul(const Matrix& w, const NormedRows& in, int rows,
+                                    const float* bias, float* y) {
+  const double values = double(rows) * static_cast<double>(w.columns());
+  time_product(w, rows, (in.added ? 8 : 0) * values, (in.added ? 5 : 4) * values,
+               [&] { inner_.normed_matmul(w, in, rows, bias, y); });
+}
+
+void ProfiledBackend::gated_matmul(const Matrix& w, const GatedRows& in, int rows, float* y) {
+  const double values = double(rows) * static_cast<double>(w.columns());
+  time_product(w, rows, 4 * values, 0, [&] { inner_.gated_matmul(w, in, rows, y); });
 }
 
 void ProfiledBackend::rotate_and_store(KvCache& kv, int layer, const AttentionShape& shape,
@@ -115,9 +134,7 @@ void ProfiledBackend::attention(const KvCache& kv, int layer, const AttentionSha
 
 void ProfiledBackend::gated_activation(Activation activation, const float* gate_up, int rows,
                                        int ffn_width, float* y) {
-  const double values = double(rows) * ffn_width;
-  time(kStageActivation, 12 * values, 0,
-       [&] { inner_.gated_activation(activation, gate_up, rows, ffn_width, y); });
+  inner_.gated_activation(activation, gate_up, rows, ffn_width, y);
 }
 
 void ProfiledBackend::add(float* x, const float* y, int64_t count) {

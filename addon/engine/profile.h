@@ -11,7 +11,8 @@
 
 namespace smore {
 
-// What a step spends its time on. Order of PROFILE_STAGES in src/engine/native.ts.
+// What a step spends its time on. What a product's rows are made of counts to the product. Order of
+// PROFILE_STAGES in src/engine/native.ts.
 enum Stage {
   kStageEmbed,
   kStageNorm,
@@ -20,7 +21,6 @@ enum Stage {
   kStageAttention,
   kStageO,
   kStageGateUp,
-  kStageActivation,
   kStageDown,
   kStageAdd,
   kStageOutput,
@@ -83,12 +83,17 @@ class ProfiledBackend final : public Backend {
                         const float* k_norm, float eps, float* qkv) override;
   void attention(const KvCache& kv, int layer, const AttentionShape& shape,
                  const AttentionStep& step, const float* qkv, float* y) override;
+  void normed_matmul(const Matrix& w, const NormedRows& in, int rows, const float* bias,
+                     float* y) override;
+  void gated_matmul(const Matrix& w, const GatedRows& in, int rows, float* y) override;
   void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                         float* y) override;
   void add(float* x, const float* y, int64_t count) override;
   void softcap(float cap, float* x, int64_t count) override;
 
  private:
+  template <class Op>
+  void time_product(const Matrix& w, int rows, double more_bytes, double more_operations, Op&& op);
   template <class Op>
   void time(Stage stage, double bytes, double operations, Op&& op);
 

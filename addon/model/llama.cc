@@ -40,9 +40,7 @@ std::vector<int> Llama::forward(ModelStep& step) {
   begin(step);
   backend_.embed(*weights_.embedding, step.tokens, step.attention.rows, config_.embedding_scale,
                  activations_.x.get());
-  backend_.rms_norm(activations_.x.get(), weights_.layers[0].attention_norm.get(),
-                    step.attention.rows, config_.width, config_.norm_eps,
-                    activations_.normed.get());
+  added_ = nullptr;
   for (int layer = 0; layer < config_.layers; ++layer) {
     store_keys(layer, step);
     const bool whole = all_kept_ || layer + 1 < config_.layers;
@@ -52,6 +50,7 @@ std::vector<int> Llama::forward(ModelStep& step) {
     attend(layer, rest);
     ffn_block(layer, rest);
   }
+  if (added_) backend_.add(activations_.x.get(), added_, int64_t{last_rows_} * config_.width);
   return failed_;
 }
 
@@ -66,14 +65,13 @@ void Llama::begin(ModelStep& step) {
 void Llama::store_keys(int layer, const ModelStep& step) {
   const LayerWeights& w = weights_.layers[layer];
   const AttentionShape shape = attention_shape(config_, layer);
-  const int rows = step.attention.rows;
   const int q_width = config_.heads * config_.head_dim;
   const int kv_width = config_.kv_heads * config_.head_dim;
   const int64_t stride = q_width + 2 * kv_width;
   Activations& a = activations_;
   float* qkv = a.qkv.get();
 
-  product(*w.qkv, a.normed.get(), rows, w.qkv_bias.get(), qkv);
+  product_of_stream(*w.qkv, w.attention_norm, step, w.qkv_bias.get(), qkv);
   adapt(layer,
         {{Site::kQ, qkv, stride},
          {Site::kK, qkv + q_width, stride},
@@ -134,10 +132,10 @@ void Llama::attend(int layer, const ModelStep& step) {
 
   backend_.attention(kv_, layer, attention_shape(config_, layer), step.attention, a.qkv.get(),
                      a.attended.get());
-  product(*w.o, a.attended.get(), rows, nullptr, a.projected.get());
+  product(*w.o, a.attended.get(), rows, a.projected.get());
   adapt(layer, {{Site::kO, a.projected.get(), config_.width}}, step, a.attended.get(),
         config_.heads * config_.head_dim);
-  add_to_stream(w.post_attention_norm, w.ffn_norm.get(), rows);
+  add_to_stream(w.post_attention_norm, rows);
 }
 
 void Llama::ffn_block(int layer, const ModelStep& step) {
@@ -147,22 +145,31 @@ void Llama::ffn_block(int layer, const ModelStep& step) {
   Activations& a = activations_;
   float* gate_up = a.gate_up.get();
 
-  product(*w.gate_up, a.normed.get(), rows, nullptr, gate_up);
+  product_of_stream(*w.gate_up, w.ffn_norm, step, nullptr, gate_up);
   adapt(layer, {{Site::kGate, gate_up, stride}, {Site::kUp, gate_up + config_.ffn_width, stride}},
         step, a.normed.get(), config_.width);
-  backend_.gated_activation(config_.activation, gate_up, rows, config_.ffn_width, a.ffn.get());
-  product(*w.down, a.ffn.get(), rows, nullptr, a.projected.get());
+  const GatedRows gated{config_.activation, gate_up, a.ffn.get(), !step.adapters.groups.empty()};
+  backend_.gated_matmul(*w.down, gated, rows, a.projected.get());
+  read_bytes_ += static_cast<double>(w.down->bytes());
   adapt(layer, {{Site::kDown, a.projected.get(), config_.width}}, step, a.ffn.get(),
         config_.ffn_width);
-  const bool last = layer + 1 == config_.layers;
-  add_to_stream(w.post_ffn_norm, last ? nullptr : weights_.layers[layer + 1].attention_norm.get(),
-                rows);
+  add_to_stream(w.post_ffn_norm, rows);
 }
 
 double Llama::take_passes() { return std::exchange(read_bytes_, 0) / layer_bytes_; }
 
-void Llama::product(const Matrix& w, const float* x, int rows, const float* bias, float* y) {
-  backend_.matmul(w, x, rows, bias, y);
+void Llama::product(const Matrix& w, const float* x, int rows, float* y) {
+  backend_.matmul(w, x, rows, nullptr, y);
+  read_bytes_ += static_cast<double>(w.bytes());
+}
+
+// Of the stream, once it has what the last block added to it, under a norm.
+void Llama::product_of_stream(const Matrix& w, const Buffer& norm, const ModelStep& step,
+                              const float* bias, float* y) {
+  const NormedRows rows{
+      activations_.x.get(), std::exchange(added_, nullptr), norm.get(),
+      config_.norm_eps,     activations_.normed.get(),      !step.adapters.groups.empty()};
+  backend_.normed_matmul(w, rows, step.attention.rows, bias, y);
   read_bytes_ += static_cast<double>(w.bytes());
 }
 
@@ -177,16 +184,13 @@ void Llama::adapt(int layer, std::initializer_list<SiteOutput> outputs, const Mo
   }
 }
 
-void Llama::add_to_stream(const Buffer& post_norm, const float* next_norm, int rows) {
+// The next product of the stream adds it.
+void Llama::add_to_stream(const Buffer& post_norm, int rows) {
   Activations& a = activations_;
-  const float* y = a.projected.get();
-  if (post_norm) {
-    backend_.rms_norm(y, post_norm.get(), rows, config_.width, config_.norm_eps, a.normed.get());
-    y = a.normed.get();
-  }
-  if (next_norm == nullptr) return backend_.add(a.x.get(), y, int64_t{rows} * config_.width);
-  backend_.add_and_norm(a.x.get(), y, next_norm, rows, config_.width, config_.norm_eps,
-                        a.normed.get());
+  added_ = a.projected.get();
+  if (!post_norm) return;
+  backend_.rms_norm(added_, post_norm.get(), rows, config_.width, config_.norm_eps, a.normed.get());
+  added_ = a.normed.get();
 }
 
 const float* Llama::states() {

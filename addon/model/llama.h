@@ -60,13 +60,14 @@ class Llama {
   void store_keys(int layer, const ModelStep& step);
   void attend(int layer, const ModelStep& step);
   void ffn_block(int layer, const ModelStep& step);
-  void product(const Matrix& w, const float* x, int rows, const float* bias, float* y);
+  void product(const Matrix& w, const float* x, int rows, float* y);
+  void product_of_stream(const Matrix& w, const Buffer& norm, const ModelStep& step,
+                         const float* bias, float* y);
   void adapt(int layer, std::initializer_list<SiteOutput> outputs, const ModelStep& step,
              const float* x, int x_width);
   void plan_kept(const ModelStep& step);
   void keep_needed();
-  // next_norm: of the block that reads the stream next; null after the last one.
-  void add_to_stream(const Buffer& post_norm, const float* next_norm, int rows);
+  void add_to_stream(const Buffer& post_norm, int rows);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -75,9 +76,10 @@ class Llama {
   const RotaryTable& rotary_;
   Adapters& adapters_;
   Activations activations_;
-  double layer_bytes_ = 0;   // of the layers' matrices
-  double read_bytes_ = 0;    // of matrices, each time that one is multiplied
-  std::vector<int> failed_;  // adapters that failed in the running forward
+  const float* added_ = nullptr;  // what is still to be added to x; or null
+  double layer_bytes_ = 0;        // of the layers' matrices
+  double read_bytes_ = 0;         // of matrices, each time that one is multiplied
+  std::vector<int> failed_;       // adapters that failed in the running forward
   // Rows of the last forward that lie at the front of x, and the step of these alone.
   // Meaningless when all rows were needed.
   struct Kept {

@@ -201,6 +201,98 @@ TEST_CASE("a row has the same bits in every batch") {
   });
 }
 
+// A sum under a norm, and an activation under a gate, made for a product: what a stream has then,
+// the rows that were kept, and the product.
+struct Made {
+  std::vector<float> stream, rows, y;
+  bool operator==(const Made&) const = default;
+};
+
+struct MadeRows {
+  int rows, columns, outs;
+  std::vector<float> x, added, weight, bias, gate_up;
+
+  MadeRows(int count, int width, int out, std::mt19937& random)
+      : rows(count),
+        columns(width),
+        outs(out),
+        x(random_activations(count, width, random)),
+        added(random_activations(count, width, random)),
+        weight(random_floats(width, random)),
+        bias(random_floats(out, random)),
+        gate_up(random_activations(count, 2 * width, random)) {}
+
+  // `over`: the normed rows lie where the added ones were.
+  template <class Run>
+  Made normed(Backend& ops, bool adds, bool over, bool kept, Run&& run) const {
+    const Buffer stream = ops.place(x), plus = ops.place(added), weights = ops.place(weight),
+                 biases = ops.place(bias), apart = ops.place(std::vector<float>(x.size(), NAN));
+    const Buffer& to = over ? plus : apart;
+    const NormedRows in{stream.get(), adds ? plus.get() : nullptr, weights.get(), 1e-5f, to.get(),
+                        kept};
+    Made made;
+    made.y = written(ops, size_t(rows) * outs, [&](float* y) { run(in, biases.get(), y); });
+    made.stream = kernel_cases::on_host(ops, stream, x.size());
+    if (kept) made.rows = kernel_cases::on_host(ops, to, x.size());
+    return made;
+  }
+  template <class Run>
+  Made gated(Backend& ops, bool kept, Run&& run) const {
+    const Buffer from = ops.place(gate_up), to = ops.place(std::vector<float>(x.size(), NAN));
+    const GatedRows in{Activation::kSilu, from.get(), to.get(), kept};
+    Made made;
+    made.y = written(ops, size_t(rows) * outs, [&](float* y) { run(in, y); });
+    if (kept) made.rows = kernel_cases::on_host(ops, to, x.size());
+    return made;
+  }
+};
+
+TEST_CASE("products of rows as they are made have the bits of one op after the other") {
+  std::mt19937 random(13);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations, 3);
+    constexpr int kColumns = 128, kOuts = 73;
+    const Stored a = random_tensor(DType::kQ4_0, 40, kColumns, random);
+    const Stored b = random_tensor(DType::kBF16, 24, kColumns, random);
+    const Stored c = random_tensor(DType::kF32, 9, kColumns, random);
+    const MatrixSource mixed[] = {a.source(), b.source(), c.source()};
+    const Stored one = random_tensor(DType::kQ4_0, kOuts, kColumns, random);
+    const MatrixSource single = one.source();
+    for (const auto& w : {ops->pack(mixed), ops->pack({&single, 1})}) {
+      for (const int rows : {1, 3, 16, 37, 150}) {
+        CAPTURE(rows);
+        const MadeRows made(rows, kColumns, kOuts, random);
+        for (const bool kept : {false, true}) {
+          CAPTURE(kept);
+          for (const auto& [adds, over] : {std::pair{false, false}, {true, false}, {true, true}}) {
+            CAPTURE(adds);
+            CAPTURE(over);
+            const Made apart = made.normed(
+                *ops, adds, over, kept, [&](const NormedRows& in, const float* bias, float* y) {
+                  if (in.added) ops->add(in.x, in.added, int64_t{rows} * kColumns);
+                  ops->rms_norm(in.x, in.weight, rows, kColumns, in.eps, in.normed);
+                  ops->matmul(*w, in.normed, rows, bias, y);
+                });
+            const Made together = made.normed(
+                *ops, adds, over, kept, [&](const NormedRows& in, const float* bias, float* y) {
+                  ops->normed_matmul(*w, in, rows, bias, y);
+                });
+            CHECK(together == apart);
+          }
+          const Made apart = made.gated(*ops, kept, [&](const GatedRows& in, float* y) {
+            ops->gated_activation(in.activation, in.gate_up, rows, kColumns, in.gated);
+            ops->matmul(*w, in.gated, rows, nullptr, y);
+          });
+          const Made together = made.gated(*ops, kept, [&](const GatedRows& in, float* y) {
+            ops->gated_matmul(*w, in, rows, y);
+          });
+          CHECK(together == apart);
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("embedding rows are the stored values") {
   std::mt19937 random(4);
   for_each_backend([&](const std::string& path, ActivationType activations) {

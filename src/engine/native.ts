@@ -81,7 +81,6 @@ export const PROFILE_STAGES = [
   "attention",
   "o",
   "gate_up",
-  "activation",
   "down",
   "add",
   "output",

@@ -113,7 +113,7 @@ void CpuBackend::rms_norm(const float* x, const float* weight, int rows, int wid
   });
 }
 
-QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
+QuantRows CpuBackend::room_for_integers(int rows, int columns) {
   const int64_t blocks = int64_t{rows} * columns / kBlock;
   codes_.resize(std::max<size_t>(codes_.size(), blocks * kBlock));
   scales_.resize(std::max<size_t>(scales_.size(), blocks));
@@ -123,24 +123,13 @@ QuantRows CpuBackend::quantize_rows(const float* x, int rows, int columns) {
     high_ = std::make_unique_for_overwrite<int8_t[]>(blocks * kBlock);  // little will be touched
     high_room_ = blocks;
   }
-  const QuantRows to{.codes = codes_.data(),
-                     .scales = scales_.data(),
-                     .high = high_.get(),
-                     .high_groups = high_groups_.data(),
-                     .high_end = high_end_.data(),
-                     .columns = columns,
-                     .digits = activations_ == ActivationType::kDigits};
-  for_row_units(rows, columns, kernels_.integer->row_unit,
-                [&](int begin, int end) { kernels_.integer->quantize(x, begin, end, to); });
-  return to;
-}
-
-void CpuBackend::round_rows(const float* x, int rows, int columns) {
-  const int64_t stride = divide_up(columns, 2) * 2;
-  rounded_.resize(std::max<size_t>(rounded_.size(), rows * stride));
-  for_row_units(rows, columns, kernels_.bf16->row_unit, [&](int begin, int end) {
-    kernels_.bf16->round(x, columns, begin, end, rounded_.data());
-  });
+  return {.codes = codes_.data(),
+          .scales = scales_.data(),
+          .high = high_.get(),
+          .high_groups = high_groups_.data(),
+          .high_end = high_end_.data(),
+          .columns = columns,
+          .digits = activations_ == ActivationType::kDigits};
 }
 
 CpuBackend::Form CpuBackend::form(const Panels& panels) const {
@@ -149,18 +138,95 @@ CpuBackend::Form CpuBackend::form(const Panels& panels) const {
   return panels.dtype == DType::kBF16 && kernels_.bf16 ? Form::kBf16 : Form::kFloat;
 }
 
+// Room for the rows of a product.
+CpuBackend::Inputs CpuBackend::make_inputs(const PackedMatrix& w, int rows) {
+  Inputs in{};
+  for (const PackedMatrix::Part& part : w.parts()) in.wanted[int(form(part.panels))] = true;
+  const int columns = static_cast<int>(w.columns());
+  in.unit = 1;
+  if (in.wanted[int(Form::kInteger)]) {
+    in.quantised = room_for_integers(rows, columns);
+    in.unit = kernels_.integer->row_unit;
+  }
+  if (in.wanted[int(Form::kBf16)]) {
+    rounded_.resize(std::max<size_t>(rounded_.size(), rows * divide_up(columns, 2) * 2));
+    in.rounded = rounded_.data();
+    in.unit = std::max(in.unit, kernels_.bf16->row_unit);
+  }
+  return in;
+}
+
+// Brings rows [begin, end), which lie from x on, to the forms wanted.
+void CpuBackend::take_rows(const float* x, int begin, int end, const PackedMatrix& w,
+                           const Inputs& to) const {
+  if (to.wanted[int(Form::kInteger)]) kernels_.integer->quantize(x, begin, end, to.quantised);
+  if (to.wanted[int(Form::kBf16)]) {
+    kernels_.bf16->round(x, static_cast<int>(w.columns()), begin, end, to.rounded);
+  }
+}
+
+// Makes rows by make(row, floats) and brings them to the forms wanted while they are near. Where
+// nobody reads them later, those of a piece take turns in the same few rows of `made`.
+template <class Make>
+void CpuBackend::make_rows(const PackedMatrix& w, int rows, float* made, bool kept, Inputs& in,
+                           Make&& make) {
+  in.floats = made;
+  const int64_t columns = w.columns();
+  const bool all = kept || in.wanted[int(Form::kFloat)];
+  for_row_units(rows, columns, in.unit, [&](int begin, int end) {
+    for (int row = begin; row < end; row += in.unit) {
+      const int count = std::min(in.unit, end - row);
+      float* floats = made + (all ? row : begin) * columns;
+      for (int i = 0; i < count; ++i) make(row + i, floats + i * columns);
+      take_rows(floats, row, row + count, w, in);
+    }
+  });
+}
+
 void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const float* bias,
                         float* y) {
-  if (rows == 0) return;
   const auto& w = static_cast<const PackedMatrix&>(matrix);
-  const int columns = static_cast<int>(w.columns());
-  const auto any_part = [&](Form wanted) {
-    return std::any_of(w.parts().begin(), w.parts().end(),
-                       [&](const PackedMatrix::Part& part) { return form(part.panels) == wanted; });
+  Inputs in = make_inputs(w, rows);
+  in.floats = x;
+  const int64_t columns = w.columns();
+  if (in.quantised.codes || in.rounded) {
+    for_row_units(rows, columns, in.unit,
+                  [&](int begin, int end) { take_rows(x + begin * columns, begin, end, w, in); });
+  }
+  multiply(w, in, rows, bias, y);
+}
+
+void CpuBackend::normed_matmul(const Matrix& matrix, const NormedRows& in, int rows,
+                               const float* bias, float* y) {
+  const auto& w = static_cast<const PackedMatrix&>(matrix);
+  const int width = static_cast<int>(w.columns());
+  const auto norm = [&](int64_t t, float* normed) {
+    float* x = in.x + t * width;
+    if (in.added) kernels_.add(x, in.added + t * width, width);
+    kernels_.rms_norm(x, in.weight, width, in.eps, normed);
   };
-  QuantRows quantised{};
-  if (any_part(Form::kInteger)) quantised = quantize_rows(x, rows, columns);
-  if (any_part(Form::kBf16)) round_rows(x, rows, columns);
+  Inputs to = make_inputs(w, rows);
+  make_rows(w, rows, in.normed, in.kept, to, norm);
+  multiply(w, to, rows, bias, y);
+}
+
+void CpuBackend::gated_matmul(const Matrix& matrix, const GatedRows& in, int rows, float* y) {
+  const auto& w = static_cast<const PackedMatrix&>(matrix);
+  Inputs to = make_inputs(w, rows);
+  // Where threads have no tile each, they share rows.
+  if (rows < to.unit * threads_.size()) return Backend::gated_matmul(w, in, rows, y);
+  const int64_t width = w.columns();
+  const auto gate = [&](int64_t t, float* gated) {
+    const float* gates = in.gate_up + t * 2 * width;
+    kernels_.gated_activation(in.activation, gates, gates + width, width, gated);
+  };
+  make_rows(w, rows, in.gated, in.kept, to, gate);
+  multiply(w, to, rows, nullptr, y);
+}
+
+void CpuBackend::multiply(const PackedMatrix& w, const Inputs& in, int rows, const float* bias,
+                          float* y) {
+  if (rows == 0) return;
   const Grid grid = grid_of(w, rows, threads_.size());
   threads_.for_each(int64_t{grid.panel_chunks} * grid.row_chunks, [&](int64_t chunk) {
     const int place =
@@ -178,11 +244,11 @@ void CpuBackend::matmul(const Matrix& matrix, const float* x, int rows, const fl
                                  .row_end = std::min(rows, row + grid.rows_per_chunk)};
       switch (form(part.panels)) {
         case Form::kInteger:
-          return kernels_.integer->product(part.panels, quantised, target);
+          return kernels_.integer->product(part.panels, in.quantised, target);
         case Form::kBf16:
-          return kernels_.bf16->product(part.panels, rounded_.data(), target);
+          return kernels_.bf16->product(part.panels, in.rounded, target);
         case Form::kFloat:
-          return kernels_.float_product(part.panels, x, columns, target);
+          return kernels_.float_product(part.panels, in.floats, w.columns(), target);
       }
     });
   });

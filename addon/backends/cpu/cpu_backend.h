@@ -56,6 +56,9 @@ class CpuBackend final : public Backend {
                         const float* k_norm, float eps, float* qkv) override;
   void attention(const KvCache& kv, int layer, const AttentionShape& shape,
                  const AttentionStep& step, const float* qkv, float* y) override;
+  void normed_matmul(const Matrix& w, const NormedRows& in, int rows, const float* bias,
+                     float* y) override;
+  void gated_matmul(const Matrix& w, const GatedRows& in, int rows, float* y) override;
   void gated_activation(Activation activation, const float* gate_up, int rows, int ffn_width,
                         float* y) override;
   void add(float* x, const float* y, int64_t count) override;
@@ -98,8 +101,20 @@ class CpuBackend final : public Backend {
   // How a part's products see the activations.
   enum class Form { kFloat, kInteger, kBf16 };
   Form form(const Panels& panels) const;
-  QuantRows quantize_rows(const float* x, int rows, int columns);
-  void round_rows(const float* x, int rows, int columns);
+  // The rows of a product in each form that a part of its matrix wants.
+  struct Inputs {
+    bool wanted[3];       // by Form
+    int unit;             // rows that are brought to these forms together
+    const float* floats;  // [rows, columns]
+    QuantRows quantised;
+    uint16_t* rounded;
+  };
+  Inputs make_inputs(const PackedMatrix& w, int rows);
+  void take_rows(const float* x, int begin, int end, const PackedMatrix& w, const Inputs& to) const;
+  template <class Make>
+  void make_rows(const PackedMatrix& w, int rows, float* made, bool kept, Inputs& in, Make&& make);
+  void multiply(const PackedMatrix& w, const Inputs& in, int rows, const float* bias, float* y);
+  QuantRows room_for_integers(int rows, int columns);
   void plan_attention(const AttentionShape& shape, const AttentionStep& step);
 
   const CpuKernels& kernels_;

@@ -141,6 +141,7 @@ typedef float Quad __attribute__((vector_size(16)));
 // column followed by 0.
 struct Bf16Kernels {
   int row_unit;
+  // Rows [row_begin, row_end) of a step, which lie from x on.
   void (*round)(const float* x, int columns, int row_begin, int row_end, uint16_t* values);
   void (*product)(const Panels& w, const uint16_t* x, const ProductTarget& target);
   // One row, followed by 0 up to an even number of columns, and products of such rows.
@@ -160,7 +161,7 @@ struct CodeKernels {
 // then one float32 order over the blocks.
 struct IntegerKernels {
   int row_unit;
-  // Rows [row_begin, row_end) of x, [rows, columns], into `rows`.
+  // Rows [row_begin, row_end) of a step, which lie from x on, into `rows`.
   void (*quantize)(const float* x, int row_begin, int row_end, const QuantRows& rows);
   void (*product)(const Panels& w, const QuantRows& x, const ProductTarget& target);
   // Does as many products as the processor can; returns how many operations that were.

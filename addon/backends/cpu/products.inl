@@ -55,8 +55,9 @@ void integer_product(const Panels& w, const QuantRows& x, const ProductTarget& t
 }
 
 void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
-  for_row_tiles<Simd::kRowTile>(row_begin, row_end,
-                                [&]<int rows>(int row) { quantize_tile<rows>(x, to, row); });
+  for_row_tiles<Simd::kRowTile>(row_begin, row_end, [&]<int rows>(int row) {
+    quantize_tile<rows>(x + int64_t{row - row_begin} * to.columns, to, row);
+  });
 }
 
 // Unpacks one block of a quantised panel to float: [kBlock][kPanel].

@@ -237,12 +237,13 @@ template <int rows>
   }
 }
 
-// A tile as [blocks][groups][rows][kGroup], high digits as [rows][kGroup] group after group.
+// A tile as [blocks][groups][rows][kGroup], high digits as [rows][kGroup] group after group. Its
+// rows lie from x on.
 template <int rows>
 void quantize_tile(const float* x, const QuantRows& to, int row) {
   const int blocks = to.columns / kBlock;
   const float* from[rows];
-  for (int r = 0; r < rows; ++r) from[r] = x + int64_t{row + r} * to.columns;
+  for (int r = 0; r < rows; ++r) from[r] = x + int64_t{r} * to.columns;
   const RowLimits limits = find_limits<rows>(from, to.columns, to.digits);
   int8_t* codes = to.codes + int64_t{row} * to.columns;
   int8_t* high = to.high + int64_t{row} * to.columns;

@@ -123,7 +123,7 @@ void quantize_sixteen(const float* x, const QuantRows& to, int row) {
   const int64_t first = int64_t{row} * to.columns;
   const float* from[kTile];
   RowLimits limits[kParts];
-  for (int r = 0; r < kTile; ++r) from[r] = x + first + r * to.columns;
+  for (int r = 0; r < kTile; ++r) from[r] = x + int64_t{r} * to.columns;
   for (int i = 0; i < kParts; ++i) {
     limits[i] = find_limits<kTogether>(from + i * kTogether, to.columns, to.digits);
   }
@@ -153,10 +153,11 @@ void quantize_sixteen(const float* x, const QuantRows& to, int row) {
 }
 
 void quantize(const float* x, int row_begin, int row_end, const QuantRows& to) {
+  const auto lies = [&](int row) { return x + int64_t{row - row_begin} * to.columns; };
   const int tiled = row_begin + (row_end - row_begin) / kTile * kTile;
-  for (int row = row_begin; row < tiled; row += kTile) quantize_sixteen(x, to, row);
-  for_row_tiles<Simd::kRowTile>(tiled, row_end,
-                                [&]<int rows>(int row) { quantize_tile<rows>(x, to, row); });
+  for (int row = row_begin; row < tiled; row += kTile) quantize_sixteen(lies(row), to, row);
+  for_row_tiles<Simd::kRowTile>(
+      tiled, row_end, [&]<int rows>(int row) { quantize_tile<rows>(lies(row), to, row); });
 }
 
 int64_t exercise(int64_t rounds) {

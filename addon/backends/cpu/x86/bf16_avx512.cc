@@ -35,7 +35,8 @@ void round_tile(const float* x, int columns, uint16_t* values) {
 void round(const float* x, int columns, int row_begin, int row_end, uint16_t* values) {
   const int64_t stride = (columns + 1) / 2 * 2;
   for_row_tiles<kTile>(row_begin, row_end, [&]<int rows>(int row) {
-    round_tile<rows>(x + static_cast<int64_t>(row) * columns, columns, values + row * stride);
+    round_tile<rows>(x + static_cast<int64_t>(row - row_begin) * columns, columns,
+                     values + row * stride);
   });
 }
 
