@@ -62,13 +62,17 @@ Case make_case(int heads, int kv_heads, int head_dim, float softcap, int window,
   return c;
 }
 
-std::vector<Case> cases() {
-  std::vector<Case> all{make_case(9, 3, 64, 0, 0, false), make_case(2, 2, 10, 0, 0, true),
-                        make_case(4, 2, 32, 20, 21, false), make_case(20, 1, 24, 0, 5, false)};
+std::vector<Case> cases(const std::string& path, ActivationType activations) {
+  std::vector<Case> all{make_case(9, 3, 64, 0, 0, false),    make_case(2, 2, 10, 0, 0, true),
+                        make_case(4, 2, 32, 20, 21, false),  make_case(20, 1, 24, 0, 5, false),
+                        make_case(8, 2, 64, 20, 37, false),  make_case(3, 3, 96, 0, 0, true),
+                        make_case(4, 1, 128, 0, 270, false), make_case(20, 1, 64, 0, 0, false)};
   all[1].config.rope_scaling = {RopeScalingKind::kLinear, 4, 1, 4, 0};
   all[2].config.rope_scaling = {RopeScalingKind::kLlama3, 8, 1, 4, 64};
   all[3].config.rope_factors = random_floats(12, *std::make_unique<std::mt19937>(1));
   for (float& factor : all[3].config.rope_factors) factor = 1 + std::abs(factor);
+  // The others are for tensor cores.
+  if (path == kernel_cases::kCuda && activations == ActivationType::kFloat32) all.resize(4);
   return all;
 }
 
@@ -76,6 +80,7 @@ struct Sequence {
   int length;
   std::vector<float> qkv;  // length, (H + 2 K) d
   std::vector<int32_t> pages;
+  int shared = 0;  // first rows, which another computes: the first sequence, into the same pages
 };
 
 // Runs rotate_and_store and attention over the sequences, cut into steps of random sizes.
@@ -95,7 +100,8 @@ std::vector<std::vector<float>> run(Backend& ops, const Case& c,
   const Buffer q_weights = q_norm ? ops.place({q_norm, size_t(d)}) : Buffer();
   const Buffer k_weights = k_norm ? ops.place({k_norm, size_t(d)}) : Buffer();
   std::vector<std::vector<float>> results(sequences.size());
-  std::vector<int> done(sequences.size());
+  std::vector<int> done;
+  for (const Sequence& sequence : sequences) done.push_back(sequence.shared);
   for (bool left = true; left;) {
     Step step;
     std::vector<float> qkv;
@@ -105,6 +111,7 @@ std::vector<std::vector<float>> run(Backend& ops, const Case& c,
       const int rows = std::min<int>(sequences[s].length - done[s], 1 + random() % most_rows);
       if (rows == 0) continue;
       left = true;
+      if (done[0] < sequences[s].shared) continue;
       step.add(done[s], rows, sequences[s].pages);
       const auto first = sequences[s].qkv.begin() + done[s] * width;
       qkv.insert(qkv.end(), first, first + rows * width);
@@ -134,7 +141,7 @@ std::vector<std::vector<float>> run(Backend& ops, const Case& c,
 std::vector<Sequence> random_sequences(const Case& c, const std::string& path,
                                        std::mt19937& random) {
   const std::vector<int> lengths = path == kernel_cases::kCuda
-                                       ? std::vector<int>{17, kLongest}
+                                       ? std::vector<int>{17, 33, kLongest}
                                        : std::vector<int>{1, 16, 17, 75, kLongest};
   const int width = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
   std::vector<int32_t> pages(64);
@@ -195,7 +202,7 @@ TEST_CASE(
   std::mt19937 random(21);
   for_each_backend([&](const std::string& path, ActivationType activations) {
     const auto ops = backend(path, activations);
-    for (const Case& c : cases()) {
+    for (const Case& c : cases(path, activations)) {
       CAPTURE(c.shape.heads);
       const std::vector<float> q_norm = random_floats(c.shape.head_dim, random);
       const std::vector<float> k_norm = random_floats(c.shape.head_dim, random);
@@ -216,16 +223,76 @@ TEST_CASE("attention of a row has the same bits whatever the chunking") {
   std::mt19937 random(22);
   for_each_backend([&](const std::string& path, ActivationType activations) {
     const auto ops = backend(path, activations, 3);
-    for (const Case& c : cases()) {
+    for (const Case& c : cases(path, activations)) {
       const std::vector<Sequence> sequences = random_sequences(c, path, random);
       const auto rows_alone = run(*ops, c, sequences, nullptr, nullptr, 1, random);
-      const auto chunks = run(*ops, c, sequences, nullptr, nullptr, 50, random);
+      // On the emulated device, steps of few rows have blocks for each span.
+      const int most_rows = path == kernel_cases::kCuda ? 3 : 50;
+      const auto chunks = run(*ops, c, sequences, nullptr, nullptr, most_rows, random);
       CHECK(rows_alone == chunks);
       constexpr int kWhole = 1 << 20;  // nearly always
       const auto whole = run(*ops, c, sequences, nullptr, nullptr, kWhole, random);
       CHECK(rows_alone == whole);
     }
   });
+}
+
+TEST_CASE("sequences that share pages get the bits of one that has them alone") {
+  constexpr int kShared = 3 * kPageTokens;
+  std::mt19937 random(23);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations);
+    const Case c = make_case(8, 2, 64, 0, 0, false);
+    std::vector<Sequence> sequences = random_sequences(c, path, random);
+    std::swap(sequences.front(), sequences.back());
+    sequences.resize(2);
+    Sequence& other = sequences[1];
+    const Sequence& first = sequences[0];
+    other = {first.length, first.qkv, {first.pages.begin(), first.pages.begin() + 3}, kShared};
+    for (int32_t page = 0; static_cast<int>(other.pages.size()) * kPageTokens < other.length;
+         ++page) {
+      if (std::find(first.pages.begin(), first.pages.end(), page) == first.pages.end()) {
+        other.pages.push_back(page);
+      }
+    }
+    for (const int most_rows : {1, 40, 1 << 20}) {
+      const auto y = run(*ops, c, sequences, nullptr, nullptr, most_rows, random);
+      const auto from = y[0].begin() + kShared * c.shape.heads * c.shape.head_dim;
+      CHECK(std::vector<float>(from, y[0].end()) == y[1]);
+    }
+  });
+}
+
+TEST_CASE("on a GPU values that are not finite reach no row that does not see them") {
+  constexpr int kLength = 70, kBroken = 41;
+  std::mt19937 random(24);
+  if (cuda_devices().usable.empty()) return;
+  for (ActivationType activations : {ActivationType::kDigits, ActivationType::kFloat32}) {
+    CAPTURE(activations);
+    const auto ops = backend(kernel_cases::kCuda, activations);
+    const Case c = make_case(4, 2, 64, 0, 25, false);
+    const int d = c.shape.head_dim, width = 8 * d;
+    std::vector<Sequence> sequences{
+        {kLength, random_floats(size_t(kLength) * width, random), {4, 1, 9, 3, 7}}};
+    const auto whole = run(*ops, c, sequences, nullptr, nullptr, 1 << 20, random);
+    for (const float value : {INFINITY, NAN}) {
+      sequences[0].qkv[kBroken * width + 6 * d + 5] = value;  // of the first two heads
+      const auto y = run(*ops, c, sequences, nullptr, nullptr, 1 << 20, random);
+      for (int t = 0; t < kLength; ++t) {
+        for (int head = 0; head < 4; ++head) {
+          CAPTURE(t);
+          CAPTURE(head);
+          const auto at = (t * 4 + head) * d;
+          const bool sees = head < 2 && t >= kBroken && t < kBroken + c.shape.window;
+          if (sees) {
+            CHECK(!std::isfinite(y[0][at + 5]));
+          } else {
+            CHECK(std::equal(&y[0][at], &y[0][at] + d, &whole[0][at]));
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("a head dimension that the kernels cannot hold is refused") {

@@ -38,13 +38,16 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorV
   }
 }
 
-// A copy of a fixture folder (a model or an adapter) that a test may damage; removed at the end.
+// An empty folder, or a copy of a fixture's (a model or an adapter) that a test may damage; removed
+// at the end.
 class TempFolder {
  public:
-  explicit TempFolder(const std::string& fixture) {
+  TempFolder() {
     char name[] = "/tmp/smore-test-XXXXXX";
     REQUIRE(::mkdtemp(name) != nullptr);
     path_ = name;
+  }
+  explicit TempFolder(const std::string& fixture) : TempFolder() {
     std::filesystem::copy(SMORE_FIXTURES "/" + fixture, path_);
   }
   ~TempFolder() { std::filesystem::remove_all(path_); }

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
+#include "backends/cuda/attention_task.h"
+#include "backends/cuda/attention_tensor.h"
 #include "backends/cuda/warp.h"
 
 namespace smore::cuda {
@@ -12,10 +15,12 @@ constexpr int kThreads = 128;
 constexpr int kPasses = kSpan / kThreads;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kBlocksPerProcessor = 8;  // where a step has fewer, spans get their own
-// Steps of more rows have those of prompts, of which a block takes several at once: they share what
-// it reads of keys and values.
-constexpr int kSingleRows = 256;
-constexpr int kGroup = 8;
+constexpr int kGroup = 8;  // rows that share what a block reads, in steps of more than kFewRows
+
+// What a score of the largest plus x weighs of that one.
+struct PowerOfE {
+  __device__ __forceinline__ float operator()(float x) const { return expf(x); }
+};
 
 __device__ __forceinline__ float load_cached(const float* at) { return *at; }
 __device__ __forceinline__ float load_cached(const uint16_t* at) { return half_bits_to_float(*at); }
@@ -65,13 +70,22 @@ __device__ __forceinline__ void dots(const float* query, const T* key, int d, fl
   }
 }
 
+// Whether values of a head are finite as they are cached. A lane looks at its own.
 template <class T>
-__device__ __forceinline__ T* keys_of(const KvView& kv, int page, int layer, int head) {
-  const int64_t index = (int64_t{page} * kv.layers + layer) * kv.kv_heads + head;
-  return reinterpret_cast<T*>(kv.data) + index * 2 * kPageTokens * kv.head_dim;
+__device__ __forceinline__ bool cached_finite(const float* values, int d) {
+  if constexpr (std::is_same_v<T, float>) return true;
+  constexpr int kExponent = 0x7c00;
+  bool finite = true;
+  for (int i = threadIdx.x % kWarpSize; i < d; i += kWarpSize) {
+    finite = finite && (float_to_half_bits(values[i]) & kExponent) != kExponent;
+  }
+  return finite;
 }
 
-// A warp for each head of a row.
+// A warp for each head of a row. Tensor cores multiply the values of positions that a row does not
+// see too, with a weight of 0: float16 values that are not all finite are cached as zeros, and
+// their key as no number, so that a row that sees them is none either and the others stay as they
+// are.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     rotate_kernel(KvView kv, int layer, int heads, const float* cosines, const float* sines,
@@ -95,7 +109,10 @@ __global__ void __launch_bounds__(kThreads)
     }
     const int64_t at = int64_t{position} * half;
     T* keys = nullptr;
+    bool finite = true;  // the values
     if (head >= heads) {
+      const float* values = is_value ? x : x + int64_t{kv.kv_heads} * d;
+      finite = __ballot_sync(kAllLanes, !cached_finite<T>(values, d)) == 0;
       keys = keys_of<T>(kv, page, layer, (head - heads) % kv.kv_heads) +
              (is_value ? kPageTokens * d : 0) + position % kPageTokens * d;
     }
@@ -111,36 +128,12 @@ __global__ void __launch_bounds__(kThreads)
         x[i + half] = b;
       }
       if (keys == nullptr) continue;
+      if (!finite) a = b = is_value ? 0.0f : nanf("");
       store_cached(a, keys + i);
       store_cached(b, keys + i + half);
     }
   }
 }
-
-// The softmax over some positions, not yet divided by its sum. values: [d] beside it.
-struct Softmax {
-  float most;  // -INFINITY where nothing was seen
-  float sum;
-};
-
-// Adds a later span's to the sums of the spans before it; to_before and to_span scale the values.
-__device__ __forceinline__ Softmax merge(Softmax before, Softmax span, float& to_before,
-                                         float& to_span) {
-  const float most = fmaxf(before.most, span.most);
-  to_before = before.most == -INFINITY ? 0.0f : expf(before.most - most);
-  to_span = span.most == -INFINITY ? 0.0f : expf(span.most - most);
-  return {most, fmaf(span.sum, to_span, before.sum * to_before)};
-}
-
-struct AttentionTask {
-  KvView kv;
-  int layer;
-  int heads;
-  float query_scale, softcap;
-  int window;
-  PlacedStep step;
-  const float* qkv;
-};
 
 // Rows of one sequence that a block attends for one head.
 template <int kRows>
@@ -161,8 +154,7 @@ __device__ __forceinline__ Rows<kRows> rows_of(const AttentionTask& task, int fi
   seen.kv_head = head / (task.heads / task.kv.kv_heads);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    const int end = task.step.positions[min(first + r, rows - 1)] + 1;
-    const int begin = task.window > 0 ? max(0, end - task.window) : 0;
+    const auto [begin, end] = sight_of(task, min(first + r, rows - 1));
     seen.begin[r] = begin, seen.end[r] = end;
     seen.any_begin = r == 0 ? begin : min(seen.any_begin, begin);
     seen.all_begin = r == 0 ? begin : max(seen.all_begin, begin);
@@ -314,7 +306,7 @@ __device__ __forceinline__ void attend_rows(const AttentionTask& task, int first
     for (int r = 0; r < kRows; ++r) {
       if (first >= seen.end[r] || first + kSpan <= seen.begin[r]) continue;
       float to_before, to_span;
-      all[r] = merge(all[r], span[r], to_before, to_span);
+      all[r] = merge(all[r], span[r], PowerOfE(), to_before, to_span);
       for (int k = 0; k < kMostPerThread; ++k) {
         const int i = threadIdx.x + k * kThreads;
         if (i >= d) continue;
@@ -362,7 +354,7 @@ __global__ void __launch_bounds__(kThreads)
   const int row = blockIdx.x, head = blockIdx.y, d = task.kv.head_dim;
   const int first = blockIdx.z * kSpan;
   const Shared<1> shared(d);
-  float* out = scratch + ((int64_t{row} * task.heads + head) * gridDim.z + blockIdx.z) * (2 + d);
+  float* out = span_sums(task, row, head, blockIdx.z, gridDim.z, scratch);
   const Rows<1> seen = rows_of<1>(task, row, rows, head);
   if (first >= seen.any_end || first + kSpan <= seen.any_begin) return;
   load_queries<1>(task, row, rows, head, shared.queries);
@@ -373,27 +365,6 @@ __global__ void __launch_bounds__(kThreads)
     out[2 + i] = shared.values[i] + shared.values[d + i];
   }
 }
-
-// Merges the spans of a (row, head).
-__global__ void __launch_bounds__(kThreads)
-    merge_kernel(AttentionTask task, int spans, const float* scratch, float* y) {
-  const int row = blockIdx.x, head = blockIdx.y, d = task.kv.head_dim;
-  const int64_t index = int64_t{row} * task.heads + head;
-  const Rows<1> seen = rows_of<1>(task, row, row + 1, head);
-  for (int i = threadIdx.x; i < d; i += kThreads) {
-    Softmax all{-INFINITY, 0};
-    float sum = 0;
-    for (int span = seen.any_begin / kSpan; span * kSpan < seen.any_end; ++span) {
-      const float* in = scratch + (index * spans + span) * (2 + d);
-      float to_before, to_span;
-      all = merge(all, {in[0], in[1]}, to_before, to_span);
-      sum = fmaf(in[2 + i], to_span, sum * to_before);
-    }
-    y[index * d + i] = sum / all.sum;
-  }
-}
-
-int span_count(int longest) { return (longest + kSpan - 1) / kSpan; }
 
 }  // namespace
 
@@ -429,6 +400,9 @@ void attention(const KvView& kv, int layer, const AttentionShape& shape, const P
                int rows, bool split, const float* qkv, float* scratch, float* y,
                const Stream& stream) {
   if (rows == 0) return;
+  if (by_tensor_cores(kv, shape)) {
+    return tensor_attention(kv, layer, shape, step, rows, split, qkv, scratch, y, stream);
+  }
   const AttentionTask task{.kv = kv,
                            .layer = layer,
                            .heads = shape.heads,
@@ -440,7 +414,7 @@ void attention(const KvView& kv, int layer, const AttentionShape& shape, const P
   const auto shared = [&](int rows_at_once) {
     return shared_floats(shape.head_dim, rows_at_once) * sizeof(float);
   };
-  if (!split && rows > kSingleRows) {
+  if (!split && rows > kFewRows) {
     const auto kernel = kv.halves ? attend_group_kernel<uint16_t> : attend_group_kernel<float>;
     const dim3 grid((rows + kGroup - 1) / kGroup, shape.heads);
     return launch(kernel, grid, kThreads, shared(kGroup), stream, task, rows, y);
@@ -452,7 +426,8 @@ void attention(const KvView& kv, int layer, const AttentionShape& shape, const P
   const int spans = span_count(step.longest);
   const auto kernel = kv.halves ? span_kernel<uint16_t> : span_kernel<float>;
   launch(kernel, dim3(rows, shape.heads, spans), kThreads, shared(1), stream, task, rows, scratch);
-  launch(merge_kernel, dim3(rows, shape.heads), kThreads, 0, stream, task, spans, scratch, y);
+  launch(merge_kernel<PowerOfE>, dim3(rows, shape.heads), kThreads, 0, stream, task, PowerOfE(),
+         spans, scratch, y);
 }
 
 }  // namespace smore::cuda

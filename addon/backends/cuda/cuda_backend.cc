@@ -27,7 +27,7 @@ uint64_t staging_bytes(const ModelConfig& model, const StepSizes& sizes) {
   const auto sequences = static_cast<uint64_t>(sizes.sequences);
   const uint64_t blocks = sequences * (sizes.positions / kPageTokens + 1);
   const uint64_t works = sizes.adapters ? works_staging(model.layers, sizes) : 0;
-  return 4 * sizeof(int32_t) * (5 * rows + sequences + blocks) + (uint64_t{64} << 10) + works;
+  return 4 * sizeof(int32_t) * (5 * rows + 2 * sequences + blocks) + (uint64_t{64} << 10) + works;
 }
 
 int select(int device) {
@@ -135,6 +135,8 @@ void CudaBackend::begin(std::span<AttentionStep* const> steps) {
     PlacedStep& p = placed_[i];
     p.positions = staging_.upload({step.positions, rows});
     p.row_sequence = staging_.upload({step.row_sequence, rows});
+    p.sequences = step.sequences;
+    p.row_start = staging_.upload({step.row_start, sequences + 1});
     p.block_start = staging_.upload({step.block_start, sequences + 1});
     p.blocks =
         staging_.upload({step.blocks, static_cast<size_t>(step.block_start[step.sequences])});

@@ -47,6 +47,8 @@ class DeviceRotaryTable final : public RotaryTable {
 struct PlacedStep {
   const int32_t* positions = nullptr;     // T
   const int32_t* row_sequence = nullptr;  // T
+  int sequences = 0;                      // B
+  const int32_t* row_start = nullptr;     // B + 1
   const int32_t* block_start = nullptr;   // B + 1
   const int32_t* blocks = nullptr;
   int longest = 0;  // positions that the row that sees most of them may see, or some more

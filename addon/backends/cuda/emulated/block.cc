@@ -66,6 +66,7 @@ void open_barrier() {
 
 void run_thread() {
   (*block.kernel)();
+  SMORE_CHECK(running->copies.empty(), "a thread ends before its copies are there");
   running_fibre().state = State::kEnded;
   --block.left;
   open_barrier();
@@ -162,6 +163,18 @@ Exchanged exchange(unsigned mask, const void* value, size_t bytes) {
     block.fibres[size_t{kWarp} * fibre.thread.warp + other].state = State::kReady;
   }
   return warp.values[turn];
+}
+
+void make_copies(Thread& thread) {
+  constexpr size_t kBytes = 16;
+  for (const Copy& copy : thread.copies) {
+    if (copy.from == nullptr) {
+      std::memset(copy.to, 0, kBytes);
+    } else {
+      std::memcpy(copy.to, copy.from, kBytes);
+    }
+  }
+  thread.copies.clear();
 }
 
 void block_barrier() {

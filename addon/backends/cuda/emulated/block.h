@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "backends/cuda/kernel_list.h"
 
@@ -16,10 +17,17 @@ namespace smore::cuda::emulated {
 
 using Index3 = Extent;
 
+// 16 bytes on their way to shared memory; zeros where they come from nowhere.
+struct Copy {
+  void* to;
+  const void* from;
+};
+
 struct Thread {
   Index3 thread_index;
   int lane = 0;
   int warp = 0;
+  std::vector<Copy> copies;  // begun, and made when it waits for them: a missing wait shows
 };
 
 // Of the running kernel; null outside.
@@ -35,6 +43,9 @@ using Exchanged = const std::byte (*)[kMostExchanged];
 
 // Waits until all lanes of the mask have called it with this mask, and returns what they gave.
 Exchanged exchange(unsigned mask, const void* value, size_t bytes);
+
+// Makes the copies that a thread has begun.
+void make_copies(Thread& thread);
 
 // Waits for all threads of the block that have not ended.
 void block_barrier();
