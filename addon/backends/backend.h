@@ -123,7 +123,7 @@ class Backend {
   virtual std::string_view device() const = 0;  // "cpu", "cuda:0"
   virtual ThreadPool& threads() = 0;
 
-  // Bytes that the device of the ops has left; none where they use the host's memory.
+  // Bytes that the device of the ops has left for us; none where they use the host's memory.
   virtual std::optional<uint64_t> free_memory() = 0;
 
   // Bytes that the ops of such steps take of free_memory() beside their buffers; reserve() takes

@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "backends/cuda/emulated/faults.h"
+#include "backends/cuda/emulated/memory.h"
 #include "backends/cuda/emulated/streams.h"
 #include "backends/cuda/sampling.h"
 #include "core/error.h"
@@ -19,11 +21,13 @@ using namespace engine_cases;
 struct Work {
   uint64_t launched;
   uint64_t bytes_to_host;
+  uint64_t detours;
   uint64_t waits;
 };
 
 Work work_so_far() {
-  return {cuda::emulated::launched, cuda::emulated::bytes_to_host, cuda::emulated::waits};
+  return {cuda::emulated::launched, cuda::emulated::bytes_to_host, cuda::emulated::detours,
+          cuda::emulated::waits};
 }
 
 std::vector<Sequence> texts(int count) {
@@ -60,7 +64,7 @@ Work decode(Engine& engine, int count) {
   const Work after = work_so_far();
   engine.finish();
   return {after.launched - before.launched, after.bytes_to_host - before.bytes_to_host,
-          after.waits - before.waits};
+          after.detours - before.detours, after.waits - before.waits};
 }
 
 }  // namespace
@@ -71,6 +75,7 @@ TEST_CASE("a decoding step on a device waits for nothing and brings tokens alone
   const Work four = decode(*engine, 4);
   CHECK(one.waits == 0);
   CHECK(four.waits == 0);
+  CHECK(four.detours == 0);
   CHECK(one.launched == four.launched);
   // A record for each row, and statuses with what pads them.
   CHECK(four.bytes_to_host - one.bytes_to_host == 3 * sizeof(cuda::RowRead));
@@ -127,6 +132,57 @@ TEST_CASE("the step before is finished first where a step must wait for its adap
   const int adapter = engine->adapters().add(folder);
   REQUIRE(engine->adapters().acquire(adapter));
   CHECK(settles(*engine, adapter, 0));
+}
+
+TEST_CASE("what adapters chose is read by one wait for each call of a layer, from pinned memory") {
+  const std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  const int adapter = engine->adapters().add(kModel + "/adapters/smore-switch");
+  REQUIRE(engine->adapters().acquire(adapter));
+  const auto work_of = [&](std::vector<int> layers) {
+    Sequence s = texts(1)[0];
+    s.adapters = {{.handle = adapter}};
+    s.flags |= kRoutes;
+    uint32_t bits = 0;
+    for (const int layer : layers) bits |= 1u << layer;
+    s.route_layers = layers;
+    s.routes = static_cast<int32_t>(engine->adapters().routes(adapter, &bits));
+    const Work before = work_so_far();
+    run(*engine, {s});
+    const Work after = work_so_far();
+    CHECK(after.detours == before.detours);
+    return after.waits - before.waits;
+  };
+  const uint64_t one = work_of({0}), two = work_of({0, 1});
+  // It adapts two linears of one input and one of another.
+  CHECK(two - one == 2);
+}
+
+TEST_CASE("a second GPU is used by all threads, and nothing of the first") {
+  const cuda::emulated::OtherDevices two({{9, 0}, {9, 0}});
+  const size_t before = cuda::emulated::taken_bytes(0);
+  EngineConfig c = config("cuda:1");
+  std::unique_ptr<Engine> engine;
+  std::thread([&] { engine = load(c); }).join();
+  int adapter = -1;
+  std::thread([&] {
+    adapter = engine->adapters().add(kModel + "/adapters/smore-switch");
+    REQUIRE(engine->adapters().acquire(adapter));
+  }).join();
+  std::thread([&] {
+    std::vector<Sequence> sequences = texts(2);
+    sequences[0].adapters = {{.handle = adapter}};
+    for (int i = 0; i < 3; ++i) {
+      run(*engine, sequences);
+      go_on(sequences);
+    }
+  }).join();
+  std::thread([&] { CHECK(!engine->adapters().routing(adapter).empty()); }).join();
+  engine->adapters().release(adapter);
+  engine->adapters().remove(adapter);
+  CHECK(cuda::emulated::taken_bytes(1) > 0);
+  CHECK(cuda::emulated::taken_bytes(0) == before);
+  engine.reset();
+  CHECK(cuda::emulated::taken_bytes(1) == 0);
 }
 
 TEST_CASE("what a device cannot hold is refused before any of it is taken, texts of a batch too") {

@@ -30,6 +30,14 @@ uint64_t staging_bytes(const ModelConfig& model, const StepSizes& sizes) {
   return 4 * sizeof(int32_t) * (5 * rows + 2 * sequences + blocks) + (uint64_t{64} << 10) + works;
 }
 
+// What CUDA itself takes while steps run, of which nobody tells before: the code of kernels that
+// are launched for the first time, graphs (a kilobyte or so for each kernel of each), and the ends
+// of pages that allocations do not fill. An estimate.
+uint64_t unforeseen_bytes(const DeviceFacts& facts) {
+  constexpr size_t kMost = size_t{256} << 20;
+  return std::min(kMost, facts.total_memory / 64);
+}
+
 int select(int device) {
   use_device(device);
   return device;
@@ -67,7 +75,10 @@ CudaBackend::CudaBackend(const BackendOptions& options, int device)
 
 CudaBackend::~CudaBackend() = default;
 
-std::optional<uint64_t> CudaBackend::free_memory() { return device_facts(device_).free_memory; }
+std::optional<uint64_t> CudaBackend::free_memory() {
+  const uint64_t free = device_facts(device_).free_memory;
+  return free - std::min(free, unforeseen_bytes(facts_));
+}
 
 Buffer CudaBackend::take(int64_t count) {
   auto memory = std::make_shared<DeviceMemory>(static_cast<size_t>(count) * sizeof(float));

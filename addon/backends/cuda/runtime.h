@@ -89,7 +89,8 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Returns when everything so far is done. Throws what went wrong on the device meanwhile.
+  // Returns when everything so far is done: whoever waits sleeps. Throws what went wrong on the
+  // device meanwhile.
   void synchronize() const;
 
   // From now on kernels are listed, and `put` brings the list to the stream before anything else

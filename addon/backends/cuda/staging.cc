@@ -27,10 +27,11 @@ void Staging::reserve(size_t bytes) {
 void Staging::begin() {
   turns_[turn_].copied.record(stream_);
   turn_ = (turn_ + 1) % kTurns;
-  turns_[turn_].copied.synchronize();
+  Turn& turn = turns_[turn_];
+  turn.copied.synchronize();
+  turn.outgrown.clear();
+  turn.outgrown_host.clear();
   used_ = put_ = 0;
-  outgrown_.clear();
-  outgrown_host_.clear();
 }
 
 Staging::Piece Staging::take(size_t bytes) {
@@ -40,7 +41,7 @@ Staging::Piece Staging::take(size_t bytes) {
   if (turn.host.bytes() < device_.bytes()) {
     PinnedMemory host(device_.bytes());
     put();
-    outgrown_host_.push_back(std::exchange(turn.host, std::move(host)));
+    turn.outgrown_host.push_back(std::exchange(turn.host, std::move(host)));
   }
   const size_t at = std::exchange(used_, used_ + room);
   return {turn.host.data() + at, device_.data() + at};
@@ -52,8 +53,9 @@ void Staging::grow(size_t bytes) {
   PinnedMemory host(room);
   DeviceMemory device(room);
   put();
-  outgrown_.push_back(std::exchange(device_, std::move(device)));
-  outgrown_host_.push_back(std::exchange(turns_[turn_].host, std::move(host)));
+  Turn& turn = turns_[turn_];
+  turn.outgrown.push_back(std::exchange(device_, std::move(device)));
+  turn.outgrown_host.push_back(std::exchange(turn.host, std::move(host)));
   used_ = put_ = 0;
 }
 

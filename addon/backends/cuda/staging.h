@@ -47,7 +47,10 @@ class Staging {
   static constexpr int kTurns = 3;  // steps under way, of which the host writes one
   struct Turn {
     PinnedMemory host;
-    Event copied;
+    Event copied;  // and used
+    // What was too small for the step, some of which is used by it: until the turn comes again.
+    std::vector<DeviceMemory> outgrown;
+    std::vector<PinnedMemory> outgrown_host;
   };
 
   void grow(size_t bytes);
@@ -58,9 +61,6 @@ class Staging {
   int turn_ = 0;
   size_t used_ = 0;  // of the running step
   size_t put_ = 0;   // of these, what is on its way
-  // What was too small for the running step, some of which is used by it.
-  std::vector<DeviceMemory> outgrown_;
-  std::vector<PinnedMemory> outgrown_host_;
 };
 
 }  // namespace smore::cuda

@@ -170,7 +170,9 @@ std::vector<int> TreesStep::run(int layer, std::span<const SiteOutput> outputs,
   failed_.clear();
   try {
     compute({layer, outputs, rows, x, x_width});
+    routing_.finish(stream_);
   } catch (...) {
+    routing_.forget();
     copies_.settle();
     throw;
   }
@@ -294,7 +296,7 @@ void TreesStep::route_batch(const Call& call, std::span<HostWork> works) {
   route(batch_.list(), stream_);
   gather_pairs(batch_.list(), stream_);
   for (const RouteProbe& probe : call.rows.probes) {
-    if (has_bit(probe.layers, call.layer)) read_probe(probe, works);
+    if (has_bit(probe.layers, call.layer)) routing_.read(probe, works, batch_, stream_);
   }
 }
 
@@ -374,29 +376,6 @@ void TreesStep::bring_pages(size_t first, std::span<const std::byte* const> bloc
   }
   table_upload_.send(batch_.table(), upload, bytes, stream_);
   table_upload_.end(stream_);
-}
-
-void TreesStep::read_probe(const RouteProbe& probe, std::span<const HostWork> works) {
-  for (size_t i = 0; i < works.size(); ++i) {
-    const HostWork& work = works[i];
-    if (work.adapter->handle() != probe.handle || work.linear->combine == Combine::kSum) continue;
-    const int32_t* rows = work.group->rows.data() + work.first_row;
-    const int32_t* row = std::lower_bound(rows, rows + work.device.count, probe.row);
-    if (row == rows + work.device.count || *row != probe.row) continue;
-    int64_t at = 0;  // behind the linears before this one
-    for (const SitePlan& site : work.adapter->adapter().plan().sites) {
-      if (&site == work.site) break;
-      if (has_bit(probe.layers, site.layer)) at += site.mixture.routes();
-    }
-    for (int l = 0; l < work.linear->level_count; ++l) {
-      const int64_t pairs = work.linear->levels[l].pairs;
-      const int64_t from = (row - rows) * pairs;
-      const WorkLevelSlots& level = batch_.level(i, l);
-      copy_to_host(probe.experts + at, level.ids + from, pairs * sizeof(int32_t), stream_);
-      copy_to_host(probe.scores + at, level.scores + from, pairs * sizeof(float), stream_);
-      at += pairs;
-    }
-  }
 }
 
 }  // namespace smore::cuda

@@ -10,6 +10,7 @@
 
 #include "backends/cuda/runtime.h"
 #include "backends/cuda/trees_adapter.h"
+#include "backends/cuda/trees_routing.h"
 #include "backends/cuda/trees_works.h"
 #include "experts/cache.h"
 #include "residual/adapter_step.h"
@@ -73,7 +74,6 @@ class TreesStep final : public AdapterStep {
   void compute_in_waves(std::span<HostWork> works);
   void list_pages(std::span<HostWork> works);
   void bring_pages(size_t first, std::span<const std::byte* const> blocks);
-  void read_probe(const RouteProbe& probe, std::span<const HostWork> works);
 
   const int device_;
   const Stream& stream_;
@@ -98,6 +98,7 @@ class TreesStep final : public AdapterStep {
   std::vector<HostWork> works_;
   WorkBatch batch_;
   std::vector<WorkLevelSlots> measured_;
+  RoutingReads routing_;
   // Of the table in which kernels look for the pages of linears unless their adapters are whole.
   int table_places_ = 0;
   Upload table_upload_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/cuda/emulated/fibre_switch.h"
+#include "backends/cuda/emulated/memory.h"
 #include "core/check.h"
 
 namespace smore::cuda::emulated {
@@ -22,7 +23,6 @@ extern "C" std::byte __start_smore_shared[], __stop_smore_shared[];
 namespace {
 
 constexpr size_t kStack = 64 * 1024;
-constexpr int kUnset = 0xff;  // four such bytes are a NaN
 
 enum class State { kReady, kAtBarrier, kInExchange, kEnded };
 

@@ -227,9 +227,11 @@ Status put_product(Handle*, Operation* operation, const void* alpha, const void*
                         .w_stride = a_layout->stride,
                         .x_stride = b_layout->stride,
                         .y_stride = d_layout->stride};
-  emulated::require_on_device(product.w, 2 * product.w_stride * product.outs);
-  emulated::require_on_device(product.x, 2 * product.x_stride * product.rows);
-  emulated::require_on_device(workspace, workspace_bytes);
+  emulated::require_on_device(product.w, 2 * product.w_stride * product.outs,
+                              emulated::current_device);
+  emulated::require_on_device(product.x, 2 * product.x_stride * product.rows,
+                              emulated::current_device);
+  emulated::require_on_device(workspace, workspace_bytes, emulated::current_device);
   emulated::library_products += 1;
   emulated::enqueue(*static_cast<const Stream*>(stream), [product] { multiply(product); });
   return kSuccess;

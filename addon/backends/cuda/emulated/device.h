@@ -82,6 +82,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   if (KernelList* list = stream.listing()) {
     return list->add<Parameters...>(call, static_cast<Parameters>(arguments)...);
   }
+  emulated::require_own_stream(stream);
   emulated::launched += 1;
   emulated::enqueue(
       stream, [=, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] {

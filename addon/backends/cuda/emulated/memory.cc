@@ -16,7 +16,11 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kFence = 256;  // bytes after a block
-constexpr int kUnset = 0xff;    // four such bytes are a NaN
+
+struct Piece {
+  size_t bytes;  // asked for
+  int device;
+};
 
 struct Memory {
   Memory() {
@@ -28,8 +32,8 @@ struct Memory {
   }
 
   std::byte* base = nullptr;
-  int open = 0;                     // how many OpenMemory live
-  std::map<size_t, size_t> blocks;  // offset -> bytes asked for
+  int open = 0;                    // how many OpenMemory live
+  std::map<size_t, Piece> blocks;  // by offset
 };
 
 Memory& memory() {
@@ -72,16 +76,16 @@ RefusedAllocation::~RefusedAllocation() { granted_before_refusal = kNeverRefuses
 
 bool RefusedAllocation::happened() const { return granted_before_refusal == kRefused; }
 
-std::byte* allocate(size_t bytes) {
+std::byte* allocate(size_t bytes, int device) {
   if (refuses()) return nullptr;
   Memory& m = memory();
   size_t at = 0;
-  for (const auto& [offset, size] : m.blocks) {
+  for (const auto& [offset, piece] : m.blocks) {
     if (at + taken(bytes) <= offset) break;
-    at = offset + taken(size);
+    at = offset + taken(piece.bytes);
   }
   if (taken(bytes) > kMemoryBytes || at > kMemoryBytes - taken(bytes)) return nullptr;
-  m.blocks[at] = bytes;
+  m.blocks[at] = {bytes, device};
   const OpenMemory opened;
   std::memset(m.base + at, kUnset, taken(bytes));
   return m.base + at;
@@ -92,18 +96,26 @@ void release(std::byte* data) {
   const auto found = m.blocks.find(static_cast<size_t>(data - m.base));
   SMORE_CHECK(found != m.blocks.end(), "memory is freed that was not allocated");
   const OpenMemory opened;
-  std::byte* end = data + found->second;
-  SMORE_CHECK(std::all_of(end, data + taken(found->second),
+  const size_t bytes = found->second.bytes;
+  SMORE_CHECK(std::all_of(data + bytes, data + taken(bytes),
                           [](std::byte b) { return b == std::byte{kUnset}; }),
               "a kernel wrote behind the end of its memory");
-  give_back(found->first, found->second);
+  give_back(found->first, bytes);
   m.blocks.erase(found);
 }
 
 size_t free_bytes() {
   size_t used = 0;
-  for (const auto& [offset, size] : memory().blocks) used += taken(size);
+  for (const auto& [offset, piece] : memory().blocks) used += taken(piece.bytes);
   return kMemoryBytes - used;
+}
+
+size_t taken_bytes(int device) {
+  size_t bytes = 0;
+  for (const auto& [offset, piece] : memory().blocks) {
+    if (piece.device == device) bytes += piece.bytes;
+  }
+  return bytes;
 }
 
 OpenMemory::OpenMemory() {
@@ -114,13 +126,14 @@ OpenMemory::~OpenMemory() {
   if (--memory().open == 0) protect(PROT_NONE);
 }
 
-void require_on_device(const void* data, size_t bytes) {
+void require_on_device(const void* data, size_t bytes, int device) {
   Memory& m = memory();
   const auto offset = static_cast<size_t>(static_cast<const std::byte*>(data) - m.base);
   auto found = m.blocks.upper_bound(offset);
   SMORE_CHECK(found != m.blocks.begin(), "a copy leaves the device's memory");
   --found;
-  SMORE_CHECK(offset + bytes <= found->first + found->second, "a copy leaves its memory");
+  SMORE_CHECK(offset + bytes <= found->first + found->second.bytes, "a copy leaves its memory");
+  SMORE_CHECK(found->second.device == device, "a copy of another device's memory");
 }
 
 void require_on_host(const void* data, size_t bytes) {

@@ -10,9 +10,13 @@ namespace smore::cuda::emulated {
 
 inline constexpr size_t kMemoryBytes = size_t{2} << 30;  // of the device; taken when touched
 
-std::byte* allocate(size_t bytes);  // null when there is no such piece
+inline constexpr int kUnset = 0xff;  // every byte of fresh memory: four are a NaN
+
+// null when there is no such piece.
+std::byte* allocate(size_t bytes, int device);
 void release(std::byte* data);
 size_t free_bytes();
+size_t taken_bytes(int device);
 
 // While one lives, the memory is open.
 class OpenMemory {
@@ -23,8 +27,8 @@ class OpenMemory {
   OpenMemory& operator=(const OpenMemory&) = delete;
 };
 
-// Ends the process unless the bytes are the device's.
-void require_on_device(const void* data, size_t bytes);
+// Ends the process unless the bytes are this device's.
+void require_on_device(const void* data, size_t bytes, int device);
 void require_on_host(const void* data, size_t bytes);
 
 }  // namespace smore::cuda::emulated

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -25,18 +26,26 @@ std::recursive_mutex& mutex() {
   return the;
 }
 
+std::atomic<bool> broken{false};
+
 }  // namespace
 
 struct Stream::State {
-  std::deque<std::function<void()>> work;
+  struct Item {
+    std::function<void()> work;
+    bool frees = false;  // memory of a pool, which goes with a device that has failed too
+  };
+  std::deque<Item> work;
+  const int device = emulated::current_device;
 
   // An item may wait for another stream, but not for this one: it stands before what it waits for.
+  // A device that has failed does nothing any more: the host's memory may have gone since.
   void run(const std::function<bool()>& enough) {
     const emulated::OpenMemory opened;
     while (!enough() && !work.empty()) {
-      const std::function<void()> next = std::move(work.front());
+      const Item next = std::move(work.front());
       work.pop_front();
-      next();
+      if (!broken || next.frees) next.work();
     }
   }
   void run_all() {
@@ -61,7 +70,6 @@ std::set<Stream::State*>& streams() {
   return all;
 }
 
-std::atomic<bool> broken{false};
 std::atomic<bool> refuses_graphs{false};
 
 void require_whole() {
@@ -113,6 +121,8 @@ std::string no_devices;
 
 }  // namespace
 
+thread_local int current_device = 0;
+
 OtherDevices::OtherDevices(std::vector<Capability> devices, std::string fault) {
   capabilities = std::move(devices);
   no_devices = std::move(fault);
@@ -121,6 +131,7 @@ OtherDevices::OtherDevices(std::vector<Capability> devices, std::string fault) {
 OtherDevices::~OtherDevices() {
   capabilities = {{9, 0}};
   no_devices.clear();
+  current_device = 0;  // what the thread had chosen is there no more
 }
 
 BrokenDevice::BrokenDevice() { broken = true; }
@@ -147,10 +158,14 @@ void HeldDevice::await_sleepers(int count) const {
   hold().changed.wait(lock, [&] { return hold().sleepers == count; });
 }
 
+void require_own_stream(const Stream& stream) {
+  SMORE_CHECK(stream.state().device == current_device, "a kernel on a stream of another device");
+}
+
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
   require_whole();
-  stream.state().work.push_back(std::move(work));
+  stream.state().work.push_back({std::move(work)});
 }
 
 }  // namespace emulated
@@ -165,7 +180,10 @@ DeviceList list_devices() {
 }
 
 void use_device(int device) {
-  if (device >= 0 && device < static_cast<int>(emulated::capabilities.size())) return;
+  if (device >= 0 && device < static_cast<int>(emulated::capabilities.size())) {
+    emulated::current_device = device;
+    return;
+  }
   throw Error(ErrorCode::kDevice,
               "CUDA: choice of the device: there is no emulated device " + std::to_string(device));
 }
@@ -196,7 +214,7 @@ template <>
 DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const std::lock_guard lock(mutex());
-  data_ = emulated::allocate(bytes);
+  data_ = emulated::allocate(bytes, emulated::current_device);
   if (data_ == nullptr) refuse_memory(bytes);
 }
 
@@ -208,15 +226,36 @@ DeviceMemory::~Memory() {
   emulated::release(data_);
 }
 
+namespace {
+
+std::map<const std::byte*, size_t>& pinned() {
+  static std::map<const std::byte*, size_t> all;  // bytes by their first
+  return all;
+}
+
+bool is_pinned(const void* data, size_t bytes) {
+  const auto* begin = static_cast<const std::byte*>(data);
+  auto at = pinned().upper_bound(begin);
+  return at != pinned().begin() && begin + bytes <= (--at)->first + at->second;
+}
+
+}  // namespace
+
 template <>
-PinnedMemory::Memory(size_t bytes)
-    : data_(bytes > 0 ? new std::byte[bytes] : nullptr), bytes_(bytes) {}
+PinnedMemory::Memory(size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const std::lock_guard lock(mutex());
+  data_ = new std::byte[bytes];
+  std::memset(data_, emulated::kUnset, bytes);
+  pinned().emplace(data_, bytes);
+}
 
 template <>
 PinnedMemory::~Memory() {
   if (data_ == nullptr) return;
   const std::lock_guard lock(mutex());
   run_everything();
+  pinned().erase(data_);
   delete[] data_;
 }
 
@@ -240,12 +279,14 @@ void Stream::synchronize() const {
   require_whole();
   if (!state_->work.empty()) ++emulated::waits;
   state_->run_all();
+  require_whole();
 }
 
 namespace {
 
 // Runs kernels [first, end) with the arguments that they have now.
 void enqueue_kernels(const KernelList& list, size_t first, size_t end, const Stream& stream) {
+  emulated::require_own_stream(stream);
   emulated::launched += end - first;
   emulated::enqueue(stream, [=] {
     for (size_t i = first; i < end; ++i) {
@@ -284,22 +325,24 @@ void Graph::launch(const Stream& stream) const {
   enqueue_kernels(state_->list, 0, state_->list.calls().size(), stream);
 }
 
-struct DevicePool::State {};
+struct DevicePool::State {
+  int device;
+};
 
-DevicePool::DevicePool(int device) { use_device(device); }
+DevicePool::DevicePool(int device) : state_(std::make_unique<State>(device)) { use_device(device); }
 DevicePool::~DevicePool() = default;
 
 std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
   const std::lock_guard lock(mutex());
   if (emulated::free_bytes() < bytes) stream.synchronize();  // what was given back
-  std::byte* data = emulated::allocate(bytes);
+  std::byte* data = emulated::allocate(bytes, state_->device);
   if (data == nullptr) refuse_memory(bytes);
   return data;
 }
 
 void DevicePool::give_back(std::byte* data, const Stream& stream) {
   const std::lock_guard lock(mutex());
-  stream.state().work.push_back([data] { emulated::release(data); });
+  stream.state().work.push_back({[data] { emulated::release(data); }, true});
 }
 
 Event::Event() : state_(std::make_unique<State>()) {}
@@ -341,7 +384,19 @@ void Event::synchronize() const {
   if (state_->reached()) return;
   ++emulated::waits;
   state_->stream->run([this] { return state_->reached(); });
+  require_whole();
 }
+
+namespace {
+
+// CUDA copies from and to what is not page-locked by a detour, for which the host waits.
+void require_host(const void* data, size_t bytes) {
+  emulated::require_on_host(data, bytes);
+  const std::lock_guard lock(mutex());
+  if (!is_pinned(data, bytes)) ++emulated::detours;
+}
+
+}  // namespace
 
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
   stream.catch_up();
@@ -349,22 +404,22 @@ void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stre
 }
 
 void copy_ahead(void* to, const void* from, size_t bytes, const Stream& stream) {
-  emulated::require_on_device(to, bytes);
-  emulated::require_on_host(from, bytes);
+  emulated::require_on_device(to, bytes, stream.state().device);
+  require_host(from, bytes);
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
   stream.catch_up();
-  emulated::require_on_host(to, bytes);
-  emulated::require_on_device(from, bytes);
+  require_host(to, bytes);
+  emulated::require_on_device(from, bytes, stream.state().device);
   emulated::bytes_to_host += bytes;
   emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
   stream.catch_up();
-  emulated::require_on_device(to, bytes);
+  emulated::require_on_device(to, bytes, stream.state().device);
   emulated::enqueue(stream, [=] { std::memset(to, value, bytes); });
 }
 

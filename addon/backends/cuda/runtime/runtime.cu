@@ -11,45 +11,63 @@ namespace {
 
 void check(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
+  cudaGetLastError();  // else the thread's next launch would be blamed for it
   throw Error(ErrorCode::kDevice, std::string("CUDA: ") + what + ": " + cudaGetErrorString(result));
 }
 
-void check_memory(cudaError_t result, const char* where, size_t bytes) {
+void check_memory(cudaError_t result, size_t bytes) {
   if (result != cudaErrorMemoryAllocation) return check(result, "allocation");
-  cudaGetLastError();  // else the next launch would be blamed for it
+  cudaGetLastError();  // likewise
   size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
-  throw Error(ErrorCode::kOutOfMemory, std::string(where) + " has no " + memory_text(bytes) +
+  throw Error(ErrorCode::kOutOfMemory, "the device has no " + memory_text(bytes) +
                                            " in one piece; " + memory_text(free) + " of " +
                                            memory_text(total) + " of the device are free");
 }
 
 }  // namespace
 
-struct Stream::State {
-  cudaStream_t handle = nullptr;
-};
-
 struct Event::State {
   cudaEvent_t handle = nullptr;
 };
+
+struct Stream::State {
+  cudaStream_t handle = nullptr;
+  Event passed;  // by whoever waits for the stream
+};
+
+namespace {
+
+// Of one that is broken too: the others can be used.
+std::string refusal_of(int device) {
+  cudaDeviceProp found;
+  int mode = cudaComputeModeDefault;
+  cudaError_t result = cudaGetDeviceProperties(&found, device);
+  if (result == cudaSuccess) {
+    result = cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, device);
+  }
+  if (result != cudaSuccess) {
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
+    return cudaGetErrorString(result);
+  }
+  if (mode == cudaComputeModeProhibited) {
+    return std::string(found.name) + " is in compute mode \"prohibited\"";
+  }
+  return refused_capability(found.name, found.major, found.minor);
+}
+
+}  // namespace
 
 DeviceList list_devices() {
   DeviceList list;
   int count = 0;
   const cudaError_t result = cudaGetDeviceCount(&count);
   if (result != cudaSuccess) {
-    cudaGetLastError();  // else the next launch would be blamed for it
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
     list.fault = cudaGetErrorString(result);
   }
   for (int device = 0; device < count; ++device) {
-    cudaDeviceProp found;
-    check(cudaGetDeviceProperties(&found, device), "properties of the device");
-    int mode = cudaComputeModeDefault;
-    check(cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, device), "mode of the device");
-    list.refusals.push_back(mode == cudaComputeModeProhibited
-                                ? std::string(found.name) + " is in compute mode \"prohibited\""
-                                : refused_capability(found.name, found.major, found.minor));
+    list.refusals.push_back(refusal_of(device));
   }
   return list;
 }
@@ -76,7 +94,7 @@ DeviceFacts device_facts(int device) {
 template <>
 DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
   void* data = nullptr;
-  if (bytes > 0) check_memory(cudaMalloc(&data, bytes), "the device", bytes);
+  if (bytes > 0) check_memory(cudaMalloc(&data, bytes), bytes);
   data_ = static_cast<std::byte*>(data);
 }
 
@@ -88,7 +106,13 @@ DeviceMemory::~Memory() {
 template <>
 PinnedMemory::Memory(size_t bytes) : bytes_(bytes) {
   void* data = nullptr;
-  if (bytes > 0) check_memory(cudaMallocHost(&data, bytes), "pinned host memory", bytes);
+  const cudaError_t result = bytes > 0 ? cudaMallocHost(&data, bytes) : cudaSuccess;
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
+    throw Error(ErrorCode::kOutOfMemory,
+                "the host has no " + memory_text(bytes) + " of memory that can be page-locked");
+  }
+  check(result, "page-locked memory of the host");
   data_ = static_cast<std::byte*>(data);
 }
 
@@ -103,9 +127,11 @@ Stream::Stream() : state_(std::make_unique<State>()) {
 
 Stream::~Stream() { cudaStreamDestroy(state_->handle); }
 
+// Sleeps, where cudaStreamSynchronize() would ask again and again. Another thread that waits too
+// has the event recorded anew: then both wait for that.
 void Stream::synchronize() const {
-  catch_up();
-  check(cudaStreamSynchronize(state_->handle), "work of a step");
+  state_->passed.record(*this);
+  state_->passed.synchronize();
 }
 
 cudaStream_t stream_handle(const Stream& stream) { return stream.state().handle; }
@@ -163,7 +189,7 @@ Graph::Graph(const KernelList& list, const Stream& stream) : state_(std::make_un
   cudaError_t result = cudaGraphInstantiate(&state_->ready, state_->graph, 0);
   if (result == cudaSuccess) result = cudaGraphUpload(state_->ready, stream_handle(stream));
   if (result == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // else the next launch would be blamed for it
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
     throw Error(ErrorCode::kOutOfMemory, "the device has no memory for the graph of a step");
   }
   check(result, "graph of a step");
@@ -207,12 +233,12 @@ std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
   };
   cudaError_t result = try_once();
   if (result == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // else the next launch would be blamed for it
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
     stream.synchronize();
     cudaMemPoolTrimTo(state_->handle, 0);  // pieces of other sizes
     result = try_once();
   }
-  check_memory(result, "the device", bytes);
+  check_memory(result, bytes);
   return static_cast<std::byte*>(data);
 }
 
@@ -240,16 +266,14 @@ void Event::make_wait(const Stream& stream) const {
 bool Event::reached() const {
   const cudaError_t result = cudaEventQuery(state_->handle);
   if (result == cudaErrorNotReady) {
-    cudaGetLastError();  // else the next launch would be blamed for it
+    cudaGetLastError();  // else the thread's next launch would be blamed for it
     return false;
   }
   check(result, "query of an event");
   return true;
 }
 
-void Event::synchronize() const {
-  check(cudaEventSynchronize(state_->handle), "work before an event");
-}
+void Event::synchronize() const { check(cudaEventSynchronize(state_->handle), "work of a step"); }
 
 void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stream) {
   stream.catch_up();
