@@ -28,12 +28,18 @@ size_t resident(const uint8_t* data, size_t size) {
   return page * std::count_if(pages.begin(), pages.end(), [](int bits) { return bits & 1; });
 }
 
-// Whether the system, or the emulator of one, has the call at all.
+// Whether the system, or the emulator of one, has the call at all. Asked of memory that is new for
+// sure: an allocation may be of pages that the process has already.
 bool system_touches() {
 #ifdef MADV_POPULATE_WRITE
-  const auto memory = huge_bytes(2 * kMB);
-  return madvise(memory.get(), 2 * kMB, MADV_POPULATE_WRITE) == 0 &&
-         resident(memory.get(), 2 * kMB) == 2 * kMB;
+  constexpr size_t kSize = 2 * kMB;
+  void* fresh = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(fresh != MAP_FAILED);
+  const auto* data = static_cast<const uint8_t*>(fresh);
+  const bool touched =
+      madvise(fresh, kSize, MADV_POPULATE_WRITE) == 0 && resident(data, kSize) == kSize;
+  munmap(fresh, kSize);
+  return touched;
 #else
   return false;
 #endif
