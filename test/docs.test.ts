@@ -161,7 +161,7 @@ test("what docs/performance.md shows of a bench has the columns and stages that 
   const printed = shape(output);
   assert.ok(printed.includes(`${peaks}\n`), `${peaks} in ${printed}`);
   for (const line of rest) assert.ok(printed.includes(`\n${line}`), `${line} in ${printed}`);
-  assert.ok(rest.length > 15);
+  assert.ok(rest.length >= 15); // a workload: two lines above, its columns, and twelve stages
 });
 
 test("the certificate that docs/operations.md makes is served", async (context) => {

@@ -95,6 +95,19 @@ const schemas = fc.letrec<{ schema: object }>((tie) => ({
   ),
 })).schema;
 
+/** A walk that took F4 9E, which the matcher takes for the beginning of a character. */
+const BEYOND_UNICODE: [object, number][] = [
+  [
+    {
+      type: "array",
+      items: { anyOf: [{ type: "string" }, { type: "integer", minimum: 0, maximum: 0 }] },
+      minItems: 0,
+      maxItems: 2,
+    },
+    1_562_356_057,
+  ],
+];
+
 test("whatever the tokens, an answer parses and fits its schema", async () => {
   const ajv = new Ajv2020({ strict: false, validateFormats: false, unicodeRegExp: true });
   let ended = 0;
@@ -106,7 +119,7 @@ test("whatever the tokens, an answer parses and fits its schema", async () => {
       const text = new TextDecoder("utf-8", { fatal: true }).decode(answer.bytes);
       assert.ok(ajv.validate(schema, JSON.parse(text)), `${text}: ${ajv.errorsText()}`);
     }),
-    { numRuns: 60 },
+    { numRuns: 60, examples: BEYOND_UNICODE },
   );
   assert.ok(ended > 40, `${ended} answers came to their end`);
 });

@@ -6,6 +6,7 @@ import {
   type Request,
   type WorkerData,
 } from "./messages.js";
+import { Utf8Guard } from "./utf8.js";
 import type { Vocabulary } from "./vocabulary.js";
 import { loadXgrammar, reasonIn } from "./xgrammar.js";
 
@@ -18,6 +19,13 @@ type Matcher = Awaited<ReturnType<Library["GrammarMatcher"]["createGrammarMatche
 
 const MOST_COMPILED = 64;
 
+/** One generation. */
+interface Followed {
+  readonly matcher: Matcher;
+  readonly mask: Uint32Array;
+  lastByte: number; // of its answer so far; 0 before the first
+}
+
 class GrammarThread {
   readonly #library: Library;
   readonly #compiler: Compiler;
@@ -25,12 +33,14 @@ class GrammarThread {
   /** Bits of a mask's last word that belong to tokens. */
   readonly #lastBits: number;
   readonly #compiled = new Map<string, Compiled>(); // least recently used first
-  readonly #sessions = new Map<number, { readonly matcher: Matcher; readonly mask: Uint32Array }>();
+  readonly #sessions = new Map<number, Followed>();
+  readonly #utf8: Utf8Guard;
 
   private constructor(library: Library, compiler: Compiler, data: WorkerData) {
     this.#library = library;
     this.#compiler = compiler;
     this.#busyWith = data.busyWith;
+    this.#utf8 = new Utf8Guard(data.vocabulary);
     this.#lastBits = -1 >>> ((32 - (data.vocabulary.size % 32)) % 32);
   }
 
@@ -88,7 +98,7 @@ class GrammarThread {
   async #open(request: Request & { kind: "open" }): Promise<MaskResult> {
     const compiled = await this.#compile(request.grammar);
     const matcher = await this.#library.GrammarMatcher.createGrammarMatcher(compiled);
-    this.#sessions.set(request.session, { matcher, mask: request.mask });
+    this.#sessions.set(request.session, { matcher, mask: request.mask, lastByte: 0 });
     return await this.#accept(request.session, request.tokens);
   }
 
@@ -99,8 +109,10 @@ class GrammarThread {
     const { matcher, mask } = state;
     const outside = tokens.some((token) => !matcher.acceptToken(token));
     if (!outside) {
+      for (const token of tokens) state.lastByte = this.#utf8.lastByte(state.lastByte, token);
       mask.set(await matcher.getNextTokenBitmask());
       mask[mask.length - 1]! &= this.#lastBits;
+      this.#utf8.apply(mask, state.lastByte);
     }
     Atomics.store(this.#busyWith, 0, 0);
     if (outside) return { session, failure: "a token was sampled that the grammar does not allow" };
