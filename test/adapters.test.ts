@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { fakeContext } from "../src/engine/fake.js";
-import { post, serve as serveFake } from "./harness.js";
+import { post, printed, serve as serveFake } from "./harness.js";
 import {
   complete,
   golden,
@@ -222,7 +222,7 @@ test("a followed folder serves what is dropped in, replaced and removed", async 
   await eventually(async () => (await listed(url, "mine")) === undefined, "it is gone");
   assert.equal((await complete(url, { model: "mine", prompt: PROMPT })).status, 404);
   assert.equal(await listed(url, "half"), undefined);
-  assert.match(output(), /the folder \S*\/broken is not served: /);
+  await printed(output, /the folder \S*\/broken is not served: /);
 });
 
 test("a followed folder whose new content is damaged keeps what is served, and says so", async (context) => {
@@ -271,6 +271,7 @@ test("weights in the format of older PEFT are told with how to convert them, whe
   renameSync(join(path, "adapter_model.safetensors"), join(path, "adapter_model.bin"));
   const { url, output } = await serve(context, ["--adapters-dir", folder]);
   const advice = /older\/adapter_model\.bin is the format of older PEFT.*python3 -c .*save_file\(/;
+  await printed(output, advice);
   assert.equal(
     output()
       .split("\n")
@@ -289,7 +290,7 @@ test("a name belongs to the folder that has it first, and the log tells of the o
   const options = [...FP32, "--adapter", `mine=${named}`, "--adapters-dir", folder];
   const { url, output } = await serve(context, options);
   assert.deepEqual(await greedyTokens(url, "mine", PROMPT), tokensOf("lora"));
-  assert.match(output(), /the folder \S*\/mine is not served: the name belongs to .*lora already/);
+  await printed(output, /the folder \S*\/mine is not served: the name belongs to .*lora already/);
   assert.doesNotMatch(output(), /adapter \\"mine\\" is not served/);
 });
 

@@ -6,6 +6,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
+import { printed } from "./harness.js";
 import { exitOf, SMALL, serve, TINY } from "./support/command.js";
 
 /** `model: "auto"` as users get it: the command, the encoder that comes with it, adapters and their cards. */
@@ -56,7 +57,7 @@ test("auto comes with the first adapter whose card has examples, and goes with t
   dropIn(TINY_ADAPTER, folder, "broken", "---\ntask: [\n---\n");
   const { url, output } = await serve(t, ["--adapters-dir", folder]);
   assert.deepEqual(await modelNames(url), ["tiny", "broken", "silent"]);
-  assert.match(output(), /served without its card: .*README\.md: front matter/);
+  await printed(output, /served without its card: .*README\.md: front matter/);
   dropIn(TINY_ADAPTER, folder, "polite", card(["Say it politely: where is my order?"]));
   await untilServed(url, "polite");
   assert.ok((await modelNames(url)).includes("auto"));

@@ -104,6 +104,11 @@ export class RawClient {
   }
 }
 
+/** Waits until a process has printed this: its log comes by another pipe than its banner. */
+export function printed(output: () => string, pattern: RegExp): Promise<void> {
+  return until(() => pattern.test(output()), `${pattern} is printed`);
+}
+
 /** Waits until `holds`; fails after `ms`. */
 export async function until(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
   const deadline = performance.now() + ms;

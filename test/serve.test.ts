@@ -15,7 +15,7 @@ import { test } from "node:test";
 import type { BenchResult } from "../src/cli/bench-run.js";
 import { nativeModule } from "../src/engine/engine.js";
 import { PROFILE_STAGES } from "../src/engine/native.js";
-import { until } from "./harness.js";
+import { printed, until } from "./harness.js";
 import {
   complete,
   eventually,
@@ -79,7 +79,7 @@ test("an adapter in a folder that cannot be loaded costs itself alone", async (c
   cpSync(join(TINY, "adapters", "lora"), join(folder, "broken"), { recursive: true });
   writeFileSync(join(folder, "broken", "adapter_config.json"), "{");
   const { url, output } = await serve(context, ["--adapters-dir", folder]);
-  assert.match(output(), /the folder \S*\/broken is not served: .*adapter_config\.json/);
+  await printed(output, /the folder \S*\/broken is not served: .*adapter_config\.json/);
   assert.equal((await complete(url, { model: "broken", prompt: [1] })).status, 404);
   assert.equal((await complete(url, { model: "tiny", prompt: [1], max_tokens: 1 })).status, 200);
 });
@@ -103,7 +103,7 @@ test("a folder without adapters is told", async (context) => {
   const folder = mkdtempSync(join(tmpdir(), "smore-empty-"));
   context.after(() => rmSync(folder, { recursive: true }));
   const { output } = await serve(context, ["--adapters-dir", folder]);
-  assert.match(output(), /no adapters in .*smore-empty-/);
+  await printed(output, /no adapters in .*smore-empty-/);
 });
 
 test("a client that vanishes frees its sequences, and the others' tokens stay as they were", async (context) => {
