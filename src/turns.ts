@@ -73,13 +73,18 @@ export function runSlice<Result>(
 }
 
 /** Resolves when `ms` have passed or, before that, `event` has happened. */
-export async function passed(ms: number, event: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
+export function passed(ms: number, event: Promise<unknown>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let over = false;
+    const end = () => {
+      if (over) return; // Node.js would look into a second call of resolve, step after step
+      over = true;
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    event.then(end, reject);
   });
-  await Promise.race([event, late]);
-  clearTimeout(timer);
 }
 
 /** Resolves once the event loop has looked at every socket: what had reached the kernel by now is known. */

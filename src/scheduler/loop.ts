@@ -211,9 +211,10 @@ export class EngineLoop implements Generator {
    * its mask misses the step, and alone it would make the others' steps small.
    */
   async #settleMasks(): Promise<void> {
-    const made = this.scheduler.masksInWork().map((mask) => mask.made);
-    if (made.length > 0) await passed(MASK_MS, Promise.all(made));
-    await this.#emit(this.scheduler.failMasks(), performance.now());
+    const masks = this.scheduler.masksInWork();
+    if (masks.length > 0) await passed(MASK_MS, Promise.all(masks.map(({ made }) => made)));
+    const failed = this.scheduler.failMasks();
+    if (failed.length > 0) await this.#emit(failed, performance.now());
   }
 
   /** Plans a step and hands it to the engine; null when there is nothing to compute. */
@@ -250,21 +251,27 @@ export class EngineLoop implements Generator {
   async #land({ step, launched, outcome }: Flight): Promise<void> {
     const done = await outcome;
     entered("emit");
-    const error = done instanceof Error ? done : null;
     const landed = performance.now();
     const seconds = (landed - Math.max(launched, this.#lastLanding)) / 1000;
     this.#metrics.step(step.work.rows, seconds);
     this.scheduler.pace.observe(step.work, seconds);
     this.#lastLanding = landed;
-    const events =
-      error === null ? this.scheduler.commit(step) : this.scheduler.fail(step, error.message);
-    if (error !== null) {
-      const facts = { err: error, rows: step.work.rows, requestIds: requestIds(events) };
-      this.#log.error(facts, "a step failed");
-      if ((error as NodeJS.ErrnoException).code === "device") this.#break(error.message);
+    if (done instanceof Error) {
+      await this.#emit(this.#failStep(step, done), landed);
+      return;
     }
-    if (error === null) this.#logFaults(events);
-    await this.#emit(events, landed, done instanceof Error ? null : done);
+    const events = this.scheduler.commit(step);
+    const failed = events.filter(isError);
+    if (failed.length > 0) this.#logFaults(failed);
+    await this.#emit(events, landed, done);
+  }
+
+  #failStep(step: PlannedStep, error: NodeJS.ErrnoException): SequenceEvent[] {
+    const events = this.scheduler.fail(step, error.message);
+    const facts = { err: error, rows: step.work.rows, requestIds: requestIds(events) };
+    this.#log.error(facts, "a step failed");
+    if (error.code === "device") this.#break(error.message);
+    return events;
   }
 
   #break(reason: string): void {
@@ -273,8 +280,7 @@ export class EngineLoop implements Generator {
   }
 
   /** Once per adapter, with what clients must not see: the engine's reason and its paths. */
-  #logFaults(events: readonly SequenceEvent[]): void {
-    const failed = events.filter(({ event }) => event.kind === "error");
+  #logFaults(failed: readonly SequenceEvent[]): void {
     const told = new Set<number>();
     for (const { sequence, event } of failed) {
       if (event.kind !== "error") continue;
@@ -366,6 +372,10 @@ export class EngineLoop implements Generator {
     this.#wake = null;
     setImmediate(wake);
   }
+}
+
+function isError({ event }: SequenceEvent): boolean {
+  return event.kind === "error";
 }
 
 /** Of those whose clients named or were given one, each once: several generations may be one request's. */

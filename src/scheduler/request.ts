@@ -63,7 +63,7 @@ export interface GenerateRequest {
   readonly pooled: boolean; // the mean of the prompt's hidden states is wanted; then maxTokens is 0
   readonly mask: TokenMask | null; // of the grammar that its tokens follow
   readonly routes: RouteWish | null;
-  readonly origin?: Origin; // absent where no client asked
+  readonly origin?: Origin | undefined; // absent where no client asked
   /** Called on the event loop, in order; must not throw. */
   readonly onEvent: (event: GenerationEvent) => void;
 }

@@ -142,10 +142,13 @@ export class Scheduler {
 
   /** Masks that running sequences need for their next row and nothing else. */
   masksInWork(): TokenMask[] {
-    return this.#running.flatMap(({ request: { mask }, pending, remaining }) => {
-      const inWork = mask !== null && mask.bits === null && pending === 0 && remaining === 0;
-      return inWork && mask.failure === null ? [mask] : [];
-    });
+    const masks: TokenMask[] = [];
+    for (const sequence of this.#running) {
+      const { mask } = sequence.request;
+      if (mask === null || mask.bits !== null || mask.failure !== null) continue;
+      if (sequence.pending === 0 && sequence.remaining === 0) masks.push(mask);
+    }
+    return masks;
   }
 
   /** Ends running sequences that will get no mask any more. */
@@ -164,11 +167,20 @@ export class Scheduler {
       if (sequence.phase !== "running" || sequence.remaining !== 1) continue;
       if (this.#reserve(sequence)) draft.add(sequence, 1);
     }
-    const streams = draft.work;
     this.#admit(draft);
+    this.#addPrompts(draft);
+    const step = draft.write(arrays);
+    if (step !== null) this.#uncommitted.add(step);
+    return step;
+  }
+
+  /** Adds rows of prompts to those of the running streams. */
+  #addPrompts(draft: StepDraft): void {
     const prompts = this.#running.filter(
       (sequence) => sequence.remaining > 1 || draft.admitted.includes(sequence),
     );
+    if (prompts.length === 0) return;
+    const streams = draft.work;
     const longest = Math.max(0, ...prompts.map(({ planned }) => planned));
     const room = this.#limits.rows - streams.rows;
     const budget = this.#prefill(room, {
@@ -181,9 +193,6 @@ export class Scheduler {
     for (const [index, rows] of sharePrefill(needs, budget, room).entries()) {
       if (rows > 0) draft.add(prompts[index]!, rows);
     }
-    const step = draft.write(arrays);
-    if (step !== null) this.#uncommitted.add(step);
-    return step;
   }
 
   /** Takes the results of a finished step. A second call for the same step does nothing. */
@@ -240,13 +249,14 @@ export class Scheduler {
    */
   #admit(draft: StepDraft): void {
     const patience = this.#limits.sequences;
+    const head = this.#queue.head(this.#limits.sequences);
     const wanted = new Set<number>();
     const missed: Sequence[] = [];
-    const inWork = new Set(this.#running.map(nextPage));
+    const inWork = new Set(head.length === 0 ? [] : this.#running.map(nextPage));
     let overdue: Sequence | undefined;
     let full = false;
     let found = 0;
-    for (const sequence of this.#queue.head(this.#limits.sequences)) {
+    for (const sequence of head) {
       const { adapters } = sequence;
       const may: readonly number[] = overdue?.adapters ?? adapters;
       if (!adapters.every((adapter) => may.includes(adapter))) continue;
