@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { jsonOf } from "../json/write.js";
-import type { Tokenizer } from "../text/text.js";
 import { chatLogprobs, completionLogprobs, lazyChatLogprobs, TokenNames } from "./logprobs.js";
 
 const names = new TokenNames(null, false);
@@ -30,10 +29,4 @@ test("-Infinity becomes -9999, which JSON can say", () => {
   };
   assert.deepEqual(chatLogprobs(pieces, names), expected);
   assert.deepEqual(JSON.parse(jsonOf(lazyChatLogprobs(pieces, names))), expected);
-});
-
-test("a token that is a byte order mark keeps its name", () => {
-  const tokenBytes = () => Buffer.from("\ufeff");
-  const marked = new TokenNames({ tokenBytes } as unknown as Tokenizer, false);
-  assert.equal(marked.name(7, ""), "\ufeff");
 });

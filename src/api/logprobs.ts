@@ -23,8 +23,6 @@ function finite(logprob: number): number {
   return Math.max(logprob, LOWEST);
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 /** How logprobs name tokens. A token that is no whole text is named by its bytes, as OpenAI does. */
 export class TokenNames {
   readonly #tokenizer: Tokenizer | null;
@@ -39,13 +37,11 @@ export class TokenNames {
 
   name(id: number, bytesPrefix: string): string {
     if (this.#asIds || this.#tokenizer === null) return `token_id:${id}`;
-    const bytes = this.#tokenizer.tokenBytes(id);
-    try {
-      return utf8.decode(bytes);
-    } catch {
-      const hex = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`);
-      return bytesPrefix + hex.join("");
-    }
+    const text = this.#tokenizer.tokenText(id);
+    if (text !== null) return text;
+    const bytes = Array.from(this.#tokenizer.tokenBytes(id));
+    const hex = bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`);
+    return bytesPrefix + hex.join("");
   }
 
   /** The name as a JSON string. */

@@ -175,6 +175,10 @@ function fakeText(ids: readonly number[]): string {
   return Buffer.from(ids.filter((id) => id < 256)).toString("utf8");
 }
 
+function fakeSpecial(id: number): string {
+  return `<|${id}|>`;
+}
+
 const tokenizer: Tokenizer = {
   vocabSize: FAKE_VOCAB,
   maxBytesPerToken: 1,
@@ -185,7 +189,8 @@ const tokenizer: Tokenizer = {
     yield;
     return fakeText(ids);
   },
-  tokenBytes: (id) => (id < 256 ? Uint8Array.of(id) : Buffer.from(`<|${id}|>`)),
+  tokenBytes: (id) => (id < 256 ? Uint8Array.of(id) : Buffer.from(fakeSpecial(id))),
+  tokenText: (id) => (id < 128 ? String.fromCharCode(id) : id < 256 ? null : fakeSpecial(id)),
   isSpecial: (id) => id >= 256,
 };
 

@@ -21,6 +21,8 @@ export interface Tokenizer {
   decoding(ids: readonly number[], options?: DecodeOptions): Generator<void, string>;
   /** The exact bytes of one token ("Ġthe" -> " the"), also where they are part of a character. */
   tokenBytes(id: number): Uint8Array;
+  /** Their text; null where they are no whole characters. */
+  tokenText(id: number): string | null;
   isSpecial(id: number): boolean;
 }
 

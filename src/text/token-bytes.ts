@@ -1,9 +1,11 @@
+import { isUtf8 } from "node:buffer";
 import { SPACE_MARK, type TokenizerJson, type TokenSpelling } from "./tokenizer-json.js";
 
 /** The bytes of every token, end to end, so that a large vocabulary costs two buffers. */
 export class TokenBytes {
   private readonly bytes: Uint8Array;
   private readonly starts: Uint32Array; // one more than there are ids
+  private readonly texts: (string | null | undefined)[]; // of those asked for so far
 
   constructor(json: TokenizerJson, spelling: TokenSpelling) {
     const spell = spelling.kind === "byteLevel" ? byteLevelBytes : sentencePieceBytes;
@@ -19,6 +21,7 @@ export class TokenBytes {
     tokens.forEach((token, id) => {
       this.bytes.set(token, this.starts[id]);
     });
+    this.texts = new Array(tokens.length);
   }
 
   get size(): number {
@@ -39,9 +42,20 @@ export class TokenBytes {
     if (start === undefined || end === undefined) return EMPTY;
     return this.bytes.subarray(start, end);
   }
+
+  /** Null where the bytes are no whole characters. */
+  text(id: number): string | null {
+    const known = this.texts[id];
+    if (known !== undefined) return known;
+    const bytes = this.of(id);
+    const text = isUtf8(bytes) ? utf8.decode(bytes) : null;
+    if (id < this.size) this.texts[id] = text;
+    return text;
+  }
 }
 
 const EMPTY = new Uint8Array(0);
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function vocabulary(json: TokenizerJson): readonly (readonly [string, number])[] {
   const { vocab } = json.model;

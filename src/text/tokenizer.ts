@@ -86,6 +86,10 @@ export class HuggingFaceTokenizer implements Tokenizer {
     return this.bytes.of(id);
   }
 
+  tokenText(id: number): string | null {
+    return this.bytes.text(id);
+  }
+
   isSpecial(id: number): boolean {
     return this.special.has(id);
   }
