@@ -25,6 +25,8 @@ export interface Delta {
 }
 
 export interface ChoiceListener {
+  /** Before the first of the others. */
+  start(choice: Choice): void;
   delta(choice: Choice, delta: Delta): void;
   /** `last` holds the token that ended it; its text is empty. */
   finish(choice: Choice, last: Delta): void;
@@ -53,6 +55,7 @@ export class Choice {
   #logprobSum = 0;
   #scored = 0; // tokens in it
   #offset = 0;
+  #started = false;
   /** Sent together with the first token. */
   #echo: Echo | null;
   #echoLogprobs: readonly TokenLogprob[] = [];
@@ -129,12 +132,20 @@ export class Choice {
   }
 
   #finish(reason: FinishReason, tokens: readonly number[], routes: readonly string[]): void {
+    this.#start();
     const called = reason === "stop" && this.#reader !== null && this.#reader.calls > 0;
     this.finishReason = called ? "tool_calls" : reason;
     this.#listener.finish(this, { text: "", calls: [], tokens, pieces: [], routes });
   }
 
+  #start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    this.#listener.start(this);
+  }
+
   #deliver(delta: Delta): void {
+    this.#start();
     const echo = this.#echo;
     this.#echo = null;
     if (echo === null) this.#listener.delta(this, delta);

@@ -64,7 +64,8 @@ function usageObject({ promptTokens, cachedTokens, completionTokens }: Usage) {
 /** What both endpoints' chunks have in common: all but the choice itself. */
 class Chunks {
   readonly #head: string;
-  readonly #tail: string;
+  readonly #beforeFields: string;
+  readonly #afterFields: string;
 
   constructor(object: string, envelope: Envelope, job: Job) {
     const { id, created } = envelope;
@@ -73,11 +74,12 @@ class Chunks {
       ...autoFields(job),
     });
     this.#head = `${head.slice(0, -1)},"choices":[`;
-    this.#tail = job.includeUsage ? `],"usage":null}` : "]}";
+    this.#beforeFields = `${this.#head}{`;
+    this.#afterFields = job.includeUsage ? `}],"usage":null}` : "}]}";
   }
 
   choice(fields: string): string {
-    return `${this.#head}{${fields}}${this.#tail}`;
+    return this.#beforeFields + fields + this.#afterFields;
   }
 
   usage(usage: Usage): string {
@@ -89,12 +91,6 @@ function finishField(reason: ChoiceFinish | null): string {
   return reason === null ? `"finish_reason":null` : `"finish_reason":"${reason}"`;
 }
 
-function tokenIdFields(job: Job, tokens: readonly number[], choice: Choice, first: boolean) {
-  if (!job.returnTokenIds) return "";
-  const prompt = first ? `,"prompt_token_ids":${JSON.stringify(choice.prompt.ids)}` : "";
-  return `${prompt},"token_ids":${JSON.stringify(tokens)}`;
-}
-
 /** What the encoders of both endpoints have in common: all but the choices. */
 abstract class OpenAiEncoder {
   protected readonly job: Job;
@@ -102,6 +98,9 @@ abstract class OpenAiEncoder {
   protected readonly names: TokenNames;
   protected readonly chunks: Chunks;
   protected readonly routing: RoutingFields;
+  protected readonly withLogprobs: boolean;
+  readonly #withTokenIds: boolean;
+  readonly #started = new Set<number>(); // choices that had a chunk with ids
 
   constructor(chunkObject: string, job: Job, envelope: Envelope, names: TokenNames) {
     this.job = job;
@@ -109,6 +108,8 @@ abstract class OpenAiEncoder {
     this.names = names;
     this.chunks = new Chunks(chunkObject, envelope, job);
     this.routing = new RoutingFields(job.mixing);
+    this.withLogprobs = job.logprobs !== null;
+    this.#withTokenIds = job.returnTokenIds;
   }
 
   usage(usage: Usage): string {
@@ -118,6 +119,23 @@ abstract class OpenAiEncoder {
   failure(error: ApiError): string {
     return JSON.stringify(errorBody(error));
   }
+
+  /** What was asked for of the tokens of a chunk, with the comma before it. */
+  protected tokenFields(
+    choice: Choice,
+    tokens: readonly number[],
+    routes: readonly string[],
+  ): string {
+    return this.#idFields(choice, tokens) + this.routing.chunk(choice.index, routes);
+  }
+
+  #idFields({ index, prompt }: Choice, tokens: readonly number[]): string {
+    if (!this.#withTokenIds) return "";
+    const first = !this.#started.has(index);
+    this.#started.add(index);
+    const promptIds = first ? `,"prompt_token_ids":${JSON.stringify(prompt.ids)}` : "";
+    return `${promptIds},"token_ids":${JSON.stringify(tokens)}`;
+  }
 }
 
 export class ChatEncoder extends OpenAiEncoder implements Encoder {
@@ -126,14 +144,14 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
   }
 
   start(choice: Choice): string {
-    const ids = tokenIdFields(this.job, [], choice, true);
+    const ids = this.tokenFields(choice, [], []);
     return this.#chunk(choice, `{"role":"assistant","content":""}`, "null", null, ids);
   }
 
   /** Of the syntax around a call nothing is shown but its tokens, where they were asked for. */
   delta(choice: Choice, { text, calls, tokens, pieces, routes }: Delta): string {
-    const ids = this.#tokenFields(choice, tokens, routes);
-    const logprobs = JSON.stringify(this.#logprobs(pieces));
+    const ids = this.tokenFields(choice, tokens, routes);
+    const logprobs = this.#logprobs(pieces);
     if (calls.length > 0) {
       const delta = JSON.stringify({ tool_calls: calls.map(callChunk) });
       return this.#chunk(choice, delta, logprobs, null, ids);
@@ -145,7 +163,7 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
   }
 
   finish(choice: Choice, { tokens, routes }: Delta): string {
-    const ids = this.#tokenFields(choice, tokens, routes);
+    const ids = this.tokenFields(choice, tokens, routes);
     return this.#chunk(choice, "{}", "null", choice.finishReason, ids);
   }
 
@@ -164,7 +182,7 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
           refusal: null,
           ...(calls.length > 0 ? { tool_calls: wholeCalls(calls).map(callObject) } : {}),
         },
-        logprobs: this.job.logprobs === null ? null : lazyChatLogprobs(pieces, this.names),
+        logprobs: this.withLogprobs ? lazyChatLogprobs(pieces, this.names) : null,
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.job, choice, tokens),
         ...this.routing.whole(routes),
@@ -173,13 +191,8 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
     };
   }
 
-  #tokenFields(choice: Choice, tokens: readonly number[], routes: readonly string[]): string {
-    const ids = tokenIdFields(this.job, tokens, choice, false);
-    return ids + this.routing.chunk(choice.index, routes);
-  }
-
-  #logprobs(pieces: readonly TokenPiece[]) {
-    return this.job.logprobs === null ? null : chatLogprobs(pieces, this.names);
+  #logprobs(pieces: readonly TokenPiece[]): string {
+    return this.withLogprobs ? JSON.stringify(chatLogprobs(pieces, this.names)) : "null";
   }
 
   #chunk(
@@ -196,9 +209,6 @@ export class ChatEncoder extends OpenAiEncoder implements Encoder {
 }
 
 export class CompletionEncoder extends OpenAiEncoder implements Encoder {
-  /** Choices of which a chunk was sent. */
-  readonly #started = new Set<number>();
-
   constructor(job: Job, envelope: Envelope, names: TokenNames) {
     super("text_completion", job, envelope, names);
   }
@@ -208,8 +218,9 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
   }
 
   delta(choice: Choice, delta: Delta): string {
-    const logprobs = this.#logprobs(delta.pieces);
-    return this.#chunk(choice, delta, logprobs === null ? "null" : jsonOf(logprobs), null);
+    const { pieces } = delta;
+    const logprobs = this.withLogprobs ? jsonOf(completionLogprobs(pieces, this.names)) : "null";
+    return this.#chunk(choice, delta, logprobs, null);
   }
 
   finish(choice: Choice, last: Delta): string {
@@ -227,15 +238,11 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
         text,
         finish_reason: choice.finishReason,
         ...wholeTokenIds(this.job, choice, tokens),
-        logprobs: this.#logprobs(pieces),
+        logprobs: this.withLogprobs ? completionLogprobs(pieces, this.names) : null,
         ...this.routing.whole(routes),
       })),
       usage: usageObject(usage),
     };
-  }
-
-  #logprobs(pieces: readonly TokenPiece[]) {
-    return this.job.logprobs === null ? null : completionLogprobs(pieces, this.names);
   }
 
   #chunk(
@@ -244,12 +251,9 @@ export class CompletionEncoder extends OpenAiEncoder implements Encoder {
     logprobs: string,
     reason: ChoiceFinish | null,
   ): string {
-    const { index } = choice;
-    const first = !this.#started.has(index);
-    this.#started.add(index);
-    const ids = tokenIdFields(this.job, tokens, choice, first) + this.routing.chunk(index, routes);
+    const ids = this.tokenFields(choice, tokens, routes);
     return this.chunks.choice(
-      `"index":${index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(reason)}${ids}`,
+      `"index":${choice.index},"text":${JSON.stringify(text)},"logprobs":${logprobs},${finishField(reason)}${ids}`,
     );
   }
 }

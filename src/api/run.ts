@@ -2,16 +2,14 @@ import { ApiError, isErrorCode, toApiError } from "../errors.js";
 import type { Session } from "../grammar/host.js";
 import { entered } from "../hold.js";
 import type { Generation, GenerationEvent } from "../scheduler/request.js";
-import { Choice, type Delta, type TokenPiece } from "./choice.js";
+import { Choice, type ChoiceListener, type Delta, type TokenPiece } from "./choice.js";
 import type { ApiContext } from "./context.js";
 import type { Encoder, Usage } from "./encode.js";
 import { generateRequest, type Job } from "./job.js";
 import { type ChunkSink, Outbox } from "./outbox.js";
 import type { CallDelta } from "./tool-calls.js";
 
-interface RunListener {
-  delta(choice: Choice, delta: Delta): void;
-  finish(choice: Choice, last: Delta): void;
+interface RunListener extends ChoiceListener {
   done(usage: Usage): void;
   /** Nothing follows but `fail`. */
   cancelled(): void;
@@ -134,21 +132,11 @@ function eventError({ code, message }: ErrorEvent, { model, mixing }: Job): ApiE
 /** Sends every token as a chunk of its own. Throws ApiError before anything was sent. */
 export function streamJob(job: Job, context: ApiContext, encoder: Encoder, sink: ChunkSink): Run {
   const outbox = new Outbox(sink, (error) => run.fail(error));
-  const started = new Set<number>();
-  const start = (choice: Choice) => {
-    if (started.has(choice.index)) return;
-    started.add(choice.index);
-    outbox.send(true, () => encoder.start(choice));
-  };
   const run = new Run(job, context, {
-    delta(choice, delta) {
-      start(choice);
-      outbox.send(delta.pieces.length <= 1, () => encoder.delta(choice, delta));
-    },
-    finish(choice, last) {
-      start(choice);
-      outbox.send(true, () => encoder.finish(choice, last));
-    },
+    start: (choice) => outbox.send(true, () => encoder.start(choice)),
+    delta: (choice, delta) =>
+      outbox.send(delta.pieces.length <= 1, () => encoder.delta(choice, delta)),
+    finish: (choice, last) => outbox.send(true, () => encoder.finish(choice, last)),
     done(usage) {
       if (job.includeUsage) outbox.send(true, () => encoder.usage(usage));
       outbox.send(true, () => {
@@ -173,14 +161,7 @@ export interface BodySink {
 export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink: BodySink): Run {
   const collected = new Map<Choice, Collected>();
   const add = (choice: Choice, delta: Delta) => {
-    const all = collected.get(choice) ?? {
-      text: "",
-      calls: [],
-      tokens: [],
-      pieces: [],
-      routes: [],
-    };
-    collected.set(choice, all);
+    const all = collected.get(choice)!;
     all.text += delta.text;
     all.calls.push(...delta.calls);
     all.tokens.push(...delta.tokens);
@@ -188,6 +169,8 @@ export function collectJob(job: Job, context: ApiContext, encoder: Encoder, sink
     all.routes.push(...delta.routes);
   };
   return new Run(job, context, {
+    start: (choice) =>
+      collected.set(choice, { text: "", calls: [], tokens: [], pieces: [], routes: [] }),
     delta: add,
     finish: add,
     async done(usage) {

@@ -54,6 +54,7 @@ export class Metrics {
   readonly #stats = new Float64Array(STATS.length);
   #source: MetricsSource | null = null;
   #onStep: ((rows: number, seconds: number) => void) | null = null;
+  #generatedTokens = 0;
   #loraLabels = "";
   #loraChanged = 0;
 
@@ -134,12 +135,12 @@ export class Metrics {
 
   firstToken(seconds: number): void {
     this.#model.firstToken.observe(seconds);
-    this.#model.generatedTokens.inc();
+    this.#generatedTokens += 1;
   }
 
   nextToken(secondsSincePrevious: number): void {
     this.#model.interToken.observe(secondsSincePrevious);
-    this.#model.generatedTokens.inc();
+    this.#generatedTokens += 1;
   }
 
   requestEnded(record: RequestRecord): void {
@@ -174,6 +175,7 @@ export class Metrics {
     this.#model.waitingByReason.set({ reason: "deferred" }, deferred.length);
     this.#model.waitingByReason.set({ reason: "capacity" }, waiting.length - deferred.length);
     this.#model.kvUsage.set(1 - kv.free / kv.count);
+    showTotal(this.#model.generatedTokens, this.#generatedTokens);
     showTotal(this.#model.preemptions, totals.preemptions);
     showTotal(this.#model.prefixQueries, totals.prefixQueries);
     showTotal(this.#model.prefixHits, totals.prefixHits);
