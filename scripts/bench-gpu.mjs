@@ -16,6 +16,8 @@ Builds gpu_bench, runs it and addon/bench/torch_peer.py, and prints both side by
   --device DEVICE   cuda:0 and so on, or cpu to try the programs out (default: cuda:0)
   --folder PATH     where random models and adapters are made (default: a folder for it among the temporary ones)
   --rounds N        steps of each measurement (default: 64)
+  --bandwidth GB_S  what the memory reads at most, of which shares are printed (default: 4800, an H200's)
+  --peak TFLOPS     what its tensor cores compute at most in bfloat16 (default: 790, an H200's)
   --python PATH     a Python with PyTorch (default: python3); without PyTorch its columns are left out
   --official PATH   a checkout of the official S'MoRE implementation, whose layer is measured too`;
 
@@ -32,16 +34,22 @@ function readOptions() {
         device: { type: "string", default: "cuda:0" },
         folder: { type: "string", default: join(tmpdir(), "smore-gpu-bench") },
         rounds: { type: "string", default: "64" },
+        bandwidth: { type: "string", default: "4800" },
+        peak: { type: "string", default: "790" },
         python: { type: "string", default: "python3" },
         official: { type: "string" },
         help: { type: "boolean", short: "h", default: false },
       },
     });
-    if (!SHAPES.includes(values.shape)) throw new Error(`--shape must be ${SHAPES.join(" or ")}`);
+    if (!SHAPES.includes(values.shape))
+      throw new Error(`--shape must be one of ${SHAPES.join(", ")}`);
     if (!/^(cpu|cuda:[0-9]+)$/.test(values.device))
       throw new Error("--device must be cpu or cuda:N");
     if (!/^[1-9][0-9]{0,5}$/.test(values.rounds))
       throw new Error("--rounds must be a number above 0");
+    for (const limit of /** @type {const} */ (["bandwidth", "peak"])) {
+      if (!(Number(values[limit]) > 0)) throw new Error(`--${limit} must be a number above 0`);
+    }
     return values;
   } catch (error) {
     throw new UsageFault(
@@ -124,8 +132,8 @@ async function main() {
   if (values.help) return console.log(HELP);
   build(values);
   const program = join(root, "build/native/gpu_bench");
-  const { folder, shape, device, rounds } = values;
-  const ours = await linesOf(program, [folder, shape, device, rounds]);
+  const { folder, shape, device, rounds, bandwidth, peak } = values;
+  const ours = await linesOf(program, [folder, shape, device, rounds, bandwidth, peak]);
   sideBySide(ours, await peerLines(values));
 }
 

@@ -201,7 +201,7 @@ function cachedDefaultModel() {
 }
 
 function installDependencies() {
-  console.error("smore: installing dependencies (about 800 MB on disk)");
+  console.error("smore: installing dependencies (about 900 MB on disk)");
   // The package of ONNX Runtime holds its CPU libraries; on Linux its install script would fetch CUDA's.
   const env = { ONNXRUNTIME_NODE_INSTALL: "skip" };
   if (!run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], env)) {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -79,6 +80,19 @@ test("inspect of a folder of adapters names one of them", async () => {
   const { code, output } = await exitOf(["inspect", join(TINY, "adapters")]);
   assert.equal(code, 1);
   assert.match(output, /^smore: .*: a folder of adapters; inspect one of them, such as .*\n$/);
+});
+
+test("inspect of a folder of older PEFT tells how its weights are converted", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "smore-inspect-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "adapter_config.json"), "{}");
+  writeFileSync(join(folder, "adapter_model.bin"), "");
+  const { code, output } = await exitOf(["inspect", folder]);
+  assert.equal(code, 1);
+  assert.match(
+    output,
+    /^smore: .*adapter_model\.bin is the format of older PEFT.* save_file\(.*\n$/,
+  );
 });
 
 test("copies of no adapter are refused", async () => {

@@ -41,7 +41,6 @@ struct Options {
   int steps = 40;
   ActivationType activations = ActivationType::kDigits;
   ExpertType experts = ExpertType::kStored;
-  std::string only;  // "tree-16-1"; empty = all cases
 };
 
 double seconds() {
@@ -187,13 +186,35 @@ ExpertType expert_type(const std::string& name) {
   throw Error(ErrorCode::kInvalidArgument, "EXPERTS must be stored or int8, not \"" + name + "\"");
 }
 
+struct Case {
+  std::string name;
+  std::string kind;
+  int streams;
+  int adapters;
+};
+
+const std::vector<Case> kCases = {{"tree-1-1", "tree", 1, 1},     {"tree-16-1", "tree", 16, 1},
+                                  {"tree-16-16", "tree", 16, 16}, {"lora-1-1", "lora", 1, 1},
+                                  {"lora-16-1", "lora", 16, 1},   {"lora-16-16", "lora", 16, 16}};
+
+std::vector<Case> cases_named(const std::string& name) {
+  std::string names;
+  for (const Case& one : kCases) {
+    if (one.name == name) return {one};
+    names += (names.empty() ? "" : ", ") + one.name;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "CASE must be one of " + names + ", not \"" + name + "\"");
+}
+
 void run(int argc, char** argv) {
   Options options;
+  std::vector<Case> cases = kCases;
   if (argc > 2) options.threads = whole_number("THREADS", argv[2], 1, 1024);
   if (argc > 3) options.steps = whole_number("STEPS", argv[3], 1, kContext);
   if (argc > 4) options.activations = activation_type(argv[4]);
   if (argc > 5) options.experts = expert_type(argv[5]);
-  if (argc > 6) options.only = argv[6];
+  if (argc > 6) cases = cases_named(argv[6]);
   char name[] = "/tmp/adapter-bench-XXXXXX";
   if (::mkdtemp(name) == nullptr) {
     throw Error(ErrorCode::kIo, std::string(name) + ": " + std::strerror(errno));
@@ -202,14 +223,8 @@ void run(int argc, char** argv) {
   Bench bench(argv[1], options);
   write_tree(folder + "/tree", bench.config());
   write_lora(folder + "/lora", bench.config());
-  for (const auto& [kind, files] :
-       {std::pair{"tree", folder + "/tree"}, {"lora", folder + "/lora"}}) {
-    for (const auto& [streams, adapters] : {std::pair{1, 1}, {16, 1}, {16, 16}}) {
-      const std::string name =
-          kind + ("-" + std::to_string(streams)) + "-" + std::to_string(adapters);
-      if (options.only.empty() || options.only == name)
-        bench.measure(kind, files, streams, adapters);
-    }
+  for (const Case& one : cases) {
+    bench.measure(one.kind.c_str(), folder + "/" + one.kind, one.streams, one.adapters);
   }
   std::filesystem::remove_all(folder);
 }

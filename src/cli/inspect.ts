@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { olderFormatFault } from "../models/adapter-files.js";
 import { resolveModel } from "../models/resolve.js";
 import { type Command, CommandError, type Terminal } from "./command.js";
 import { native } from "./engine.js";
@@ -52,6 +53,8 @@ Examples:
     if (values.routing) return showRouting(given, values.picture, terminal);
     if (values.picture !== null) throw new UsageError("--picture goes with --routing");
     refuseFolderOfAdapters(given);
+    const older = await olderFormatFault(given);
+    if (older !== null) throw new CommandError(older);
     const path = existsSync(given) ? given : (await resolveModel(given)).path;
     const told = await native().inspect(path);
     if (values.json) terminal.print(told);
