@@ -67,12 +67,13 @@ class Running {
 }
 
 let running: Running | null = null;
+const settled = Promise.resolve();
 
 /** To be called first by whatever the event loop calls, and after an await of what is not ours. Within a callback that was entered already: nothing new. */
 export function entered(callback: Callback): { readonly seconds: number } {
   if (running === null) {
     running = new Running(callback);
-    queueMicrotask(afterMicrotasks);
+    void settled.then(afterMicrotasks); // a microtask; queueMicrotask would make an AsyncResource of each
   }
   return running;
 }
