@@ -13,6 +13,7 @@ import type { GenerateRequest, Generation, Generator, Reservation } from "./requ
 import { Scheduler, type SequenceEvent } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";
 import type { PlannedStep } from "./step-draft.js";
+import { masksInWork } from "./token-mask.js";
 
 export interface LoopOptions {
   readonly engine: NativeEngine;
@@ -211,7 +212,7 @@ export class EngineLoop implements Generator {
    * its mask misses the step, and alone it would make the others' steps small.
    */
   async #settleMasks(): Promise<void> {
-    const masks = this.scheduler.masksInWork();
+    const masks = masksInWork(this.scheduler.running);
     if (masks.length > 0) await passed(MASK_MS, Promise.all(masks.map(({ made }) => made)));
     const failed = this.scheduler.failMasks();
     if (failed.length > 0) await this.#emit(failed, performance.now());
@@ -361,7 +362,8 @@ export class EngineLoop implements Generator {
   #sleep(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
-      for (const { made } of this.scheduler.masksInWork()) void made.then(() => this.#awake());
+      const masks = masksInWork(this.scheduler.running);
+      for (const { made } of masks) void made.then(() => this.#awake());
     });
   }
 

@@ -15,6 +15,7 @@ import {
   roomy,
   Simulation,
 } from "./simulation.js";
+import { masksInWork } from "./token-mask.js";
 
 const machines: fc.Arbitrary<Machine> = fc.record({
   maxBatch: fc.integer({ min: 1, max: 6 }),
@@ -365,7 +366,7 @@ test("a generation that follows a grammar waits for its token and its mask, and 
   simulation.finishStep();
   simulation.plan(); // its mask is not made yet
   assert.deepEqual(planned(), [3, 6]);
-  assert.equal(simulation.scheduler.masksInWork().length, 1);
+  assert.equal(masksInWork(simulation.scheduler.running).length, 1);
   simulation.makeMasks();
   simulation.finishStep();
   simulation.plan();

@@ -14,7 +14,7 @@ import {
   refuseImpossible,
   takePages,
 } from "./room.js";
-import { Sequence, type SlotId } from "./sequence.js";
+import { inOneShape, Sequence, type SlotId } from "./sequence.js";
 import { type PlannedStep, StepDraft } from "./step-draft.js";
 import {
   type PlannedRows,
@@ -23,7 +23,6 @@ import {
   readRoutes,
   readSampledLogprob,
 } from "./step-io.js";
-import type { TokenMask } from "./token-mask.js";
 
 export interface SchedulerOptions {
   readonly limits: StepLimits;
@@ -92,7 +91,8 @@ export class Scheduler {
     return this.#queue.size + this.#running.length + this.#leaving.size === 0;
   }
 
-  submit(request: GenerateRequest): Sequence {
+  submit(given: GenerateRequest): Sequence {
+    const request = inOneShape(given);
     refuseImpossible(request, this.#limits, this.kv.count);
     const turn = this.#queue.takeTurn(handlesOf(request.mix));
     const sequence = new Sequence(request, this.#submitted++, turn);
@@ -138,17 +138,6 @@ export class Scheduler {
       .all()
       .filter((sequence) => adapters.every((adapter) => sequence.adapters.includes(adapter)));
     return affected.map((sequence) => this.#end(sequence, code));
-  }
-
-  /** Masks that running sequences need for their next row and nothing else. */
-  masksInWork(): TokenMask[] {
-    const masks: TokenMask[] = [];
-    for (const sequence of this.#running) {
-      const { mask } = sequence.request;
-      if (mask === null || mask.bits !== null || mask.failure !== null) continue;
-      if (sequence.pending === 0 && sequence.remaining === 0) masks.push(mask);
-    }
-    return masks;
   }
 
   /** Ends running sequences that will get no mask any more. */

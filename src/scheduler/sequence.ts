@@ -61,7 +61,7 @@ export class Sequence {
   passedBy = 0;
 
   constructor(request: GenerateRequest, number: number, turn: number) {
-    this.request = inOneShape(request);
+    this.request = request;
     this.number = number;
     this.turn = turn;
     this.seedLow = Number(BigInt.asUintN(32, request.sampling.seed));
@@ -124,7 +124,7 @@ export class Sequence {
  * The same request, its fields in one order for all. Every step reads them of every sequence, which V8 has good code for
  * where they are objects of one shape; requests come in as many as there are ways to put them together.
  */
-function inOneShape(request: GenerateRequest): GenerateRequest {
+export function inOneShape(request: GenerateRequest): GenerateRequest {
   return {
     prompt: request.prompt,
     mix: request.mix,
