@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import { CommandError } from "../src/cli/command.js";
 import { UsageError } from "../src/cli/options.js";
+import { ModelError } from "../src/models/model-error.js";
 
 /** Runs a tool by its name; without one, the streaming client. Exit codes: 0 done, 1 failed, 2 wrong usage. */
 
@@ -31,7 +32,7 @@ try {
   const tool = await TOOLS[name]!();
   process.exit(await tool(args));
 } catch (error) {
-  const expected = error instanceof UsageError || error instanceof CommandError;
-  console.error(expected ? error.message : error);
+  const expected = [UsageError, CommandError, ModelError].some((kind) => error instanceof kind);
+  console.error(expected ? (error as Error).message : error);
   process.exit(error instanceof UsageError ? 2 : 1);
 }

@@ -102,10 +102,23 @@ test("failed requests are told and end with 1; wrong usage ends with 2", async (
 });
 
 test("adapters that cannot be written are told in a line", async () => {
-  const model = join(TINY, "model");
-  const { code, output } = await loadtest(["adapters", "/dev/null/x", "--model", model]);
-  assert.equal(code, 1);
-  assert.match(output, /^\/dev\/null\/x: adapters cannot be written there: ENOTDIR: [^\n]*\n$/);
+  const model = ["--model", join(TINY, "model")];
+  for (const tool of [["adapters"], ["serving", "--adapter-dir"], ["plots", "--adapter-dir"]]) {
+    const { code, output } = await loadtest([...tool, "/dev/null/x", ...model]);
+    assert.equal(code, 1, output);
+    assert.match(
+      output,
+      /^\/dev\/null\/x\S*: adapters cannot be written there: ENOTDIR: [^\n]*\n$/,
+    );
+  }
+});
+
+test("a model that is not there is told in a line", async () => {
+  for (const tool of [["adapters", "/dev/null/x"], ["serving"], ["plots"]]) {
+    const { code, output } = await loadtest([...tool, "--model", "/dev/null/x"]);
+    assert.equal(code, 1, output);
+    assert.match(output, /^no model "\/dev\/null\/x": [^\n]*\n$/);
+  }
 });
 
 test("a race with what is not llama.cpp ends with 2 and a line", async (t) => {

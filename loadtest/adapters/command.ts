@@ -1,10 +1,9 @@
-import { CommandError } from "../../src/cli/command.js";
 import { choice, integer, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { readArguments } from "../options.js";
-import { type BaseShape, readBaseShape } from "./base-shape.js";
+import { readBaseShape } from "./base-shape.js";
 import { KINDS } from "./tensors.js";
-import { type AdapterSet, writeAdapters } from "./write.js";
+import { writeAdapters } from "./write.js";
 
 const OPTIONS = {
   model: text({ initial: "smollm2-135m-instruct" as string, help: "base that they must fit" }),
@@ -34,17 +33,7 @@ export async function adapters(args: readonly string[]): Promise<number> {
   const [folder] = operands;
   if (folder === undefined) throw new UsageError(USAGE);
   const { path } = await resolveModel(values.model);
-  const names = writeAll(folder, readBaseShape(path), values);
+  const names = writeAdapters(folder, readBaseShape(path), values);
   console.log(`${names.length} adapters in ${folder}`);
   return 0;
-}
-
-function writeAll(folder: string, base: BaseShape, set: AdapterSet): string[] {
-  try {
-    return writeAdapters(folder, base, set);
-  } catch (error) {
-    const { syscall, message } = error as NodeJS.ErrnoException;
-    if (syscall === undefined) throw error;
-    throw new CommandError(`${folder}: adapters cannot be written there: ${message}`);
-  }
 }

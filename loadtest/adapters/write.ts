@@ -1,5 +1,6 @@
 import { existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { CommandError } from "../../src/cli/command.js";
 import { seededRandom } from "../client/random.js";
 import type { BaseShape } from "./base-shape.js";
 import { describeAdapter, type Kind, type Tensors } from "./tensors.js";
@@ -14,8 +15,21 @@ export interface AdapterSet {
   readonly distinct: number;
 }
 
-/** Writes random adapters into `folder`, as folders a000, a001, ...; gives their names. Those that are there stay. */
+/**
+ * Writes random adapters into `folder`, as folders a000, a001, ...; gives their names. Those that are there stay. Throws
+ * CommandError where they cannot be written.
+ */
 export function writeAdapters(folder: string, base: BaseShape, set: AdapterSet): string[] {
+  try {
+    return writeAll(folder, base, set);
+  } catch (error) {
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new CommandError(`${folder}: adapters cannot be written there: ${message}`);
+  }
+}
+
+function writeAll(folder: string, base: BaseShape, set: AdapterSet): string[] {
   const { tensors, config } = describeAdapter(set.kind, base);
   return Array.from({ length: set.count }, (_, index) => {
     const name = `a${String(index).padStart(3, "0")}`;
