@@ -4,16 +4,12 @@
 // beside what the bytes allow.   adapter_bench MODEL [THREADS=2] [STEPS=40]
 // [ACTIVATIONS=auto|int8|fp32] [EXPERTS=stored|int8] [CASE, as "tree-16-1"; otherwise all]
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,6 +18,7 @@
 #include "backends/backend.h"
 #include "bench/arguments.h"
 #include "bench/random_adapters.h"
+#include "bench/scratch_folder.h"
 #include "core/error.h"
 #include "core/huge_pages.h"
 #include "engine/step.h"
@@ -215,18 +212,13 @@ void run(int argc, char** argv) {
   if (argc > 4) options.activations = activation_type(argv[4]);
   if (argc > 5) options.experts = expert_type(argv[5]);
   if (argc > 6) cases = cases_named(argv[6]);
-  char name[] = "/tmp/adapter-bench-XXXXXX";
-  if (::mkdtemp(name) == nullptr) {
-    throw Error(ErrorCode::kIo, std::string(name) + ": " + std::strerror(errno));
-  }
-  const std::string folder = name;
+  const ScratchFolder folder("adapter-bench");
   Bench bench(argv[1], options);
-  write_tree(folder + "/tree", bench.config());
-  write_lora(folder + "/lora", bench.config());
+  write_tree(folder.path() + "/tree", bench.config());
+  write_lora(folder.path() + "/lora", bench.config());
   for (const Case& one : cases) {
-    bench.measure(one.kind.c_str(), folder + "/" + one.kind, one.streams, one.adapters);
+    bench.measure(one.kind.c_str(), folder.path() + "/" + one.kind, one.streams, one.adapters);
   }
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
