@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import {
   type Option,
   type OptionTable,
@@ -29,6 +31,21 @@ export function decimal<Value extends number | null>(common: {
       const enough = above === null ? value >= 0 : value > above;
       if (text.trim() !== "" && enough && value <= max) return value;
       throw new Error(`must be a number ${least}${most}`);
+    },
+  };
+}
+
+/** A file to write at the end, after minutes of work: its folder is looked for before. */
+export function outputFile(help: string): Option<string | null> {
+  return {
+    placeholder: "FILE",
+    help,
+    initial: null,
+    shown: "none",
+    parse: (path) => {
+      const isFolder = (place: string) => existsSync(`${place}/.`);
+      if (path !== "" && isFolder(dirname(path)) && !isFolder(path)) return path;
+      throw new Error("must be a file, in a folder that is there");
     },
   };
 }

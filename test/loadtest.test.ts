@@ -121,6 +121,16 @@ test("a model that is not there is told in a line", async () => {
   }
 });
 
+test("figures that could not be written at the end are not measured", async () => {
+  for (const tool of ["serving", "soak", "bars", "peer", "compare", "http"]) {
+    for (const path of ["/dev/null/x/y.json", "/dev/null/x", "/nowhere/x", "/tmp", ""]) {
+      const { code, output } = await loadtest([tool, "--output", path]);
+      assert.equal(code, 2, output);
+      assert.match(output, /^--output must be a file, in a folder that is there[^\n]*\n$/);
+    }
+  }
+});
+
 test("a race with what is not llama.cpp ends with 2 and a line", async (t) => {
   const root = folder(t);
   const peer = join(root, "run");

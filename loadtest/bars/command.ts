@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { integer, optionHelp, text } from "../../src/cli/options.js";
 import { circumstances } from "../circumstances.js";
-import { readArguments } from "../options.js";
+import { outputFile, readArguments } from "../options.js";
 import { type EngineFigures, measureEngine, measureRefusals } from "./engine.js";
 import { measureFeatures } from "./features.js";
 import { type FrontFigures, measureFront } from "./front.js";
@@ -26,12 +26,7 @@ const OPTIONS = {
     help: "as smore serve has it",
     shown: "the default model",
   }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write the figures as JSON",
-    shown: "none",
-  }),
+  output: outputFile("write the figures as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run bench:http -- [OPTIONS]

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import autocannon, { type Result } from "autocannon";
 import { CommandError } from "../../src/cli/command.js";
 import { integer, optionHelp, text } from "../../src/cli/options.js";
-import { readArguments } from "../options.js";
+import { outputFile, readArguments } from "../options.js";
 
 const OPTIONS = {
   baseUrl: text({ initial: "http://127.0.0.1:8080" as string, placeholder: "URL", help: "server" }),
@@ -14,12 +14,7 @@ const OPTIONS = {
     max: 1e9,
     help: "requests of each scenario, in place of --duration; 0 = by time",
   }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write the figures as JSON",
-    shown: "",
-  }),
+  output: outputFile("write the figures as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run loadtest -- http [OPTIONS]

@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { integer, list, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
-import { readArguments } from "../options.js";
+import { outputFile, readArguments } from "../options.js";
 import { STREAMS, WORKLOAD } from "./contestant.js";
 import { findPrograms, llamaCpp, PEER_TIMEOUT, quantized } from "./llama-cpp.js";
 import { ours } from "./ours.js";
@@ -30,12 +30,7 @@ const OPTIONS = {
     placeholder: "ARG",
     help: "one more argument for llama-server, as in -kvu; repeatable",
   }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write all figures as JSON",
-    shown: "",
-  }),
+  output: outputFile("write all figures as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run bench:peer -- PATH [OPTIONS]

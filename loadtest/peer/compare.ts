@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { integer, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
-import { readArguments } from "../options.js";
+import { outputFile, readArguments } from "../options.js";
 import { withServer } from "../processes.js";
 import {
   type Agreement,
@@ -34,12 +34,7 @@ const OPTIONS = {
     help: "prompts of which greedy answers are compared",
   }),
   tokens: integer({ initial: 32, min: 1, max: 400, help: "tokens of a greedy answer" }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write the figures as JSON",
-    shown: "",
-  }),
+  output: outputFile("write the figures as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run compare:peer -- PATH [OPTIONS]

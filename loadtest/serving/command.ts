@@ -7,7 +7,7 @@ import { resolveModel } from "../../src/models/resolve.js";
 import { readBaseShape } from "../adapters/base-shape.js";
 import { writeAdapters } from "../adapters/write.js";
 import { circumstances } from "../circumstances.js";
-import { readArguments } from "../options.js";
+import { outputFile, readArguments } from "../options.js";
 import { output, SMORE, withServer } from "../processes.js";
 import {
   type LoopShares,
@@ -32,12 +32,7 @@ const OPTIONS = {
     placeholder: "FOLDER",
     help: "where random adapters are made and kept",
   }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write the figures as JSON",
-    shown: "",
-  }),
+  output: outputFile("write the figures as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run bench:serve -- [OPTIONS]

@@ -6,7 +6,7 @@ import { CommandError } from "../../src/cli/command.js";
 import { integer, optionHelp, text, type Values } from "../../src/cli/options.js";
 import { circumstances } from "../circumstances.js";
 import { seededRandom } from "../client/random.js";
-import { decimal, readArguments } from "../options.js";
+import { decimal, outputFile, readArguments } from "../options.js";
 import { type Program, SMORE, withServer } from "../processes.js";
 import { behave, comeAndGo, type Scene } from "./clients.js";
 import { type Adapter, Server } from "./server.js";
@@ -38,12 +38,7 @@ const OPTIONS = {
   growth: decimal({ initial: 5, help: "percent that memory may have grown at the end" }),
   threads: integer({ initial: 2, min: 1, max: 1024, help: "threads of the server's engine" }),
   seed: integer({ initial: 0, min: 0, max: 2 ** 31, help: "of what the clients do" }),
-  output: text({
-    initial: null,
-    placeholder: "FILE",
-    help: "write the report as JSON",
-    shown: "none",
-  }),
+  output: outputFile("write the report as JSON"),
 } as const;
 
 const USAGE = `Usage: npm run soak -- [OPTIONS]
