@@ -55,10 +55,8 @@ AdapterFile open_adapter_folder(const std::string& folder) {
     if (has_entry(pickle)) {
       throw Error(ErrorCode::kInvalidAdapter,
                   pickle +
-                      ": a pickle, which may run code when it is read; convert it once with: "
-                      "python3 -c 'import torch, safetensors.torch as s; "
-                      "s.save_file(torch.load(\"adapter_model.bin\", map_location=\"cpu\", "
-                      "weights_only=True), \"adapter_model.safetensors\", {\"format\": \"pt\"})'");
+                      ": a pickle, which may run code when it is read, is not served; make "
+                      "adapter_model.safetensors of it (docs/adapters.md tells how)");
     }
     throw Error(ErrorCode::kInvalidAdapter, adapter.tensors_path + ": missing");
   }

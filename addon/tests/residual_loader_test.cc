@@ -92,10 +92,10 @@ TEST_CASE("the levels of a shared pool have the same pages") {
   CHECK(slots.levels[1].first_page == slots.levels[0].first_page);
 }
 
-TEST_CASE("an adapter folder that lacks a file says which, and how to convert a pickle") {
+TEST_CASE("an adapter folder that lacks a file says which, and what is to be made of a pickle") {
   const TempFolder folder(kSmore);
   std::filesystem::rename(folder.file(kTensors), folder.file("adapter_model.bin"));
-  check_plan_refused(folder, "convert it once with: python3 -c");
+  check_plan_refused(folder, "make adapter_model.safetensors of it");
   std::filesystem::remove(folder.file("adapter_model.bin"));
   check_plan_refused(folder, "adapter_model.safetensors: missing");
   std::filesystem::remove(folder.file(kConfig));
