@@ -56,6 +56,22 @@ std::string refusal_of(int device) {
   return refused_capability(found.name, found.major, found.minor);
 }
 
+// 13020 is 13.2.
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// CUDA calls a driver that is not there one that is too old.
+std::string fault_of(cudaError_t result) {
+  int driver = 0;
+  if (result != cudaErrorInsufficientDriver || cudaDriverGetVersion(&driver) != cudaSuccess) {
+    return cudaGetErrorString(result);
+  }
+  if (driver == 0) return "there is no NVIDIA driver";
+  return "the NVIDIA driver serves CUDA up to " + version_text(driver) + ", this build wants " +
+         version_text(CUDART_VERSION);
+}
+
 }  // namespace
 
 DeviceList list_devices() {
@@ -64,7 +80,7 @@ DeviceList list_devices() {
   const cudaError_t result = cudaGetDeviceCount(&count);
   if (result != cudaSuccess) {
     cudaGetLastError();  // else the thread's next launch would be blamed for it
-    list.fault = cudaGetErrorString(result);
+    list.fault = fault_of(result);
   }
   for (int device = 0; device < count; ++device) {
     list.refusals.push_back(refusal_of(device));
