@@ -119,8 +119,10 @@ async function listModels(
   try {
     const response = await fetch(new URL("/v1/models", baseUrl), { headers });
     if (!response.ok) return `/v1/models answers HTTP ${response.status}`;
-    const { data } = (await response.json()) as { data: { id: string }[] };
-    return data.length > 0 ? data.map(({ id }) => id) : "/v1/models lists no model";
+    const { data } = (await response.json()) as { data?: { id?: string }[] };
+    const names = Array.isArray(data) ? data.map((each) => each?.id) : [];
+    const named = names.filter((id) => typeof id === "string");
+    return named.length > 0 ? named : "/v1/models lists no model";
   } catch (error) {
     const { cause, message } = error as Error & { cause?: Error };
     return `no answer: ${cause?.message ?? message}`;

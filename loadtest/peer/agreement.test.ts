@@ -19,7 +19,19 @@ test("log probabilities are read in OpenAI's form and in llama.cpp's, likeliest 
   for (const logprobs of [openai, { content }]) {
     assert.deepEqual([...firstTokens({ choices: [{ text: "", logprobs }] })], expected);
   }
-  assert.throws(() => firstTokens({ choices: [{ text: "", logprobs: null }] }), /no log prob/);
+  const none = [
+    null,
+    {},
+    { top_logprobs: [] },
+    { top_logprobs: [{ " the": -1 }] },
+    { content: [{ top_logprobs: [{ token: " the", logprob: -1 }] }] },
+  ] as unknown as Parameters<typeof firstTokens>[0]["choices"][number]["logprobs"][];
+  for (const logprobs of none) {
+    assert.throws(
+      () => firstTokens({ choices: [{ text: "", logprobs: logprobs ?? null }] }),
+      /^CommandError: .* without log probabilities of tokens$/,
+    );
+  }
 });
 
 test("the agreement counts differences of the peer's five likeliest, tokens not found, and equal text", () => {

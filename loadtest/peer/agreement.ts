@@ -69,25 +69,48 @@ export async function askAll(
 }
 
 async function ask(baseUrl: string, question: object): Promise<Completion> {
-  const response = await fetch(new URL("/v1/completions", baseUrl), {
+  const request = {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ temperature: 0, ...question }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new CommandError(`${baseUrl}: ${text.slice(0, 300)}`);
-  return JSON.parse(text) as Completion;
+  };
+  try {
+    const response = await fetch(new URL("/v1/completions", baseUrl), request);
+    const text = await response.text();
+    if (response.ok && isCompletion(text)) return JSON.parse(text) as Completion;
+    const said = JSON.stringify(text.slice(0, 300));
+    throw new CommandError(`/v1/completions answers HTTP ${response.status} with ${said}`);
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    const { cause, message } = error as Error & { cause?: Error };
+    throw new CommandError(`/v1/completions: no answer: ${cause?.message ?? message}`);
+  }
+}
+
+function isCompletion(text: string): boolean {
+  try {
+    return typeof JSON.parse(text).choices[0].text === "string";
+  } catch {
+    return false;
+  }
 }
 
 /** Likeliest first. */
 export function firstTokens({ choices }: Completion): FirstTokens {
   const logprobs = choices[0]?.logprobs;
+  const listed = logprobs?.content?.[0]?.top_logprobs;
   const byName = Object.entries(logprobs?.top_logprobs?.[0] ?? {});
-  const pairs: (readonly [number, number])[] =
-    logprobs?.content?.[0]?.top_logprobs.map(({ id, logprob }) => [id, logprob] as const) ??
-    byName.map(([name, logprob]) => [Number(name.replace("token_id:", "")), logprob] as const);
-  if (pairs.length === 0) throw new CommandError("the answer has no log probabilities");
+  const pairs = Array.isArray(listed)
+    ? listed.map((each) => [each?.id, each?.logprob] as [number, number])
+    : byName.map(([name, logprob]): [number, number] => [tokenOf(name), logprob]);
+  if (pairs.length === 0 || !pairs.flat().every(Number.isFinite)) {
+    throw new CommandError("/v1/completions answers without log probabilities of tokens");
+  }
   return new Map(pairs.sort((a, b) => b[1] - a[1]));
+}
+
+function tokenOf(name: string): number {
+  return Number(name.replace("token_id:", ""));
 }
 
 /** Both sides must have answered the same prompts. */

@@ -1,12 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
+import { CommandError } from "../../src/cli/command.js";
 import { integer, optionHelp, text, UsageError } from "../../src/cli/options.js";
 import { resolveModel } from "../../src/models/resolve.js";
 import { circumstances } from "../circumstances.js";
 import { outputFile, readArguments } from "../options.js";
-import { withServer } from "../processes.js";
+import { commandLine, withServer } from "../processes.js";
 import {
   type Agreement,
+  type Answers,
   askAll,
   compareAnswers,
   compareFirst,
@@ -57,8 +59,8 @@ export async function compare(args: readonly string[]): Promise<number> {
   const exact = { ...own, args: [...own.args, "--activations", "fp32"] };
   const first = PROMPTS.slice(0, values.firstPrompts);
   const greedy = PROMPTS.slice(0, values.greedyPrompts);
-  const answers = ({ program, args, timeout }: Served, asked: readonly string[]) =>
-    withServer(program, args, (url) => askAll(url, first, asked, values.tokens), timeout);
+  const answers = (served: Served, asked: readonly string[]) =>
+    answersOf(served, first, asked, values.tokens);
   const [ownAnswers, peerAnswers, exactAnswers] = [
     await answers(own, greedy),
     await answers(peer, greedy),
@@ -75,6 +77,21 @@ export async function compare(args: readonly string[]): Promise<number> {
     writeFileSync(values.output, `${JSON.stringify(report, null, 2)}\n`);
   }
   return 0;
+}
+
+/** What a server says to the prompts. Throws CommandError with its command where that is something else. */
+export function answersOf(
+  { program, args, timeout }: Served,
+  first: readonly string[],
+  greedy: readonly string[],
+  tokens: number,
+): Promise<Answers> {
+  const ask = (url: string) =>
+    askAll(url, first, greedy, tokens).catch((error: Error) => {
+      if (!(error instanceof CommandError)) throw error;
+      throw new CommandError(`${commandLine(program, args)}: ${error.message}`);
+    });
+  return withServer(program, args, ask, timeout);
 }
 
 /** How far either side is from this server with float32 activations. */
