@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -58,6 +59,16 @@ struct Listed {
   }
 };
 
+// Calls that count their threads, of a grid each, in `to`.
+KernelList counting(const std::vector<KernelCall>& calls, int* to) {
+  KernelList list;
+  for (KernelCall call : calls) {
+    call.call = [](const void*, void* const* arguments) { ++**static_cast<int**>(arguments[0]); };
+    list.add<int*>(call, to);
+  }
+  return list;
+}
+
 std::vector<int> filled(int value) { return std::vector<int>(32, value); }
 
 }  // namespace
@@ -103,6 +114,41 @@ TEST_CASE("lists of other kernels, grids or numbers of launches have graphs of t
   CHECK(steps.graphs.counts().captures == 4);
   CHECK(steps.graphs.counts().direct == 4);
   CHECK(steps.graphs.counts().launches == 8);
+}
+
+TEST_CASE("lists whose hashes are the same by chance have graphs of their own") {
+  // As KernelList::hash_of_calls().
+  const auto mix = [](uint64_t hash, uint64_t value) {
+    return std::rotl((hash ^ value) * 0x9e3779b97f4a7c15u, 29);
+  };
+  const auto kernel = [](uint64_t value) { return reinterpret_cast<const void*>(value); };
+  KernelCall call;
+  call.kernel = kernel(1);
+  call.shared_bytes = 16;
+  const std::vector<KernelCall> first(4, call);
+  std::vector<KernelCall> second = first;
+  second[0].grid.x = 2;
+  uint64_t hashes[2] = {first.size(), second.size()};
+  for (const int i : {0, 1}) {
+    for (const int value : {1, i + 1, 1, 1, 1, 1, 1, 16}) hashes[i] = mix(hashes[i], value);
+  }
+  second[1].kernel = kernel(1 ^ hashes[0] ^ hashes[1]);
+  int threads = 0;
+  const KernelList one = counting(first, &threads), other = counting(second, &threads);
+  REQUIRE(one.hash_of_calls() == other.hash_of_calls());
+  const Stream stream;
+  Graphs graphs(stream);
+  const auto put = [&](const KernelList& list) {
+    threads = 0;
+    graphs.put(list);
+    stream.synchronize();
+    return threads;
+  };
+  for (int i = 0; i < 3; ++i) {
+    CHECK(put(one) == 4);
+    CHECK(put(other) == 5);
+  }
+  CHECK(graphs.counts().captures == 2);
 }
 
 TEST_CASE("few kernels are no graph, and graphs that are not used make room for others") {

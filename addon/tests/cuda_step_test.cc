@@ -157,6 +157,14 @@ TEST_CASE("what adapters chose is read by one wait for each call of a layer, fro
   CHECK(two - one == 2);
 }
 
+TEST_CASE("an engine that goes while its device computes a step waits for what is copied") {
+  std::unique_ptr<Engine> engine = load(config("cuda:0"));
+  HandMadeStep step(texts(2), engine->info().width);
+  engine->launch(step.input(), step.output());
+  CHECK_NOTHROW(engine.reset());
+  CHECK(step.sampled == std::vector<int32_t>(2, -1));
+}
+
 TEST_CASE("a second GPU is used by all threads, and nothing of the first") {
   const cuda::emulated::OtherDevices two({{9, 0}, {9, 0}});
   const size_t before = cuda::emulated::taken_bytes(0);
@@ -177,11 +185,13 @@ TEST_CASE("a second GPU is used by all threads, and nothing of the first") {
     }
   }).join();
   std::thread([&] { CHECK(!engine->adapters().routing(adapter).empty()); }).join();
-  engine->adapters().release(adapter);
-  engine->adapters().remove(adapter);
+  std::thread([&] {
+    engine->adapters().release(adapter);
+    engine->adapters().remove(adapter);
+  }).join();
   CHECK(cuda::emulated::taken_bytes(1) > 0);
   CHECK(cuda::emulated::taken_bytes(0) == before);
-  engine.reset();
+  std::thread([&] { engine.reset(); }).join();
   CHECK(cuda::emulated::taken_bytes(1) == 0);
 }
 

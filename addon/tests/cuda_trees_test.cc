@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "backends/cuda/emulated/faults.h"
@@ -96,6 +97,36 @@ TEST_CASE("a step with many adapters that have just come waits for nothing on th
   const AdapterUse use(adapters, rows);
   CHECK_FALSE(adapters.waits());
   CHECK(cuda::emulated::waits == before);
+}
+
+TEST_CASE("an adapter that a device fails to bring is not held, there or on the host") {
+  const auto backend = device();
+  ScratchFolder folder;
+  write_many(folder / "a", 61);
+  write_many(folder / "b", 62);
+  const uint64_t room =
+      sizes_on_device(*backend, folder / "a").bytes + sizes_on_device(*backend, folder / "b").trunk;
+  Adapters adapters(base_config(), {.memory_budget = kRoom, .device_budget = room}, *backend);
+  const int a = adapters.add(folder / "a");
+  const int b = adapters.add(folder / "b");
+  REQUIRE(adapters.acquire(a));
+  REQUIRE(adapters.acquire(b));
+  run(*backend, adapters, {b});  // pages of the other leave
+  adapters.release(b);
+  std::optional<cuda::emulated::BrokenDevice> broken;
+  std::optional<cuda::emulated::HeldDevice> held(std::in_place);
+  std::thread acquires([&] { CHECK_THROWS_AS(adapters.acquire(a), Error); });
+  held->await_sleepers(1);
+  broken.emplace();
+  held.reset();
+  acquires.join();
+  broken.reset();
+  CHECK(adapters.acquired(a));
+  for (const int handle : {a, b}) adapters.remove(handle);
+  adapters.release(a);
+  CHECK(!adapters.acquired(a));
+  CHECK(stat(adapters, kStatResidentBytes) == 0);
+  CHECK(stat(adapters, kStatDeviceBytes) == 0);
 }
 
 TEST_CASE("a step ends and lets its adapters go where the device has failed meanwhile") {

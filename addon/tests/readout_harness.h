@@ -67,6 +67,14 @@ class ReadoutHarness {
     return step;
   }
 
+  // Begins a step that goes no further.
+  void give_up(const std::vector<Sequence>& sequences) {
+    HandMadeStep step(sequences, width_);
+    const StepInput in = step.input();
+    rows_.build(in);
+    readout_->begin(in, step.output(), rows_.wanted());
+  }
+
   void finish() { readout_->finish(); }
   bool done() { return readout_->done(); }
 

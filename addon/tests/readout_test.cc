@@ -61,6 +61,19 @@ TEST_CASE("a sequence whose logits are not numbers fails alone and stays failed"
   });
 }
 
+TEST_CASE("a step after one that was given up draws as if that had not been") {
+  for_each_readout([](const std::string& path) {
+    const std::vector<float> logits{0.5f, 0.25f, 1, 0.75f};
+    const Sequence other{.tokens = {3}, .slot = 1, .seed = 9, .temperature = 2};
+    for (uint64_t seed = 0; seed < 8; ++seed) {
+      const Sequence text{.tokens = {1}, .seed = seed, .temperature = 1};
+      ReadoutHarness want(path, 4), got(path, 4);
+      got.give_up({other, {.tokens = {2}, .slot = 2}});
+      CHECK(got.run({text}, logits).sampled == want.run({text}, logits).sampled);
+    }
+  });
+}
+
 TEST_CASE("a prompt row that is not finite is told, and does not end its sequence") {
   for_each_readout([](const std::string& path) {
     ReadoutHarness harness(path, 4);

@@ -57,14 +57,16 @@ Graphs::Place Graphs::find(uint64_t hash, const KernelList& list) {
 // None where the device has no memory for one more: the next one has the place of another.
 Graphs::Place Graphs::make(uint64_t hash, const KernelList& list) {
   if (kept_.size() == kMostGraphs) drop_last();
+  std::list<Kept> made;
   try {
-    kept_.push_front({hash, list, Graph(list, stream_)});
+    made.push_front({hash, list, Graph(list, stream_)});
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kOutOfMemory) throw;
     if (!kept_.empty()) drop_last();
     return kept_.end();
   }
-  by_hash_.emplace(hash, kept_.begin());
+  by_hash_.emplace(hash, made.begin());
+  kept_.splice(kept_.begin(), made);  // after what may fail: both have it or none
   counts_.captures += 1;
   return kept_.begin();
 }

@@ -2,8 +2,9 @@
 
 #include "backends/cuda/runtime.h"
 #include "core/check.h"
+#include "core/error.h"
 
-// What both twins of the runtime do with kernels before they are put on a stream.
+// What both twins of the runtime do with kernels before they are put on a stream, and at its end.
 
 namespace smore::cuda {
 
@@ -42,6 +43,14 @@ void Stream::catch_up() const {
     throw;
   }
   for (const auto& call : calls) call();
+}
+
+void Stream::drain() const noexcept {
+  return_to_device(state_.device());
+  try {
+    synchronize();
+  } catch (const Error&) {
+  }
 }
 
 void Stream::when_put(std::function<void()> call) const {

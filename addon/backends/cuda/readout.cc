@@ -120,6 +120,9 @@ CudaReadout::CudaReadout(const ReadoutShape& shape, int device, const Stream& st
   }
 }
 
+// A step that nobody finished copies to and from this.
+CudaReadout::~CudaReadout() { stream_.drain(); }
+
 ReadoutView CudaReadout::view() const {
   return {.vocab = shape_.vocab,
           .width = shape_.limits.width,

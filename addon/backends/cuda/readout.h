@@ -18,6 +18,7 @@ class CudaReadout final : public Readout {
  public:
   // The stream is the device's.
   CudaReadout(const ReadoutShape& shape, int device, const Stream& stream);
+  ~CudaReadout() override;
 
   // What one takes of the device's memory.
   static uint64_t bytes(const ReadoutShape& shape) { return Layout(shape).bytes(); }

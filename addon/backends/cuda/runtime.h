@@ -35,6 +35,11 @@ DeviceList list_devices();
 
 // Makes a device the calling thread's, which every thread that uses one does first.
 void use_device(int device);
+// The calling thread's: the first of the machine until it chooses one.
+int current_device();
+// As use_device(), for what goes on a thread that may have chosen none: CUDA would open the first
+// device for it, at the cost of hundreds of megabytes there. A device that refuses is ignored.
+void return_to_device(int device) noexcept;
 DeviceFacts device_facts(int device);
 
 enum class Place {
@@ -42,18 +47,30 @@ enum class Place {
   kPinned,  // of the host, which a device copies from and to without stopping anybody
 };
 
-// Bytes of any value. They go when every stream has passed what may use them.
+// Bytes of any value, of the device that the thread uses. A device's go when every stream has
+// passed what may use them. Those of the host go at once: whoever had them copied waits before.
 template <Place kPlace>
 class Memory {
  public:
   Memory() = default;
-  explicit Memory(size_t bytes);
-  ~Memory();
+  explicit Memory(size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
+    device_ = current_device();
+    data_ = take(bytes);
+  }
+  ~Memory() {
+    if (data_ == nullptr) return;
+    return_to_device(device_);
+    give_back(data_);
+  }
   Memory(Memory&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        device_(other.device_) {}
   Memory& operator=(Memory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(device_, other.device_);
     return *this;
   }
 
@@ -65,21 +82,46 @@ class Memory {
   }
 
  private:
+  static std::byte* take(size_t bytes);
+  static void give_back(std::byte* data) noexcept;
+
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  int device_ = 0;
 };
 
 using DeviceMemory = Memory<Place::kDevice>;
 using PinnedMemory = Memory<Place::kPinned>;
 
 template <>
-DeviceMemory::Memory(size_t bytes);
+std::byte* DeviceMemory::take(size_t bytes);
 template <>
-DeviceMemory::~Memory();
+void DeviceMemory::give_back(std::byte* data) noexcept;
 template <>
-PinnedMemory::Memory(size_t bytes);
+std::byte* PinnedMemory::take(size_t bytes);
 template <>
-PinnedMemory::~Memory();
+void PinnedMemory::give_back(std::byte* data) noexcept;
+
+// The state that a twin has of something, which goes on the device where it was made.
+template <class State>
+class OnDevice {
+ public:
+  explicit OnDevice(std::unique_ptr<State> state) : state_(std::move(state)) {}
+  OnDevice(OnDevice&&) noexcept = default;
+  OnDevice& operator=(OnDevice&&) = delete;
+  ~OnDevice() {
+    if (state_ == nullptr) return;
+    return_to_device(device_);
+    state_.reset();
+  }
+  int device() const { return device_; }
+  State* operator->() const { return state_.get(); }
+  State& operator*() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+  int device_ = current_device();
+};
 
 // Work that a device does in order, beside other streams. The host goes on.
 class Stream {
@@ -92,6 +134,9 @@ class Stream {
   // Returns when everything so far is done: whoever waits sleeps. Throws what went wrong on the
   // device meanwhile.
   void synchronize() const;
+  // Likewise, on any thread, before something goes that this may use. A device that fails uses
+  // nothing any more, as whoever waits for its work is told.
+  void drain() const noexcept;
 
   // From now on kernels are listed, and `put` brings the list to the stream before anything else
   // that is asked of it. Null: they are put at once again.
@@ -107,7 +152,7 @@ class Stream {
   State& state() const { return *state_; }
 
  private:
-  std::unique_ptr<State> state_;
+  OnDevice<State> state_;
   mutable KernelList* list_ = nullptr;
   std::function<void()> put_;
   mutable std::vector<std::function<void()>> when_put_;
@@ -136,7 +181,7 @@ class Graph {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  OnDevice<State> state_;
 };
 
 // Memory of a device that comes and goes while it works: freed memory stays here for what comes
@@ -154,7 +199,7 @@ class DevicePool {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  OnDevice<State> state_;
 };
 
 // A point in a stream's work, for other streams and the host to wait for. Before the first record
@@ -173,7 +218,7 @@ class Event {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  OnDevice<State> state_;
 };
 
 // Copies in a stream's order. Host memory must stay as it is until the stream has passed.

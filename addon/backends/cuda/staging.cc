@@ -32,19 +32,14 @@ void Staging::begin() {
   turn.outgrown.clear();
   turn.outgrown_host.clear();
   used_ = put_ = 0;
+  if (turn.host.bytes() < device_.bytes()) turn.host = PinnedMemory(device_.bytes());
 }
 
 Staging::Piece Staging::take(size_t bytes) {
   const size_t room = bucket_of((bytes + kAlignment - 1) / kAlignment) * kAlignment;
   if (used_ + room > device_.bytes()) grow(used_ + room);
-  Turn& turn = turns_[turn_];
-  if (turn.host.bytes() < device_.bytes()) {
-    PinnedMemory host(device_.bytes());
-    put();
-    turn.outgrown_host.push_back(std::exchange(turn.host, std::move(host)));
-  }
   const size_t at = std::exchange(used_, used_ + room);
-  return {turn.host.data() + at, device_.data() + at};
+  return {turns_[turn_].host.data() + at, device_.data() + at};
 }
 
 // What the step has taken stays where it is.

@@ -40,13 +40,7 @@ TreesStep::TreesStep(const Shared& shared, ExpertCache& host, uint64_t budget)
             both([this](size_t bytes) { return copies_.take(bytes); })) {}
 
 // What is still listed uses this.
-TreesStep::~TreesStep() {
-  try {
-    stream_.synchronize();
-  } catch (const Error&) {
-    // The device has failed, as whoever waited for it was told.
-  }
-}
+TreesStep::~TreesStep() { stream_.drain(); }
 
 void TreesStep::add(const std::shared_ptr<Adapter>& adapter, const std::string& name) {
   auto added = std::make_shared<DeviceAdapter>(adapter, host_, copies_);
@@ -74,7 +68,12 @@ bool TreesStep::acquire(int handle) {
     copies_.settle(*adapter->tickets());
     throw;
   }
-  copies_.settle(*adapter->tickets());
+  try {
+    copies_.settle(*adapter->tickets());
+  } catch (...) {
+    if (acquired) tier_.release(handle);
+    throw;
+  }
   return acquired;
 }
 

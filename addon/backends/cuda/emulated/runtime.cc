@@ -1,5 +1,6 @@
 #include "backends/cuda/runtime.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
@@ -30,13 +31,27 @@ std::atomic<bool> broken{false};
 
 }  // namespace
 
-struct Stream::State {
+// What was made on a device, which the thread must have chosen where it goes.
+struct Made {
+  Made() = default;
+  ~Made() { SMORE_CHECK(device == emulated::current_device, "a thread has not chosen its device"); }
+  Made(const Made&) = delete;
+  Made& operator=(const Made&) = delete;
+
+  const int device = emulated::current_device;
+};
+
+struct Stream::State : Made {
+  State();
+  ~State();
+
   struct Item {
     std::function<void()> work;
-    bool frees = false;  // memory of a pool, which goes with a device that has failed too
+    bool always = false;  // by a device that has failed too: memory goes back, nobody waits longer
+    const std::byte* host = nullptr;  // memory of the host that it copies from or to
+    size_t host_bytes = 0;
   };
   std::deque<Item> work;
-  const int device = emulated::current_device;
 
   // An item may wait for another stream, but not for this one: it stands before what it waits for.
   // A device that has failed does nothing any more: the host's memory may have gone since.
@@ -45,7 +60,7 @@ struct Stream::State {
     while (!enough() && !work.empty()) {
       const Item next = std::move(work.front());
       work.pop_front();
-      if (!broken || next.frees) next.work();
+      if (!broken || next.always) next.work();
     }
   }
   void run_all() {
@@ -53,8 +68,13 @@ struct Stream::State {
   }
 };
 
+// What a thread asks of a device that it has not chosen CUDA does, or refuses, by the first one.
+void require_chosen(const Made& made) {
+  SMORE_CHECK(made.device == emulated::current_device, "a thread has chosen another device");
+}
+
 // Records are counted: a wait is for the last one before it.
-struct Event::State {
+struct Event::State : Made {
   std::shared_ptr<uint64_t> done = std::make_shared<uint64_t>(0);
   uint64_t recorded = 0;
   int asked = 0;                    // in vain, since the last record
@@ -68,6 +88,16 @@ namespace {
 std::set<Stream::State*>& streams() {
   static std::set<Stream::State*> all;
   return all;
+}
+
+// Whether a copy that is under way needs this memory of the host.
+bool copies_host(const std::byte* begin, size_t bytes) {
+  const auto needs = [&](const Stream::State::Item& item) {
+    return item.host < begin + bytes && begin < item.host + item.host_bytes;
+  };
+  return std::any_of(streams().begin(), streams().end(), [&](const Stream::State* stream) {
+    return std::any_of(stream->work.begin(), stream->work.end(), needs);
+  });
 }
 
 std::atomic<bool> refuses_graphs{false};
@@ -136,7 +166,11 @@ OtherDevices::~OtherDevices() {
 
 BrokenDevice::BrokenDevice() { broken = true; }
 
-BrokenDevice::~BrokenDevice() { broken = false; }
+BrokenDevice::~BrokenDevice() {
+  const std::lock_guard lock(mutex());
+  run_everything();  // which drops it
+  broken = false;
+}
 
 RefusedGraphs::RefusedGraphs() { refuses_graphs = true; }
 
@@ -158,14 +192,13 @@ void HeldDevice::await_sleepers(int count) const {
   hold().changed.wait(lock, [&] { return hold().sleepers == count; });
 }
 
-void require_own_stream(const Stream& stream) {
-  SMORE_CHECK(stream.state().device == current_device, "a kernel on a stream of another device");
-}
+void require_own_stream(const Stream& stream) { require_chosen(stream.state()); }
 
 void enqueue(const Stream& stream, std::function<void()> work) {
   const std::lock_guard lock(mutex());
+  require_chosen(stream.state());
   require_whole();
-  stream.state().work.push_back({std::move(work)});
+  stream.state().work.push_back({.work = std::move(work)});
 }
 
 }  // namespace emulated
@@ -187,6 +220,10 @@ void use_device(int device) {
   throw Error(ErrorCode::kDevice,
               "CUDA: choice of the device: there is no emulated device " + std::to_string(device));
 }
+
+int current_device() { return emulated::current_device; }
+
+void return_to_device(int device) noexcept { emulated::current_device = device; }
 
 DeviceFacts device_facts(int device) {
   use_device(device);
@@ -211,70 +248,82 @@ namespace {
 }  // namespace
 
 template <>
-DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
-  if (bytes == 0) return;
+std::byte* DeviceMemory::take(size_t bytes) {
   const std::lock_guard lock(mutex());
-  data_ = emulated::allocate(bytes, emulated::current_device);
-  if (data_ == nullptr) refuse_memory(bytes);
+  std::byte* data = emulated::allocate(bytes, emulated::current_device);
+  if (data == nullptr) refuse_memory(bytes);
+  return data;
 }
 
 template <>
-DeviceMemory::~Memory() {
-  if (data_ == nullptr) return;
+void DeviceMemory::give_back(std::byte* data) noexcept {
   const std::lock_guard lock(mutex());
   run_everything();
-  emulated::release(data_);
+  emulated::require_on_device(data, 1, emulated::current_device);
+  emulated::release(data);
 }
 
 namespace {
 
-std::map<const std::byte*, size_t>& pinned() {
-  static std::map<const std::byte*, size_t> all;  // bytes by their first
+struct Pinned {
+  size_t bytes;
+  int device;
+};
+
+std::map<const std::byte*, Pinned>& pinned() {
+  static std::map<const std::byte*, Pinned> all;  // by their first byte
   return all;
 }
 
 bool is_pinned(const void* data, size_t bytes) {
   const auto* begin = static_cast<const std::byte*>(data);
   auto at = pinned().upper_bound(begin);
-  return at != pinned().begin() && begin + bytes <= (--at)->first + at->second;
+  return at != pinned().begin() && begin + bytes <= (--at)->first + at->second.bytes;
 }
 
 }  // namespace
 
 template <>
-PinnedMemory::Memory(size_t bytes) : bytes_(bytes) {
-  if (bytes == 0) return;
+std::byte* PinnedMemory::take(size_t bytes) {
   const std::lock_guard lock(mutex());
-  data_ = new std::byte[bytes];
-  std::memset(data_, emulated::kUnset, bytes);
-  pinned().emplace(data_, bytes);
+  auto* data = new std::byte[bytes];
+  std::memset(data, emulated::kUnset, bytes);
+  pinned().emplace(data, Pinned{bytes, emulated::current_device});
+  return data;
 }
 
+// CUDA does not say that it waits for copies.
 template <>
-PinnedMemory::~Memory() {
-  if (data_ == nullptr) return;
+void PinnedMemory::give_back(std::byte* data) noexcept {
   const std::lock_guard lock(mutex());
-  run_everything();
-  pinned().erase(data_);
-  delete[] data_;
+  const auto found = pinned().find(data);
+  SMORE_CHECK(found->second.device == emulated::current_device, "another device's memory goes");
+  if (broken) run_everything();  // likewise
+  SMORE_CHECK(!copies_host(data, found->second.bytes), "memory goes that is being copied");
+  pinned().erase(found);
+  delete[] data;
 }
 
-Stream::Stream() : state_(std::make_unique<State>()) {
+Stream::State::State() {
   const std::lock_guard lock(mutex());
-  streams().insert(state_.get());
+  streams().insert(this);
 }
 
-Stream::~Stream() {
+Stream::State::~State() {
   const std::lock_guard lock(mutex());
-  state_->run_all();
-  streams().erase(state_.get());
+  run_all();
+  streams().erase(this);
 }
+
+Stream::Stream() : state_(std::make_unique<State>()) {}
+Stream::~Stream() = default;
 
 void* native_handle(const Stream& stream) { return const_cast<Stream*>(&stream); }
 
 void Stream::synchronize() const {
   catch_up();
   std::unique_lock lock(mutex());
+  require_chosen(*state_);
   if (!state_->work.empty()) hold().wait(lock);
   require_whole();
   if (!state_->work.empty()) ++emulated::waits;
@@ -304,7 +353,9 @@ void put_kernel(const KernelList& list, size_t index, const Stream& stream) {
   enqueue_kernels(list, index, index + 1, stream);
 }
 
-struct Graph::State {
+struct Graph::State : Made {
+  explicit State(const KernelList& calls) : list(calls) {}
+
   KernelList list;
 };
 
@@ -325,11 +376,11 @@ void Graph::launch(const Stream& stream) const {
   enqueue_kernels(state_->list, 0, state_->list.calls().size(), stream);
 }
 
-struct DevicePool::State {
-  int device;
-};
+struct DevicePool::State : Made {};
 
-DevicePool::DevicePool(int device) : state_(std::make_unique<State>(device)) { use_device(device); }
+DevicePool::DevicePool(int device) : state_(std::make_unique<State>()) {
+  SMORE_CHECK(state_->device == device, "a pool of another device");
+}
 DevicePool::~DevicePool() = default;
 
 std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
@@ -342,7 +393,7 @@ std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
 
 void DevicePool::give_back(std::byte* data, const Stream& stream) {
   const std::lock_guard lock(mutex());
-  stream.state().work.push_back({[data] { emulated::release(data); }, true});
+  stream.state().work.push_back({.work = [data] { emulated::release(data); }, .always = true});
 }
 
 Event::Event() : state_(std::make_unique<State>()) {}
@@ -352,10 +403,13 @@ Event::~Event() = default;
 void Event::record(const Stream& stream) {
   stream.catch_up();
   const std::lock_guard lock(mutex());
+  require_chosen(stream.state());
+  require_chosen(*state_);
   require_whole();
   state_->stream = &stream.state();
   state_->asked = 0;
-  emulated::enqueue(stream, [done = state_->done, turn = ++state_->recorded] { *done = turn; });
+  stream.state().work.push_back(
+      {.work = [done = state_->done, turn = ++state_->recorded] { *done = turn; }, .always = true});
 }
 
 void Event::make_wait(const Stream& stream) const {
@@ -372,6 +426,7 @@ void Event::make_wait(const Stream& stream) const {
 // A device gets on though nobody waits: who asks again finds that it has.
 bool Event::reached() const {
   const std::lock_guard lock(mutex());
+  require_chosen(*state_);
   require_whole();
   if (!state_->reached() && !hold().holds() && state_->asked++ > 0) synchronize();
   return state_->reached();
@@ -379,6 +434,7 @@ bool Event::reached() const {
 
 void Event::synchronize() const {
   std::unique_lock lock(mutex());
+  require_chosen(*state_);
   if (!state_->reached()) hold().wait(lock);
   require_whole();
   if (state_->reached()) return;
@@ -389,11 +445,18 @@ void Event::synchronize() const {
 
 namespace {
 
-// CUDA copies from and to what is not page-locked by a detour, for which the host waits.
-void require_host(const void* data, size_t bytes) {
-  emulated::require_on_host(data, bytes);
+// Between the device and memory of the host, which must be as it was when the copy is made. CUDA
+// copies from and to what is not page-locked by a detour, for which the host waits.
+void enqueue_copy(const Stream& stream, const void* device, const void* host, size_t bytes,
+                  std::function<void()> copy) {
   const std::lock_guard lock(mutex());
-  if (!is_pinned(data, bytes)) ++emulated::detours;
+  require_chosen(stream.state());
+  emulated::require_on_device(device, bytes, stream.state().device);
+  emulated::require_on_host(host, bytes);
+  if (!is_pinned(host, bytes)) ++emulated::detours;
+  require_whole();
+  stream.state().work.push_back(
+      {.work = std::move(copy), .host = static_cast<const std::byte*>(host), .host_bytes = bytes});
 }
 
 }  // namespace
@@ -404,21 +467,24 @@ void copy_to_device(void* to, const void* from, size_t bytes, const Stream& stre
 }
 
 void copy_ahead(void* to, const void* from, size_t bytes, const Stream& stream) {
-  emulated::require_on_device(to, bytes, stream.state().device);
-  require_host(from, bytes);
-  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  const auto* begin = static_cast<const std::byte*>(from);
+  enqueue_copy(stream, to, from, bytes,
+               [to, from, was = std::vector<std::byte>(begin, begin + bytes)] {
+                 SMORE_CHECK(std::memcmp(from, was.data(), was.size()) == 0,
+                             "memory was written that is being copied");
+                 std::memcpy(to, from, was.size());
+               });
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, const Stream& stream) {
   stream.catch_up();
-  require_host(to, bytes);
-  emulated::require_on_device(from, bytes, stream.state().device);
   emulated::bytes_to_host += bytes;
-  emulated::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  enqueue_copy(stream, from, to, bytes, [=] { std::memcpy(to, from, bytes); });
 }
 
 void fill_bytes(void* to, int value, size_t bytes, const Stream& stream) {
   stream.catch_up();
+  const std::lock_guard lock(mutex());
   emulated::require_on_device(to, bytes, stream.state().device);
   emulated::enqueue(stream, [=] { std::memset(to, value, bytes); });
 }

@@ -27,11 +27,22 @@ void check_memory(cudaError_t result, size_t bytes) {
 
 }  // namespace
 
+// Destructors ignore what CUDA answers: it repeats the error of a device that has failed, which was
+// thrown where it was found.
+
 struct Event::State {
+  ~State() {
+    if (handle != nullptr) cudaEventDestroy(handle);
+  }
+
   cudaEvent_t handle = nullptr;
 };
 
 struct Stream::State {
+  ~State() {
+    if (handle != nullptr) cudaStreamDestroy(handle);
+  }
+
   cudaStream_t handle = nullptr;
   Event passed;  // by whoever waits for the stream
 };
@@ -90,6 +101,14 @@ DeviceList list_devices() {
 
 void use_device(int device) { check(cudaSetDevice(device), "choice of the device"); }
 
+int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "device of a thread");
+  return device;
+}
+
+void return_to_device(int device) noexcept { cudaSetDevice(device); }
+
 DeviceFacts device_facts(int device) {
   use_device(device);
   cudaDeviceProp found;
@@ -104,44 +123,41 @@ DeviceFacts device_facts(int device) {
   return facts;
 }
 
-// The destructors below ignore what CUDA answers: it repeats the error of a device that has failed,
-// which was thrown where it was found.
-
 template <>
-DeviceMemory::Memory(size_t bytes) : bytes_(bytes) {
+std::byte* DeviceMemory::take(size_t bytes) {
   void* data = nullptr;
-  if (bytes > 0) check_memory(cudaMalloc(&data, bytes), bytes);
-  data_ = static_cast<std::byte*>(data);
+  check_memory(cudaMalloc(&data, bytes), bytes);
+  return static_cast<std::byte*>(data);
 }
 
 template <>
-DeviceMemory::~Memory() {
-  cudaFree(data_);
+void DeviceMemory::give_back(std::byte* data) noexcept {
+  cudaFree(data);
 }
 
 template <>
-PinnedMemory::Memory(size_t bytes) : bytes_(bytes) {
+std::byte* PinnedMemory::take(size_t bytes) {
   void* data = nullptr;
-  const cudaError_t result = bytes > 0 ? cudaMallocHost(&data, bytes) : cudaSuccess;
+  const cudaError_t result = cudaMallocHost(&data, bytes);
   if (result == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // else the thread's next launch would be blamed for it
     throw Error(ErrorCode::kOutOfMemory,
                 "the host has no " + memory_text(bytes) + " of memory that can be page-locked");
   }
   check(result, "page-locked memory of the host");
-  data_ = static_cast<std::byte*>(data);
+  return static_cast<std::byte*>(data);
 }
 
 template <>
-PinnedMemory::~Memory() {
-  cudaFreeHost(data_);
+void PinnedMemory::give_back(std::byte* data) noexcept {
+  cudaFreeHost(data);
 }
 
 Stream::Stream() : state_(std::make_unique<State>()) {
   check(cudaStreamCreateWithFlags(&state_->handle, cudaStreamNonBlocking), "new stream");
 }
 
-Stream::~Stream() { cudaStreamDestroy(state_->handle); }
+Stream::~Stream() = default;
 
 // Sleeps, where cudaStreamSynchronize() would ask again and again. Another thread that waits too
 // has the event recorded anew: then both wait for that.
@@ -226,6 +242,10 @@ void Graph::launch(const Stream& stream) const {
 }
 
 struct DevicePool::State {
+  ~State() {
+    if (handle != nullptr) cudaMemPoolDestroy(handle);
+  }
+
   cudaMemPool_t handle = nullptr;
 };
 
@@ -240,7 +260,7 @@ DevicePool::DevicePool(int device) : state_(std::make_unique<State>()) {
         "threshold of a pool of memory");
 }
 
-DevicePool::~DevicePool() { cudaMemPoolDestroy(state_->handle); }
+DevicePool::~DevicePool() = default;
 
 std::byte* DevicePool::take(size_t bytes, const Stream& stream) {
   void* data = nullptr;
@@ -267,7 +287,7 @@ Event::Event() : state_(std::make_unique<State>()) {
         "new event");
 }
 
-Event::~Event() { cudaEventDestroy(state_->handle); }
+Event::~Event() = default;
 
 void Event::record(const Stream& stream) {
   stream.catch_up();
