@@ -109,8 +109,7 @@ std::vector<std::vector<float>> run(Backend& ops, const Case& c,
     left = false;
     for (size_t s = 0; s < sequences.size(); ++s) {
       const int rows = std::min<int>(sequences[s].length - done[s], 1 + random() % most_rows);
-      if (rows == 0) continue;
-      left = true;
+      if (rows > 0) left = true;
       if (done[0] < sequences[s].shared) continue;
       step.add(done[s], rows, sequences[s].pages);
       const auto first = sequences[s].qkv.begin() + done[s] * width;
@@ -138,11 +137,8 @@ std::vector<std::vector<float>> run(Backend& ops, const Case& c,
   return results;
 }
 
-std::vector<Sequence> random_sequences(const Case& c, const std::string& path,
-                                       std::mt19937& random) {
-  const std::vector<int> lengths = path == kernel_cases::kCuda
-                                       ? std::vector<int>{17, 33, kLongest}
-                                       : std::vector<int>{1, 16, 17, 75, kLongest};
+std::vector<Sequence> sequences_of(const Case& c, const std::vector<int>& lengths,
+                                   std::mt19937& random) {
   const int width = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
   std::vector<int32_t> pages(64);
   std::iota(pages.begin(), pages.end(), 0);
@@ -157,6 +153,12 @@ std::vector<Sequence> random_sequences(const Case& c, const std::string& path,
     next += used;
   }
   return sequences;
+}
+
+std::vector<Sequence> random_sequences(const Case& c, const std::string& path,
+                                       std::mt19937& random) {
+  if (path == kernel_cases::kCuda) return sequences_of(c, {17, 33, kLongest}, random);
+  return sequences_of(c, {1, 16, 17, 75, kLongest}, random);
 }
 
 std::vector<double> expected_rows(const Case& c, const Sequence& sequence, const float* q_norm,
@@ -233,6 +235,25 @@ TEST_CASE("attention of a row has the same bits whatever the chunking") {
       constexpr int kWhole = 1 << 20;  // nearly always
       const auto whole = run(*ops, c, sequences, nullptr, nullptr, kWhole, random);
       CHECK(rows_alone == whole);
+    }
+  });
+}
+
+TEST_CASE("attention of a row has the same bits among many sequences, some of which have no rows") {
+  std::mt19937 random(25);
+  for_each_backend([&](const std::string& path, ActivationType activations) {
+    const auto ops = backend(path, activations, 3);
+    const Case c = make_case(6, 2, 64, 0, 0, false);
+    std::vector<int> lengths(40);  // more than a warp has lanes
+    for (int& length : lengths) length = static_cast<int>(random() % 7);
+    lengths[3] = lengths[36] = 150;
+    const std::vector<Sequence> sequences = sequences_of(c, lengths, random);
+    constexpr int kWhole = 1 << 20;
+    const auto whole = run(*ops, c, sequences, nullptr, nullptr, kWhole, random);
+    CHECK(run(*ops, c, sequences, nullptr, nullptr, 4, random) == whole);
+    for (const size_t s : {3, 17, 36, 39}) {
+      const auto alone = run(*ops, c, {sequences[s]}, nullptr, nullptr, kWhole, random);
+      CHECK(alone[0] == whole[s]);
     }
   });
 }
