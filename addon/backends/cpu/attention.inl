@@ -6,6 +6,7 @@
 // A form says how numbers lie in pages and are multiplied: `kTogether` columns of a key, or tokens
 // of a value, in one product.
 
+#include <array>
 #include <type_traits>
 
 #include "backends/cpu/kernels.h"
@@ -16,10 +17,21 @@ namespace {
 
 constexpr int kSpanPages = 4;
 constexpr int kSpan = kSpanPages * kPageTokens;
-constexpr int kQueryBlock = Simd::kFloatTile / 2;  // queries that share loaded keys or values
-constexpr int kQueryGroup = 16;                    // queries whose scores stay near
-constexpr int kVectors = 4;                        // of tokens or columns at a time
-constexpr float kHidden = -3e38f;                  // no finite score is below
+constexpr int kQueryBlock = Simd::kQueryBlock;  // queries that share loaded keys or values
+constexpr int kQueryRest = kQueryBlock < 4 ? kQueryBlock : 4;
+constexpr int kQueryGroup = 24;    // queries whose scores stay near
+constexpr int kVectors = 4;        // of tokens or columns at a time
+constexpr float kHidden = -3e38f;  // no finite score is below
+
+// Runs block.operator()<n>(query) over [begin, end): full blocks, and the rest in few.
+template <class Block>
+[[gnu::always_inline]] inline void for_query_blocks(int begin, int end, Block&& block) {
+  int query = begin;
+  for (; query + kQueryBlock <= end; query += kQueryBlock) {
+    block.template operator()<kQueryBlock>(query);
+  }
+  for_row_tiles<kQueryRest>(query, end, block);
+}
 
 // Numbers multiplied as float32, stored as that or as float16.
 template <bool half>
@@ -112,7 +124,7 @@ template <class Form, int queries, int vectors>
 void score_tokens(const void* const* q, const Span& span, int head_dim, float (*scores)[kSpan],
                   int token) {
   F acc[queries][vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) acc[i][v] = Simd::zero();
@@ -129,14 +141,14 @@ void score_tokens(const void* const* q, const Span& span, int head_dim, float (*
     typename Form::Value key[vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) key[v] = Form::load(pages[v], d * kPageTokens + lanes[v]);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int i = 0; i < queries; ++i) {
       const typename Form::Value value = Form::set(q[i], d);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) acc[i][v] = Form::add(value, key[v], acc[i][v]);
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) Simd::store(scores[i] + token + v * Simd::N, acc[i][v]);
@@ -148,7 +160,7 @@ template <class Form, int queries, int vectors>
 void add_values(const Span& span, const float* factors, int padded_dim, int d, int first, int end,
                 const float (*weights)[kSpan], float* sums) {
   F acc[queries][vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int i = 0; i < queries; ++i) {
     const F factor = Simd::set(factors[i]);
 #pragma GCC unroll 4
@@ -164,7 +176,7 @@ void add_values(const Span& span, const float* factors, int padded_dim, int d, i
     for (int v = 0; v < vectors; ++v) {
       value[v] = seen(Form::load(page, row + (d + v * Simd::N) * Form::kTogether));
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int i = 0; i < queries; ++i) {
       const typename Form::Value weight = Form::set(weights[i], token);
 #pragma GCC unroll 4
@@ -179,7 +191,7 @@ void add_values(const Span& span, const float* factors, int padded_dim, int d, i
   if constexpr (Form::kTogether > 1) {
     if (token < end) add(token, Form::first_token);
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int i = 0; i < queries; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v)
@@ -199,6 +211,24 @@ Seen seen_tokens(const AttentionTile& t, int query, int start) {
   return {oldest > start ? oldest - start : 0, after < kSpan ? after : kSpan};
 }
 
+alignas(64) constexpr auto kTokenIndex = [] {
+  std::array<float, kSpan> index{};
+  for (int i = 0; i < kSpan; ++i) index[i] = static_cast<float>(i);
+  return index;
+}();
+
+// Makes the scores of tokens that are not seen less than any other, whatever was there.
+void hide_others(const Seen& seen, float* scores) {
+  const F first = Simd::set(static_cast<float>(seen.first));
+  const F end = Simd::set(static_cast<float>(seen.end));
+  const F hidden = Simd::set(-__builtin_inff());
+  for (int k = 0; k < kSpan; k += Simd::N) {
+    const F token = Simd::load(kTokenIndex.data() + k);
+    const F score = Simd::select_less(token, end, Simd::load(scores + k), hidden);
+    Simd::store(scores + k, Simd::select_less(token, first, hidden, score));
+  }
+}
+
 // Turns the scores of queries [begin, end) into weights, which are zero for tokens not seen.
 template <class Form>
 void weigh_queries(const AttentionTile& t, int begin, int end, int start, float (*scores)[kSpan],
@@ -214,9 +244,9 @@ void weigh_queries(const AttentionTile& t, int begin, int end, int start, float 
       }
     }
     const Seen seen = seen_tokens(t, i, start);
-    for (int k = 0; k < seen.first; ++k) row[k] = -__builtin_inff();
-    for (int k = seen.end; k < kSpan; ++k) row[k] = -__builtin_inff();
+    if (seen.first > 0 || seen.end < kSpan) hide_others(seen, row);
     F largest = Simd::load(row);
+#pragma GCC unroll 4
     for (int k = Simd::N; k < kSpan; k += Simd::N) {
       largest = Simd::max(largest, Simd::load(row + k));
     }
@@ -245,7 +275,7 @@ void attend_group(const AttentionTile& t, int begin, int end, int start, const S
     any.first = seen.first < any.first ? seen.first : any.first;
     any.end = seen.end > any.end ? seen.end : any.end;
   }
-  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
+  for_query_blocks(begin, end, [&]<int queries>(int i) {
     for_row_tiles<kVectors>(any.first / Simd::N, (any.end + Simd::N - 1) / Simd::N,
                             [&]<int vectors>(int v) {
                               score_tokens<Form, queries, vectors>(states.q + i, span, t.head_dim,
@@ -253,7 +283,7 @@ void attend_group(const AttentionTile& t, int begin, int end, int start, const S
                             });
   });
   weigh_queries<Form>(t, begin, end, start, scores, states);
-  for_row_tiles<kQueryBlock>(begin, end, [&]<int queries>(int i) {
+  for_query_blocks(begin, end, [&]<int queries>(int i) {
     for_row_tiles<kVectors>(0, t.padded_dim / Simd::N, [&]<int vectors>(int v) {
       add_values<Form, queries, vectors>(span, states.factor + i, t.padded_dim, v * Simd::N,
                                          any.first, any.end, scores + i - begin,
@@ -298,13 +328,13 @@ void prefetch_span(const AttentionTile& t, int start, int last) {
 
 void write_results(const AttentionTile& t, const QueryStates& states) {
   for (int i = 0; i < t.queries; ++i) {
-    const F total = Simd::set(Simd::sum(states.total[i]));
+    const F share = Simd::set(1 / Simd::sum(states.total[i]));
     const float* sums = states.sums + i * t.padded_dim;
     for_vectors(
         t.head_dim,
-        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(sums + d), total)); },
+        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::mul(Simd::load(sums + d), share)); },
         [&](int64_t d, int n) {
-          Simd::store_part(t.y[i] + d, Simd::div(Simd::load(sums + d), total), n);
+          Simd::store_part(t.y[i] + d, Simd::mul(Simd::load(sums + d), share), n);
         });
   }
 }

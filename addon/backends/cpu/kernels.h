@@ -24,7 +24,7 @@ inline constexpr int kGroup = 4;
 inline constexpr float kLoudFrom = 6;
 inline constexpr int kDigitBits = 7;
 // Queries that walk over the pages of one KV head together.
-inline constexpr int kQueryTile = 64;
+inline constexpr int kQueryTile = 48;
 inline constexpr int kMaxHeadDim = 256;
 
 // Rows of one type, packed in panels of kPanel outputs. A panel is contiguous: codes, high bits,

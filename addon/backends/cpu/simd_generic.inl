@@ -13,6 +13,7 @@ struct Simd {
   static constexpr int kCodeOffset8 = 0;  // what is added to 8-bit codes before their products
   static constexpr int kRowTile = 2;      // rows in one pass over a block of codes
   static constexpr int kFloatTile = 2;
+  static constexpr int kQueryBlock = 1;
   static constexpr int kDenseTile = 2;
   typedef float F __attribute__((vector_size(16)));
   typedef int32_t I __attribute__((vector_size(16)));

@@ -15,6 +15,7 @@ struct Simd {
   static constexpr int kCodeOffset8 = 0;  // products are of signed codes
   static constexpr int kRowTile = 4;
   static constexpr int kFloatTile = 4;
+  static constexpr int kQueryBlock = 2;
   static constexpr int kDenseTile = 4;
   using F = float32x4_t;
   using I = int32x4_t;

@@ -17,6 +17,7 @@ struct Simd {
   static constexpr int kCodeOffset8 = 0;
   static constexpr int kRowTile = 4;
   static constexpr int kFloatTile = 4;
+  static constexpr int kQueryBlock = 2;
   static constexpr int kDenseTile = 2;
   using F = __m256;
   using I = __m256i;

@@ -14,6 +14,7 @@ struct Simd {
   static constexpr int kCodeOffset8 = 128;  // vpdpbusd wants unsigned codes
   static constexpr int kRowTile = 4;
   static constexpr int kFloatTile = 8;
+  static constexpr int kQueryBlock = 6;
   static constexpr int kDenseTile = 4;
   using F = __m512;
   using I = __m512i;
