@@ -328,13 +328,13 @@ void prefetch_span(const AttentionTile& t, int start, int last) {
 
 void write_results(const AttentionTile& t, const QueryStates& states) {
   for (int i = 0; i < t.queries; ++i) {
-    const F share = Simd::set(1 / Simd::sum(states.total[i]));
+    const F total = Simd::set(Simd::sum(states.total[i]));
     const float* sums = states.sums + i * t.padded_dim;
     for_vectors(
         t.head_dim,
-        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::mul(Simd::load(sums + d), share)); },
+        [&](int64_t d) { Simd::store(t.y[i] + d, Simd::div(Simd::load(sums + d), total)); },
         [&](int64_t d, int n) {
-          Simd::store_part(t.y[i] + d, Simd::mul(Simd::load(sums + d), share), n);
+          Simd::store_part(t.y[i] + d, Simd::div(Simd::load(sums + d), total), n);
         });
   }
 }

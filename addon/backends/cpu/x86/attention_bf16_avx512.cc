@@ -41,7 +41,7 @@ struct Bf16Form {
   }
 
   // 2^(scale log2(e) (score - most)), within 3e-6 of itself: rounding to bfloat16 does a thousand
-  // times as much. Minus infinity gives 0; NaN stays NaN.
+  // times as much. What is below 2^-200 is 0; NaN stays NaN.
   static F weigh(F score, F most, float scale) {
     const F factor = Simd::set(scale * 1.44269504f);
     return power_of_two(Simd::fma(score, factor, Simd::mul(most, Simd::sub(Simd::zero(), factor))));
@@ -92,15 +92,16 @@ struct Bf16Form {
   static void store_half_row(uint16_t* to, F v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), round_to_nearest(v));
   }
-  // A polynomial of what is above the whole number below x; scalef takes that number itself.
   static F power_of_two(F x) {
-    const F above = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    F p = Simd::set(1.342669e-2f);
-    p = Simd::fma(p, above, Simd::set(5.224247e-2f));
-    p = Simd::fma(p, above, Simd::set(2.4128021e-1f));
-    p = Simd::fma(p, above, Simd::set(6.9304484e-1f));
-    p = Simd::fma(p, above, Simd::set(1));
-    return _mm512_scalef_ps(p, x);
+    x = Simd::max(Simd::set(-200), x);  // the second operand is what NaN yields
+    const F whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const F r = Simd::sub(x, whole);
+    F p = Simd::set(9.58285e-3f);
+    p = Simd::fma(p, r, Simd::set(5.590643e-2f));
+    p = Simd::fma(p, r, Simd::set(2.4024099e-1f));
+    p = Simd::fma(p, r, Simd::set(6.9312419e-1f));
+    p = Simd::fma(p, r, Simd::set(1));
+    return _mm512_scalef_ps(p, whole);
   }
 };
 
